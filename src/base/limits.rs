@@ -1,0 +1,130 @@
+//! Every bound of the project, with its unit and its reason.
+//!
+//! A bound that an operator may move is a default here and a key in the
+//! configuration; all others are fixed.
+
+use std::time::Duration;
+
+use super::units::{GIB_BYTES, KIB, MIB, SECTOR_BYTES};
+
+// ---- bytes on the move ------------------------------------------------
+
+/// Granularity of the per-blob CRC32 list and of ranged transfers between nodes.
+/// 4 bytes of metadata per mebibyte keep the list of a 1 TiB blob at 4 MiB.
+pub const EXTENT_BYTES: u32 = MIB;
+/// Largest single disk read, disk write and socket send: 512 KiB, four deep, is
+/// where throughput stops growing and is safe on every kernel tried.
+pub const MOVE_BYTES_MAX: u32 = 512 * KIB;
+/// First buffer of an upload; it grows to `MOVE_BYTES_MAX` only while the client
+/// fills it faster than the disk takes it, so that a slow client pins little.
+pub const MOVE_BYTES_MIN: u32 = 64 * KIB;
+/// Direct reads or writes in flight for one request.
+pub const MOVES_IN_FLIGHT_MAX: usize = 4;
+/// Bytes hashed before the shard looks for other work: about 33 µs.
+pub const HASH_STEP_BYTES: u32 = 64 * KIB;
+/// Bytes sent by one `sendfile` before the shard looks for other work.
+pub const SEND_STEP_BYTES: u32 = 256 * KIB;
+/// Pooled buffer memory of one shard: 64 slow uploads at `MOVE_BYTES_MIN` and a
+/// few fast ones fit, two shards stay under the default memlock of 8 MiB each
+/// ring registration apart.
+pub const POOL_BYTES_DEFAULT: u32 = 16 * MIB;
+/// A blob up to this size travels in its journal entry and lives in the state,
+/// so that pushing it costs one shared sync instead of three of its own.
+pub const INLINE_BLOB_BYTES_MAX: u32 = 16 * KIB;
+/// Largest blob: its checksum list must fit a journal entry.
+pub const BLOB_BYTES_MAX: u64 = 1024 * GIB_BYTES;
+/// Largest manifest; larger ones are answered 413. Source: distribution-spec,
+/// "Pushing Manifests", which asks for at least 4 MiB.
+pub const MANIFEST_BYTES_MAX: u32 = 4 * MIB;
+/// Largest journal entry: a manifest or a checksum list, and its envelope.
+pub const ENTRY_BYTES_MAX: u32 = 5 * MIB;
+
+const _: () = assert!(
+    EXTENT_BYTES.is_multiple_of(SECTOR_BYTES),
+    "extents start on sectors"
+);
+const _: () = assert!(
+    EXTENT_BYTES.is_multiple_of(MOVE_BYTES_MAX),
+    "extents are whole moves"
+);
+const _: () = assert!(
+    MOVE_BYTES_MIN.is_multiple_of(SECTOR_BYTES),
+    "moves are whole sectors"
+);
+const _: () = assert!(
+    BLOB_BYTES_MAX / EXTENT_BYTES as u64 * 4 <= MANIFEST_BYTES_MAX as u64,
+    "the checksum list of the largest blob fits an entry"
+);
+const _: () = assert!(
+    MANIFEST_BYTES_MAX < ENTRY_BYTES_MAX,
+    "a manifest fits an entry"
+);
+
+// ---- HTTP -------------------------------------------------------------
+
+/// Longest request line, answered 414 beyond.
+pub const REQUEST_LINE_BYTES_MAX: u32 = 8 * KIB;
+/// Longest request head, answered 431 beyond.
+pub const HEAD_BYTES_MAX: u32 = 32 * KIB;
+/// Most header lines in one head, answered 431 beyond.
+pub const HEADERS_MAX: usize = 64;
+/// Chunk extensions summed over one message.
+pub const CHUNK_EXTENSION_BYTES_MAX: u32 = 16 * KIB;
+/// Trailer section of a chunked body, answered 431 beyond.
+pub const TRAILER_BYTES_MAX: u32 = 16 * KIB;
+/// Unread body drained after an early answer before the connection is closed instead.
+pub const DRAIN_BYTES_MAX: u32 = 64 * KIB;
+/// A head must be complete within this time, answered 408 beyond.
+pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Window over which a body must average `BODY_RATE_BYTES_MIN` per second.
+pub const BODY_WINDOW: Duration = Duration::from_secs(30);
+/// Slowest body, in bytes per second, answered 408 below.
+pub const BODY_RATE_BYTES_MIN: u64 = 1024;
+/// A reader that takes nothing for this long is closed.
+pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// A reader that takes nothing for this long gives its pooled buffer back.
+pub const WRITE_STALL_GIVE_BACK: Duration = Duration::from_millis(100);
+/// Idle keep-alive connections are closed after this.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest request id taken over from a client.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Connections one shard holds; further ones are closed at accept.
+pub const SHARD_CONNECTIONS_MAX: usize = 8192;
+
+// ---- OCI --------------------------------------------------------------
+
+/// Longest repository name. Source: common client limit for host and name.
+pub const REPOSITORY_BYTES_MAX: usize = 255;
+/// Longest tag. Source: distribution-spec, `<reference>`.
+pub const TAG_BYTES_MAX: usize = 128;
+/// Deepest nesting of a manifest's JSON.
+pub const MANIFEST_DEPTH_MAX: usize = 32;
+/// Most `tag=` parameters of one manifest push; the spec asks for at least 10.
+pub const PUSH_TAGS_MAX: usize = 100;
+/// Most entries in one page of a list; larger `n` are clamped.
+pub const PAGE_ENTRIES_MAX: usize = 1000;
+/// Body bytes of one page of referrers; a page ends before the descriptor that would pass it.
+pub const REFERRERS_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A lease keeps a fresh blob from collection at least this long.
+pub const LEASE_MS_MIN: u64 = 60 * 60 * 1000;
+/// Upload sessions idle for this long are purged.
+pub const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+// ---- journal ----------------------------------------------------------
+
+/// Proposals waiting for the raft core; further ones are answered 429.
+pub const PROPOSALS_WAITING_MAX: usize = 4096;
+/// A write waits this long for the journal before it is answered 503.
+pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+// ---- runtime ----------------------------------------------------------
+
+/// Every executor runs a timer of this period: it bounds the stall of an
+/// executor that parked with runnable tasks (glommio 0.9).
+pub const KEEP_ALIVE_PERIOD: Duration = Duration::from_millis(5);
+/// An executor that has not moved for this long ends the process.
+pub const WATCHDOG_STALL_MAX: Duration = Duration::from_secs(5);
+/// Requests in flight may take this long after SIGTERM.
+pub const SHUTDOWN_GRACE: Duration = Duration::from_secs(20);
+/// Off-shard threads of one shard: rename, truncate, page warming.
+pub const OFF_SHARD_THREADS: usize = 2;

@@ -1,0 +1,6 @@
+//! windlass: a container image registry that a team runs on its own machines.
+//!
+//! Rooms stand on floors; imports go down. The order of the `mod` lines is the
+//! floor order, from the ground up; `tests/architecture.rs` holds them to it.
+
+pub mod base;

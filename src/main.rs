@@ -1,0 +1,3 @@
+//! The `windlass` command: everything it does is in the library.
+
+fn main() {}
