@@ -4,3 +4,4 @@
 //! floor order, from the ground up; `tests/architecture.rs` holds them to it.
 
 pub mod base;
+pub mod oci;

@@ -1,0 +1,18 @@
+//! The words of the OCI specifications as types: parsed once at the edge, valid
+//! ever after. Bytes in, values out; nothing here touches the machine.
+//!
+//! Floor: rules.
+//! Uses: base
+//! Crates: serde_json, sha2
+
+mod digest;
+mod error_code;
+mod media_type;
+mod reference;
+mod repository;
+
+pub use digest::{Algorithm, Digest, DigestError};
+pub use error_code::{Detail, ErrorCode, ErrorEntry, error_body};
+pub use media_type::{MediaType, MediaTypeError};
+pub use reference::{Reference, ReferenceError, Tag, TagError};
+pub use repository::{Repository, RepositoryError};
