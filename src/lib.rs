@@ -4,4 +4,5 @@
 //! floor order, from the ground up; `tests/architecture.rs` holds them to it.
 
 pub mod base;
+pub mod telemetry;
 pub mod oci;

@@ -1,0 +1,243 @@
+//! The log: structured lines, text for people at a terminal, JSON otherwise.
+//!
+//! Lines leave through a thread of their own: whoever reads the log may be slow,
+//! a shard may not. When the thread is behind by `LINES_WAITING_MAX`, lines are
+//! dropped and counted.
+
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use super::metrics::Metrics;
+
+/// Lines that may wait for the writing thread: at 300 bytes each, about 1 MiB.
+const LINES_WAITING_MAX: usize = 4096;
+
+/// Crates below us whose news is for developers; the operator's filter comes
+/// after it and wins.
+const QUIET_CRATES: &str = "fjall=warn,lsm_tree=warn,glommio=error,openraft=warn";
+
+/// How a log line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text when standard error is a terminal, JSON otherwise.
+    Auto,
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// What is logged, and how.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// A level (`info`) or a filter (`info,windlass::raft=debug`).
+    pub filter: String,
+    /// How a line looks.
+    pub format: LogFormat,
+}
+
+impl LogOptions {
+    /// Checks the filter without starting anything.
+    pub fn check(&self) -> Result<(), LogError> {
+        self.parsed_filter().map(drop)
+    }
+
+    fn parsed_filter(&self) -> Result<EnvFilter, LogError> {
+        let filter = self.filter.trim();
+        let error = |reason: String| LogError::Filter {
+            filter: filter.to_owned(),
+            reason,
+        };
+        if filter.is_empty() {
+            return Err(error("it is empty".to_owned()));
+        }
+        // A bare word is a level to people but a target to the filter.
+        let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
+        let is_bare = |part: &&str| !part.contains('=') && !part.contains('[');
+        if let Some(word) = filter
+            .split(',')
+            .filter(is_bare)
+            .find(|part| !is_level(part.trim()))
+        {
+            let levels = "use off, error, warn, info, debug or trace";
+            return Err(error(format!("`{}` is no level; {levels}", word.trim())));
+        }
+        EnvFilter::builder()
+            .parse(format!("{QUIET_CRATES},{filter}"))
+            .map_err(|parse_error| error(parse_error.to_string()))
+    }
+}
+
+/// Why the log could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The filter is not one.
+    #[error("log filter `{filter}` is not valid: {reason}")]
+    Filter {
+        /// The filter as given.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Something else has set up a log in this process.
+    #[error("a log is already set up in this process")]
+    Taken,
+    /// The writing thread does not start.
+    #[error("start the log's thread")]
+    Thread(#[source] io::Error),
+}
+
+/// The running log. Owned by `main`; dropping it writes what still waits.
+#[derive(Debug)]
+pub struct Log {
+    lines: Sender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // The thread answers the end message after everything queued before it.
+        if self.lines.send(Message::End).is_ok()
+            && let Some(thread) = self.thread.take()
+        {
+            drop(thread.join());
+        }
+    }
+}
+
+/// Sets the log up for the whole process; lines go to standard error.
+///
+/// - Errors: the filter is not valid, or a log is set up already.
+pub fn start_log(options: &LogOptions, metrics: &Arc<Metrics>) -> Result<Log, LogError> {
+    let filter = options.parsed_filter()?;
+    let (sender, receiver) = bounded(LINES_WAITING_MAX);
+    let thread = thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || write_lines(&receiver, &mut io::stderr().lock()))
+        .map_err(LogError::Thread)?;
+    let log = Log {
+        lines: sender.clone(),
+        thread: Some(thread),
+    };
+    let is_terminal = io::stderr().is_terminal();
+    let outlet = Outlet {
+        lines: sender,
+        metrics: Arc::clone(metrics),
+    };
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(outlet);
+    let taken = match options.format {
+        LogFormat::Auto if !is_terminal => builder.json().flatten_event(true).try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Auto | LogFormat::Text => builder.with_ansi(is_terminal).try_init(),
+    };
+    taken.map_err(|_| LogError::Taken)?;
+    Ok(log)
+}
+
+enum Message {
+    Line(Vec<u8>),
+    End,
+}
+
+fn write_lines(lines: &Receiver<Message>, outlet: &mut impl Write) {
+    while let Ok(Message::Line(line)) = lines.recv() {
+        // Nobody is left to tell when standard error is gone.
+        drop(outlet.write_all(&line));
+    }
+    drop(outlet.flush());
+}
+
+/// Gives each event a line of its own.
+struct Outlet {
+    lines: Sender<Message>,
+    metrics: Arc<Metrics>,
+}
+
+impl<'a> MakeWriter<'a> for Outlet {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line {
+            outlet: self,
+            bytes: Vec::new(),
+        }
+    }
+}
+
+/// Collects one event; queued when dropped.
+struct Line<'a> {
+    outlet: &'a Outlet,
+    bytes: Vec<u8>,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let line = Message::Line(std::mem::take(&mut self.bytes));
+        if let Err(TrySendError::Full(_)) = self.outlet.lines.try_send(line) {
+            self.outlet.metrics.log_lines_dropped.count();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(filter: &str) -> LogOptions {
+        LogOptions {
+            filter: filter.to_owned(),
+            format: LogFormat::Json,
+        }
+    }
+
+    #[test]
+    fn a_filter_is_a_level_or_directives() {
+        for good in [
+            "info",
+            "warn,windlass::raft=debug",
+            " off ",
+            "windlass=trace",
+        ] {
+            assert!(options(good).check().is_ok(), "{good}");
+        }
+        for bad in ["", "loud", "info,", "windlass=loud", "info,raft"] {
+            assert!(options(bad).check().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn lines_beyond_the_queue_are_dropped_and_counted() {
+        let (sender, receiver) = bounded(1);
+        let outlet = Outlet {
+            lines: sender.clone(),
+            metrics: Arc::new(Metrics::new()),
+        };
+        for text in ["first\n", "second\n"] {
+            outlet.make_writer().write_all(text.as_bytes()).unwrap();
+        }
+        assert_eq!(outlet.metrics.log_lines_dropped.value(), 1);
+        drop((sender, outlet.lines));
+        let mut written = Vec::new();
+        write_lines(&receiver, &mut written);
+        assert_eq!(written, b"first\n");
+    }
+}

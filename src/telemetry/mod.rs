@@ -1,0 +1,34 @@
+//! What the process says about itself: counters, histograms, their exposition
+//! for Prometheus, and the log.
+//!
+//! Floor: ground.
+//! Uses: base
+//! Crates: -
+
+mod blob;
+mod exposition;
+mod family;
+mod histogram;
+mod http;
+mod journal;
+mod label;
+mod log;
+mod machine;
+mod metrics;
+mod process;
+mod value;
+
+pub use blob::BlobMetrics;
+pub use exposition::{METRICS_CONTENT_TYPE, Page};
+pub use family::Family;
+pub use histogram::{CountHistogram, DurationHistogram};
+pub use http::HttpMetrics;
+pub use journal::JournalMetrics;
+pub use label::{
+    BlobForm, Label, LabelSet, ProposalEnd, ReadPath, Route, StatusClass, SyncedThing,
+    TimeoutPhase, UploadEnd, Verb,
+};
+pub use log::{Log, LogError, LogFormat, LogOptions, start_log};
+pub use machine::MachineMetrics;
+pub use metrics::Metrics;
+pub use value::{Counter, Gauge, Raised};
