@@ -6,3 +6,4 @@
 pub mod base;
 pub mod telemetry;
 pub mod oci;
+pub mod config;

@@ -1,0 +1,283 @@
+//! Loading through real files: order of the layers, messages, secrets.
+
+use std::fs;
+
+use serde::Deserialize;
+use tempfile::TempDir;
+
+use super::*;
+
+/// A schema with what the real one does not have yet: a list and a secret.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Sample {
+    name: String,
+    origins: Vec<String>,
+    store: Store,
+}
+
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Store {
+    password: String,
+    size: u32,
+}
+
+fn sample_keys() -> Keys {
+    let text = "name = ''\norigins = []\n[store]\npassword = ''\nsize = 1";
+    Keys {
+        table: toml::from_str(text).unwrap(),
+        secrets: &["store.password"],
+    }
+}
+
+struct Files(TempDir);
+
+impl Files {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+fn environment(variables: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+    variables.iter().map(owned).collect()
+}
+
+fn message(sources: Sources) -> String {
+    load(sources).expect_err("is refused").to_string()
+}
+
+#[test]
+fn nothing_given_is_the_defaults() {
+    assert_eq!(load(Sources::default()).unwrap(), Config::default());
+}
+
+#[test]
+fn each_layer_lies_over_the_one_before() {
+    let files = Files::new();
+    let sources = Sources {
+        files: vec![
+            files.write(
+                "a.toml",
+                "data_dir = 'a'\nlisten = '127.0.0.1:1'\n[http]\nidle_timeout = '1s'",
+            ),
+            files.write(
+                "b.toml",
+                "listen = '127.0.0.1:2'\n[http]\nhead_timeout = '2s'",
+            ),
+        ],
+        environment: environment(&[
+            ("WINDLASS_LISTEN", "127.0.0.1:3"),
+            ("WINDLASS_RUNTIME__SHARDS", "3"),
+            ("WINDLASS_DELETE__ENABLED", "false"),
+            ("HOME", "/nowhere"),
+        ]),
+        command_line: toml::from_str("listen = '127.0.0.1:4'").unwrap(),
+    };
+    let config = load(sources).unwrap();
+    assert_eq!(config.listen.port(), 4);
+    assert_eq!(config.data_dir, PathBuf::from("a"));
+    assert_eq!(config.http.idle_timeout.to_string(), "1s");
+    assert_eq!(config.http.head_timeout.to_string(), "2s");
+    assert_eq!(config.runtime.shards, Some(3));
+    assert!(!config.delete.enabled);
+    assert_eq!(config.admin_listen, Config::default().admin_listen);
+}
+
+#[test]
+fn lists_append_over_files_and_environment() {
+    let files = Files::new();
+    let sources = Sources {
+        files: vec![
+            files.write("a.toml", "origins = ['one']"),
+            files.write("b.toml", "origins = ['two']"),
+        ],
+        environment: environment(&[("WINDLASS_ORIGINS", "['three']")]),
+        ..Sources::default()
+    };
+    let sample: Sample = load_as(sources, &sample_keys()).unwrap();
+    assert_eq!(sample.origins, ["one", "two", "three"]);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line_and_the_nearest_key() {
+    let files = Files::new();
+    let path = files.write("w.toml", "\n[runtime]\n# more\nshrads = 2\n");
+    let place = path.display().to_string();
+    let sources = Sources {
+        files: vec![path],
+        ..Sources::default()
+    };
+    let expected = "unknown key `runtime.shrads`; did you mean `runtime.shards`?";
+    assert_eq!(message(sources), format!("{place}:4: {expected}"));
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_refused_with_its_line() {
+    let files = Files::new();
+    for (text, words) in [
+        ("listen = '127.0.0.1:0'\n[runtime]\nshards = 'two'", ":3: "),
+        ("listen = 'localhost'", ":1: invalid socket address"),
+        ("[http]\nidle_timeout = 'soon'", ":2: a time is"),
+        ("[log]\n\nformat = 'xml'", ":3: unknown variant `xml`"),
+        ("runtime = 3", ":1: "),
+        ("listen = ", ":1: "),
+    ] {
+        let sources = Sources {
+            files: vec![files.write("w.toml", text)],
+            ..Sources::default()
+        };
+        let message = message(sources);
+        assert!(message.contains("w.toml"), "{message}");
+        assert!(message.contains(words), "{message}");
+        assert!(!message.contains('\n'), "{message}");
+    }
+}
+
+#[test]
+fn a_variable_is_refused_by_name_when_unknown_or_of_the_wrong_type() {
+    for (name, value, expected) in [
+        (
+            "WINDLASS_LISTN",
+            "x",
+            "environment variable WINDLASS_LISTN: unknown key `listn`; did you mean `WINDLASS_LISTEN`?",
+        ),
+        (
+            "WINDLASS_HTTP__IDLE_TIMEOUTS",
+            "x",
+            "environment variable WINDLASS_HTTP__IDLE_TIMEOUTS: unknown key `http.idle_timeouts`; \
+             did you mean `WINDLASS_HTTP__IDLE_TIMEOUT`?",
+        ),
+    ] {
+        let sources = Sources {
+            environment: environment(&[(name, value)]),
+            ..Sources::default()
+        };
+        assert_eq!(message(sources), expected);
+    }
+    let sources = Sources {
+        environment: environment(&[("WINDLASS_RUNTIME__SHARDS", "many")]),
+        ..Sources::default()
+    };
+    let message = message(sources);
+    assert!(
+        message.starts_with("environment variable WINDLASS_RUNTIME__SHARDS: "),
+        "{message}"
+    );
+}
+
+#[test]
+fn variables_of_a_scheduler_for_a_service_of_our_name_are_left_alone() {
+    let sources = Sources {
+        environment: environment(&[
+            ("WINDLASS_SERVICE_HOST", "10.0.0.1"),
+            ("WINDLASS_SERVICE_PORT_HTTP", "5000"),
+            ("WINDLASS_PORT", "tcp://10.0.0.1:5000"),
+            ("WINDLASS_PORT_5000_TCP_ADDR", "10.0.0.1"),
+            ("WINDLASS_ADMIN_PORT_5001_TCP_PROTO", "tcp"),
+        ]),
+        ..Sources::default()
+    };
+    assert_eq!(load(sources).unwrap(), Config::default());
+}
+
+#[test]
+fn a_text_variable_keeps_its_text_whatever_it_looks_like() {
+    let sources = Sources {
+        environment: environment(&[
+            ("WINDLASS_DATA_DIR", "7"),
+            ("WINDLASS_LIMITS__BLOB_MAX", "4096"),
+        ]),
+        ..Sources::default()
+    };
+    let config = load(sources).unwrap();
+    assert_eq!(config.data_dir, PathBuf::from("7"));
+    assert_eq!(config.limits.blob_max.bytes(), 4096);
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_of_its_own() {
+    let files = Files::new();
+    let secret = files.write("secret", "pass word\n");
+    let text = format!("[store]\nsize = 3\npassword_file = '{}'", secret.display());
+    let from_file = Sources {
+        files: vec![files.write("w.toml", &text)],
+        ..Sources::default()
+    };
+    let from_environment = Sources {
+        environment: environment(&[(
+            "WINDLASS_STORE__PASSWORD_FILE",
+            &secret.display().to_string(),
+        )]),
+        ..Sources::default()
+    };
+    for (sources, size) in [(from_file, 3), (from_environment, 0)] {
+        let sample: Sample = load_as(sources, &sample_keys()).unwrap();
+        assert_eq!(sample.store.password, "pass word");
+        assert_eq!(sample.store.size, size);
+    }
+}
+
+#[test]
+fn a_later_secret_file_overrides_an_earlier_secret() {
+    let files = Files::new();
+    let secret = files.write("secret", "new");
+    let upper = format!("store.password_file = '{}'", secret.display());
+    let sources = Sources {
+        files: vec![
+            files.write("a.toml", "store.password = 'old'"),
+            files.write("b.toml", &upper),
+        ],
+        ..Sources::default()
+    };
+    let sample: Sample = load_as(sources, &sample_keys()).unwrap();
+    assert_eq!(sample.store.password, "new");
+}
+
+#[test]
+fn a_secret_given_twice_or_missing_is_refused() {
+    let files = Files::new();
+    let secret = files.write("secret", "x");
+    let twice = format!(
+        "[store]\npassword = 'y'\npassword_file = '{}'",
+        secret.display()
+    );
+    for (text, words) in [
+        (
+            twice.as_str(),
+            "`store.password` and `store.password_file` are both given",
+        ),
+        (
+            "store.password_file = '/nowhere/secret'",
+            "cannot read /nowhere/secret",
+        ),
+        (
+            "store.password_file = 3",
+            "expected the path of a file, found integer",
+        ),
+        ("store.size_file = 'x'", "unknown key `store.size_file`"),
+    ] {
+        let sources = Sources {
+            files: vec![files.write("w.toml", text)],
+            ..Sources::default()
+        };
+        let error = load_as::<Sample>(sources, &sample_keys()).expect_err("is refused");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let sources = Sources {
+        environment: environment(&[
+            ("WINDLASS_STORE__PASSWORD", "y"),
+            ("WINDLASS_STORE__PASSWORD_FILE", "/nowhere/secret"),
+        ]),
+        ..Sources::default()
+    };
+    let error = load_as::<Sample>(sources, &sample_keys()).expect_err("is refused");
+    assert!(matches!(error, ConfigError::SecretTwice { .. }), "{error}");
+}

@@ -1,0 +1,25 @@
+//! What an operator may set: the schema with its defaults, and how files,
+//! environment and command line become one configuration.
+//!
+//! Floor: roof.
+//! Uses: base, telemetry
+//! Crates: -
+
+mod check;
+mod environment;
+mod error;
+mod file;
+mod keys;
+mod layer;
+mod load;
+mod place;
+mod schema;
+mod units;
+
+pub use error::ConfigError;
+pub use load::{Sources, load};
+pub use schema::{
+    CompatSection, Config, DeleteSection, HttpSection, JournalSection, LimitsSection, LogSection,
+    RuntimeSection, StorageSection,
+};
+pub use units::{ByteSize, Period, UnitError};
