@@ -7,3 +7,4 @@ pub mod base;
 pub mod telemetry;
 pub mod oci;
 pub mod config;
+pub mod cli;

@@ -1,3 +1,7 @@
 //! The `windlass` command: everything it does is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    windlass::cli::main(|_config| ExitCode::FAILURE)
+}

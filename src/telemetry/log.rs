@@ -1,7 +1,7 @@
 //! The log: structured lines, text for people at a terminal, JSON otherwise.
 //!
 //! Lines leave through a thread of their own: whoever reads the log may be slow,
-//! a shard may not. When the thread is behind by `LINES_WAITING_MAX`, lines are
+//! a shard may not. When the thread is behind by `WAITING_LINES_MAX`, lines are
 //! dropped and counted.
 
 use std::io::{self, IsTerminal as _, Write};
@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::MakeWriter;
 use super::metrics::Metrics;
 
 /// Lines that may wait for the writing thread: at 300 bytes each, about 1 MiB.
-const LINES_WAITING_MAX: usize = 4096;
+const WAITING_LINES_MAX: usize = 4096;
 
 /// Crates below us whose news is for developers; the operator's filter comes
 /// after it and wins.
@@ -116,7 +116,7 @@ impl Drop for Log {
 /// - Errors: the filter is not valid, or a log is set up already.
 pub fn start_log(options: &LogOptions, metrics: &Arc<Metrics>) -> Result<Log, LogError> {
     let filter = options.parsed_filter()?;
-    let (sender, receiver) = bounded(LINES_WAITING_MAX);
+    let (sender, receiver) = bounded(WAITING_LINES_MAX);
     let thread = thread::Builder::new()
         .name("log".to_owned())
         .spawn(move || write_lines(&receiver, &mut io::stderr().lock()))

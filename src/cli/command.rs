@@ -1,0 +1,115 @@
+//! Runs what the command line asks for.
+
+use std::env;
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use super::arguments::{Arguments, Options, Task};
+use crate::config::{Config, ConfigError, Sources, load};
+
+/// Exit code when the configuration, or the machine, has to be changed before
+/// the node can run. Source: `EX_CONFIG` of sysexits.h; service managers can be
+/// told not to restart on it.
+pub const EXIT_CONFIG_CODES: u8 = 78;
+
+/// Names configuration files when `--config` does not.
+const FILES_VARIABLE: &str = "WINDLASS_CONFIG";
+
+/// Reads the command line, loads the configuration and does what was asked;
+/// `serve` runs the registry until it is told to stop.
+///
+/// Ends the process itself, with code 0 or 2, for `--help`, `--version` and a
+/// wrong command line.
+pub fn main(serve: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    let (task, options) = Arguments::parse().split();
+    let config = match load_with(&options, env::vars_os().collect()) {
+        Ok(config) => config,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::from(EXIT_CONFIG_CODES);
+        }
+    };
+    match task {
+        Task::Serve => serve(config),
+        Task::CheckConfig => print(&config),
+    }
+}
+
+fn load_with(
+    options: &Options,
+    variables: Vec<(OsString, OsString)>,
+) -> Result<Config, ConfigError> {
+    let mut files = options.files.clone();
+    let mut environment = Vec::new();
+    for (name, value) in variables {
+        if name == FILES_VARIABLE {
+            if options.files.is_empty() {
+                let named = env::split_paths(&value);
+                files = named.filter(|path| path != Path::new("")).collect();
+            }
+        } else if let Ok(name) = name.into_string() {
+            environment.push((name, value.to_string_lossy().into_owned()));
+        }
+    }
+    load(Sources {
+        files,
+        environment,
+        command_line: options.layer(),
+    })
+}
+
+/// Says on standard error why there is no configuration. When nobody listens
+/// there, the exit code says it alone.
+fn complain(error: &ConfigError) {
+    drop(writeln!(io::stderr(), "windlass: {error}"));
+}
+
+fn print(config: &Config) -> ExitCode {
+    match io::stdout().write_all(config.to_toml().as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn load_line(line: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let (_, options) = Arguments::parse_from(line.split(' ')).split();
+        let owned = |(name, value): &(&str, &str)| (OsString::from(name), OsString::from(value));
+        load_with(&options, variables.iter().map(owned).collect())
+    }
+
+    #[test]
+    fn files_come_from_the_variable_only_without_the_option() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let first = file("1.toml", "data_dir = 'one'");
+        let second = file("2.toml", "listen = '127.0.0.1:2'");
+        let both = format!("{first}:{second}");
+        let config = load_line("windlass", &[("WINDLASS_CONFIG", &both)]).unwrap();
+        assert_eq!(config.data_dir, Path::new("one"));
+        assert_eq!(config.listen.port(), 2);
+        let line = format!("windlass --config {second}");
+        let config = load_line(&line, &[("WINDLASS_CONFIG", &first)]).unwrap();
+        assert_eq!(config.data_dir, Config::default().data_dir);
+    }
+
+    #[test]
+    fn the_command_line_is_the_uppermost_layer() {
+        let line = "windlass serve --listen 127.0.0.1:9";
+        let config = load_line(line, &[("WINDLASS_LISTEN", "127.0.0.1:8")]).unwrap();
+        assert_eq!(config.listen.port(), 9);
+    }
+}
