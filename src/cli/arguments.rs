@@ -72,7 +72,7 @@ pub(super) struct Options {
     /// Address of metrics and probes, for operators [default: 127.0.0.1:5001].
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
-    /// Folder that holds everything this node stores [default: ./windlass-data].
+    /// Folder that holds all this node stores [default: ./windlass-data].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
 }
