@@ -6,5 +6,6 @@
 pub mod base;
 pub mod telemetry;
 pub mod oci;
+pub mod http;
 pub mod config;
 pub mod cli;
