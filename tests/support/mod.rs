@@ -1,0 +1,12 @@
+//! What the tests against a real process share: a raw HTTP client, the process
+//! itself, and content that a seed brings back.
+
+mod client;
+mod content;
+mod node;
+mod registry;
+
+pub(crate) use client::{Client, Request, Response};
+pub(crate) use content::{Random, digest_of, image, index, sha256, sha512};
+pub(crate) use node::{Node, NodeOptions, shared_address, wait_for};
+pub(crate) use registry::{CONFIG_TYPE, INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE, Registry, location};

@@ -1,0 +1,323 @@
+//! One registry process with its own address and its own data directory.
+//!
+//! Ends only the process it started, by its own handle.
+
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use super::client::{Client, Request};
+
+/// A node that is not ready by then fails the test.
+const READY_MAX: Duration = Duration::from_secs(60);
+/// Pause between two looks at a condition.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// How a node is started, beyond its addresses and its directory.
+#[derive(Clone, Default)]
+pub(crate) struct NodeOptions {
+    /// Command and arguments put before the binary, which they must `exec`.
+    pub(crate) wrapper: Vec<String>,
+    /// Arguments after the node's own.
+    pub(crate) arguments: Vec<String>,
+    /// Environment of the process, on top of the test's.
+    pub(crate) environment: Vec<(String, String)>,
+    /// Data directory; a fresh one when absent.
+    pub(crate) data_dir: Option<PathBuf>,
+    /// Binary, when it is not the one under test in its place.
+    pub(crate) binary: Option<PathBuf>,
+}
+
+/// A running (or killed, or ended) registry.
+pub(crate) struct Node {
+    child: Option<Child>,
+    options: NodeOptions,
+    /// Where the registry listens.
+    pub(crate) address: SocketAddr,
+    /// Where its operators' listener is.
+    pub(crate) admin_address: SocketAddr,
+    /// Where it keeps its data.
+    pub(crate) data_dir: PathBuf,
+    log: PathBuf,
+    _directory: TempDir,
+}
+
+impl Node {
+    /// Starts a node in a fresh directory and waits until it is ready.
+    pub(crate) fn start() -> Self {
+        Self::start_with(NodeOptions::default())
+    }
+
+    /// Starts a node as `options` say and waits until it is ready.
+    pub(crate) fn start_with(options: NodeOptions) -> Self {
+        let mut node = Self::prepare(options);
+        node.spawn();
+        node.wait_ready();
+        node
+    }
+
+    /// Chooses addresses and directories, and starts nothing.
+    pub(crate) fn prepare(options: NodeOptions) -> Self {
+        let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
+        let (address, admin_address) = free_addresses();
+        let data_dir = options.data_dir.clone();
+        Self {
+            child: None,
+            options,
+            address,
+            admin_address,
+            data_dir: data_dir.unwrap_or_else(|| directory.path().join("data")),
+            log: directory.path().join("log"),
+            _directory: directory,
+        }
+    }
+
+    /// Starts the process without waiting for it.
+    pub(crate) fn spawn(&mut self) {
+        assert!(self.child.is_none(), "the node runs already");
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&self.log)
+            .expect("a log");
+        let mut command = self.command();
+        command
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log);
+        self.child = Some(command.spawn().expect("the binary starts"));
+    }
+
+    /// The command line that starts this node.
+    pub(crate) fn command(&self) -> Command {
+        let default = PathBuf::from(env!("CARGO_BIN_EXE_windlass"));
+        let binary = self.options.binary.clone().unwrap_or(default);
+        let mut words = self.options.wrapper.iter();
+        let mut command = match words.next() {
+            None => Command::new(binary),
+            Some(first) => {
+                let mut command = Command::new(first);
+                command.args(words).arg(binary);
+                command
+            }
+        };
+        command
+            .arg("serve")
+            .args(["--listen", &self.address.to_string()])
+            .args(["--admin-listen", &self.admin_address.to_string()])
+            .arg("--data-dir")
+            .arg(&self.data_dir)
+            .args(&self.options.arguments)
+            .envs(
+                self.options
+                    .environment
+                    .iter()
+                    .map(|(name, value)| (name, value)),
+            );
+        command
+    }
+
+    /// Waits until `/readyz` says 200; a process that ends first fails the test.
+    #[track_caller]
+    pub(crate) fn wait_ready(&mut self) {
+        let is_ready = wait_for(READY_MAX, || {
+            if let Some(status) = self.exit_status() {
+                panic!("the node ended with {status}:\n{}", self.log_tail());
+            }
+            let mut client = Client::new(self.admin_address);
+            let answer = client.try_send(&Request::new("GET", "/readyz"));
+            answer.is_ok_and(|response| response.status == 200)
+        });
+        assert!(is_ready, "not ready in {READY_MAX:?}:\n{}", self.log_tail());
+    }
+
+    /// Process id, while the process runs.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the node runs").id()
+    }
+
+    /// Ends the process at once, as a power button does, and reaps it.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.kill());
+            drop(child.wait());
+        }
+    }
+
+    /// Asks the process to end.
+    pub(crate) fn signal_end(&self) {
+        let child = self.child.as_ref().expect("the node runs");
+        kill_process(Pid::from_child(child), Signal::TERM).expect("the process takes a signal");
+    }
+
+    /// Asks the process to end and waits at most `patience` for it.
+    #[track_caller]
+    pub(crate) fn terminate(&mut self, patience: Duration) -> ExitStatus {
+        self.signal_end();
+        self.wait_end(patience)
+    }
+
+    /// Waits at most `patience` for the process to end by itself.
+    #[track_caller]
+    pub(crate) fn wait_end(&mut self, patience: Duration) -> ExitStatus {
+        let mut status = None;
+        wait_for(patience, || {
+            status = self.exit_status();
+            status.is_some()
+        });
+        let Some(status) = status else {
+            panic!(
+                "the node still runs after {patience:?}:\n{}",
+                self.log_tail()
+            );
+        };
+        self.child = None;
+        status
+    }
+
+    /// Starts the process again on the same directory and addresses.
+    #[track_caller]
+    pub(crate) fn restart(&mut self) {
+        self.kill();
+        self.spawn();
+        self.wait_ready();
+    }
+
+    /// Whether the process runs.
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.is_some() && self.exit_status().is_none()
+    }
+
+    /// Everything the process has written to its outputs.
+    pub(crate) fn log_text(&self) -> String {
+        let bytes = fs::read_to_string(&self.log);
+        bytes.unwrap_or_default()
+    }
+
+    /// The largest resident size so far, in bytes.
+    pub(crate) fn resident_bytes_peak(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// The resident size now, in bytes.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// The files below `folder` of the data directory, for looking at leftovers.
+    pub(crate) fn files(&self, folder: &str) -> Vec<PathBuf> {
+        let mut files = Vec::new();
+        collect_files(&self.data_dir.join(folder), &mut files);
+        files.sort();
+        files
+    }
+
+    fn status_bytes(&self, key: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
+        let status = status.expect("the process has a status");
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let kibibytes = line.and_then(|rest| rest.trim().strip_suffix(" kB"));
+        kibibytes
+            .expect("a size in kB")
+            .parse::<u64>()
+            .expect("a number")
+            * 1024
+    }
+
+    fn exit_status(&mut self) -> Option<ExitStatus> {
+        let child = self.child.as_mut()?;
+        child.try_wait().expect("a child can be waited for")
+    }
+
+    fn log_tail(&self) -> String {
+        let text = self.log_text();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- log of the node ---\n{}", self.log_tail());
+        }
+        self.kill();
+    }
+}
+
+/// Looks at `condition` until it holds or `patience` ends; says whether it held.
+pub(crate) fn wait_for(patience: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let start = Instant::now();
+    loop {
+        if condition() {
+            return true;
+        }
+        if start.elapsed() > patience {
+            return false;
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+/// The address of the registry that every test of this process talks to:
+/// `WINDLASS_TEST_TARGET`, or a node started with the first test.
+///
+/// The node cannot be dropped with the last test, so a small watcher ends it and
+/// removes its directory when this process goes, however it goes.
+pub(crate) fn shared_address() -> SocketAddr {
+    static SHARED: OnceLock<SocketAddr> = OnceLock::new();
+    *SHARED.get_or_init(|| {
+        if let Ok(target) = std::env::var("WINDLASS_TEST_TARGET") {
+            return target.parse().expect("WINDLASS_TEST_TARGET is host:port");
+        }
+        let node = Node::start();
+        let address = node.address;
+        let directory = node.data_dir.parent().expect("data has a parent");
+        let watcher = Command::new("sh")
+            .args([
+                "-c",
+                "read -r line; kill -9 \"$1\"; rm -rf \"$2\"",
+                "watcher",
+            ])
+            .arg(node.pid().to_string())
+            .arg(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        // Both live until the process ends; the end of the pipe is the signal.
+        Box::leak(Box::new((watcher.expect("a shell"), node)));
+        address
+    })
+}
+
+/// Two free ports on an address of this test process's own: many processes on
+/// one machine test at the same time, and a listener that shares its port
+/// (`SO_REUSEPORT`) would not notice another one.
+fn free_addresses() -> (SocketAddr, SocketAddr) {
+    let [_, _, high, low] = std::process::id().to_be_bytes();
+    let host = Ipv4Addr::new(127, 77, high, low.clamp(1, 254));
+    let probes = [(); 2].map(|()| TcpListener::bind((host, 0)).expect("a loopback port"));
+    let [first, second] = probes.map(|probe| probe.local_addr().expect("a bound address"));
+    (first, second)
+}
+
+fn collect_files(directory: &Path, files: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            collect_files(&path, files);
+        } else {
+            files.push(path);
+        }
+    }
+}
