@@ -90,10 +90,16 @@ impl Registry {
     ) -> String {
         let digest = digest_of(algorithm, content);
         let target = format!("/v2/{repository}/blobs/uploads/?digest={digest}");
-        let request = Request::new("POST", target)
-            .header("Content-Type", "application/octet-stream")
-            .body(content);
-        let response = self.send(&request).expect(201);
+        let request = Request::new("POST", target).body(content);
+        let mut response = self.send(&request);
+        if is_lenient() && response.status == 202 {
+            // A registry may decline the single POST; the session takes the bytes.
+            let session = location(&response);
+            let joint = if session.contains('?') { '&' } else { '?' };
+            let target = format!("{session}{joint}digest={digest}");
+            response = self.send(&Request::new("PUT", target).body(content));
+        }
+        let response = response.expect(201);
         assert_eq!(response.only("Docker-Content-Digest"), digest);
         digest
     }
@@ -144,11 +150,17 @@ impl Registry {
     }
 }
 
+/// Whether the suite is aimed at another registry, for a look at the suite itself:
+/// `WINDLASS_TEST_LENIENT` drops what only this project promises of every answer.
+fn is_lenient() -> bool {
+    std::env::var_os("WINDLASS_TEST_LENIENT").is_some()
+}
+
 /// The location of an answer, which must be a path on this host.
 #[track_caller]
 pub(crate) fn location(response: &Response) -> String {
     let location = response.only("Location");
-    if std::env::var_os("WINDLASS_TEST_LENIENT").is_none() {
+    if !is_lenient() {
         assert!(
             location.starts_with('/'),
             "Location is relative: {location}"
@@ -163,7 +175,7 @@ pub(crate) fn location(response: &Response) -> String {
 /// Checks what holds for every answer of the registry.
 #[track_caller]
 fn check_every_answer(response: &Response) {
-    if std::env::var_os("WINDLASS_TEST_LENIENT").is_some() {
+    if is_lenient() {
         return;
     }
     let about = &response.about;
