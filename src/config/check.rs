@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::ConfigError;
 use super::schema::Config;
 use super::units::{ByteSize, Period};
-use crate::base::limits::{BLOB_BYTES_MAX, MOVE_BYTES_MAX};
+use crate::base::limits::MOVE_BYTES_MAX;
 use crate::base::units::GIB_BYTES;
 
 /// Smallest pool that lets one upload and one download move at full speed.
@@ -111,22 +111,6 @@ fn check_storage(config: &Config) -> Result<(), ConfigError> {
             remedy,
         ));
     }
-    if storage.soft_percent > storage.hard_percent {
-        let remedy = format!(
-            "it must not pass `storage.hard_percent`, {}",
-            storage.hard_percent
-        );
-        return Err(impossible(
-            "storage.soft_percent",
-            storage.soft_percent,
-            remedy,
-        ));
-    }
-    let blob_max = config.limits.blob_max;
-    if blob_max.bytes() > BLOB_BYTES_MAX {
-        let remedy = format!("the format ends at {}", ByteSize::new(BLOB_BYTES_MAX));
-        return Err(impossible("limits.blob_max", blob_max, remedy));
-    }
     Ok(())
 }
 
@@ -166,8 +150,6 @@ mod tests {
                 "http.shard_connections_max",
             ),
             ("storage.hard_percent = 101", "storage.hard_percent"),
-            ("storage.soft_percent = 96", "storage.soft_percent"),
-            ("limits.blob_max = '2TiB'", "limits.blob_max"),
             ("log.filter = 'loud'", "log.filter"),
         ];
         for (text, key) in rows {

@@ -193,13 +193,13 @@ fn a_text_variable_keeps_its_text_whatever_it_looks_like() {
     let sources = Sources {
         environment: environment(&[
             ("WINDLASS_DATA_DIR", "7"),
-            ("WINDLASS_LIMITS__BLOB_MAX", "4096"),
+            ("WINDLASS_STORAGE__HARD_FREE", "4096"),
         ]),
         ..Sources::default()
     };
     let config = load(sources).unwrap();
     assert_eq!(config.data_dir, PathBuf::from("7"));
-    assert_eq!(config.limits.blob_max.bytes(), 4096);
+    assert_eq!(config.storage.hard_free.bytes(), 4096);
 }
 
 #[test]

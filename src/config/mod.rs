@@ -19,7 +19,7 @@ mod units;
 pub use error::ConfigError;
 pub use load::{Sources, load};
 pub use schema::{
-    CompatSection, Config, DeleteSection, HttpSection, JournalSection, LimitsSection, LogSection,
-    RuntimeSection, StorageSection,
+    CompatSection, Config, DeleteSection, HttpSection, JournalSection, LogSection, RuntimeSection,
+    StorageSection,
 };
 pub use units::{ByteSize, Period, UnitError};

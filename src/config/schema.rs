@@ -30,8 +30,6 @@ pub struct Config {
     pub runtime: RuntimeSection,
     /// Deadlines of connections.
     pub http: HttpSection,
-    /// Bounds of what clients may ask for.
-    pub limits: LimitsSection,
     /// The journal and the state.
     pub journal: JournalSection,
     /// Room on the disk, and upload sessions.
@@ -52,7 +50,6 @@ impl Default for Config {
             log: LogSection::default(),
             runtime: RuntimeSection::default(),
             http: HttpSection::default(),
-            limits: LimitsSection::default(),
             journal: JournalSection::default(),
             storage: StorageSection::default(),
             compat: CompatSection::default(),
@@ -183,22 +180,6 @@ impl Default for HttpSection {
     }
 }
 
-/// `[limits]`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LimitsSection {
-    /// Largest blob.
-    pub blob_max: ByteSize,
-}
-
-impl Default for LimitsSection {
-    fn default() -> Self {
-        Self {
-            blob_max: ByteSize::new(limits::BLOB_BYTES_MAX),
-        }
-    }
-}
-
 /// `[journal]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -228,10 +209,8 @@ impl Default for JournalSection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StorageSection {
-    /// From this fill level on, the log warns.
-    pub soft_percent: u64,
     /// From this fill level on, uploads are answered 507.
-    pub hard_percent: u64,
+    pub hard_percent: u8,
     /// With less free room than this, uploads are answered 507.
     pub hard_free: ByteSize,
     /// Upload sessions idle for this long are removed.
@@ -241,7 +220,6 @@ pub struct StorageSection {
 impl Default for StorageSection {
     fn default() -> Self {
         Self {
-            soft_percent: 85,
             hard_percent: 95,
             hard_free: ByteSize::new(2 * GIB_BYTES),
             upload_idle_max: Period::new(limits::UPLOAD_IDLE_MAX),
