@@ -30,11 +30,7 @@ const GUARDED_CRATES: [&str; 11] = [
     "tokio",
 ];
 /// The only files that may contain the keyword `unsafe`.
-const UNSAFE_FILES: [&str; 3] = [
-    "memory/buffer.rs",
-    "net/zero_copy.rs",
-    "runtime/topology.rs",
-];
+const UNSAFE_FILES: [&str; 3] = ["disk/residency.rs", "disk/ring_file.rs", "net/zero_copy.rs"];
 /// Longest file, in lines; tests in a sibling `*_test.rs` are not counted.
 const FILE_LINES_MAX: usize = 500;
 /// Longest `mod.rs`, in lines: a door holds a sign and a list, no furniture.

@@ -1,0 +1,88 @@
+//! Accepts connections for one shard.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use glommio::GlommioError;
+use glommio::net::TcpListener;
+use rustix::io::Errno;
+
+use super::error::Error;
+use super::stream::Stream;
+use crate::runtime::sleep;
+
+/// How long accepting rests when the process has no descriptor or memory left for
+/// another connection: trying at once would only spin.
+const EXHAUSTED_REST: Duration = Duration::from_millis(100);
+
+/// A listening socket. Each shard has its own on the same port, and the kernel spreads
+/// connections over them. Ends when dropped.
+pub struct Listener {
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// Listens. With port 0 the first shard's listener finds a free port; the others
+    /// bind the [`Listener::address`] it got.
+    pub fn bind(address: SocketAddr) -> Result<Self, Error> {
+        let failed = |source: GlommioError<()>| Error::Listen {
+            address,
+            source: source.into(),
+        };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address })
+    }
+
+    /// The address listened on, with its real port.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The next connection, ready to use. Connections that were gone before they were
+    /// accepted are passed over; when descriptors or memory run out it rests and tries
+    /// again, so that it only returns with a connection or with a broken listener.
+    ///
+    /// - Cancel: loses no connection.
+    pub async fn accept(&self) -> Result<Stream, Error> {
+        loop {
+            let error = match self.listener.accept().await {
+                Ok(stream) => match Stream::adopt(stream) {
+                    Ok(stream) => return Ok(stream),
+                    Err(gone) => {
+                        tracing::debug!(error = %gone, "a connection was gone when accepted");
+                        continue;
+                    }
+                },
+                Err(error) => io::Error::from(error),
+            };
+            match error.raw_os_error().map(Errno::from_raw_os_error) {
+                Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM) => {
+                    tracing::warn!(%error, "no resources for another connection");
+                    sleep(EXHAUSTED_REST).await;
+                }
+                Some(
+                    Errno::BADF | Errno::INVAL | Errno::NOTSOCK | Errno::OPNOTSUPP | Errno::FAULT,
+                ) => {
+                    return Err(Error::Listen {
+                        address: self.address,
+                        source: error,
+                    });
+                }
+                // The connection's own errors, which accept reports for it.
+                _ => {}
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+//! One connection.
+
+use std::fmt;
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use glommio::net::TcpStream;
+use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
+
+use super::error::{Error, SendFileError};
+use super::zero_copy::{Sent, borrow, send_pages};
+use crate::base::limits::SEND_STEP_BYTES;
+use crate::base::units::{SECTOR_BYTES, index_of, to_u64, to_usize};
+use crate::runtime::{timeout, yield_if_needed};
+
+/// A TCP connection of this shard. Closes when dropped.
+///
+/// Reads go from the socket into the caller's slice, writes from the caller's slice
+/// into the socket; nothing is buffered between. Reads and writes may be given up at
+/// any await point without losing bytes: only the wait is under way. Time limits are
+/// the caller's, with `runtime::timeout`: the runtime's own survive a read that was
+/// given up, and then cut the next one short.
+pub struct Stream {
+    stream: TcpStream,
+    peer: SocketAddr,
+}
+
+impl Stream {
+    /// Connects. The address is a number already: names resolve off the shard.
+    pub async fn connect(address: SocketAddr) -> Result<Self, Error> {
+        let connected = TcpStream::connect(address).await;
+        let stream = connected.map_err(|source| Error::Connect {
+            address,
+            source: source.into(),
+        })?;
+        Self::adopt(stream)
+    }
+
+    /// Takes over a fresh socket: closed in children, never blocking in a call of ours,
+    /// small writes sent at once.
+    pub(super) fn adopt(stream: TcpStream) -> Result<Self, Error> {
+        let failed = |error: io::Error| Error::SetUp(error);
+        let socket = borrow(&stream);
+        fcntl_setfd(socket, FdFlags::CLOEXEC).map_err(|errno| failed(errno.into()))?;
+        ioctl_fionbio(socket, true).map_err(|errno| failed(errno.into()))?;
+        stream
+            .set_nodelay(true)
+            .map_err(|error| failed(error.into()))?;
+        let peer = stream.peer_addr().map_err(|error| failed(error.into()))?;
+        Ok(Self { stream, peer })
+    }
+
+    /// Address of the other end.
+    #[must_use]
+    pub const fn peer_address(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Reads what is there, waiting for the first byte. 0 is the end, or a reset.
+    ///
+    /// - Cancel: loses nothing.
+    pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, Error> {
+        self.stream.read(into).await.map_err(Error::Broken)
+    }
+
+    /// Writes everything, waiting while the socket is full.
+    ///
+    /// - Cancel: an unknown part has gone; only good for closing.
+    pub async fn write_all(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.stream.write_all(bytes).await.map_err(Error::Broken)
+    }
+
+    /// Writes what the socket takes, waiting until it takes something.
+    ///
+    /// - Cancel: nothing has gone.
+    pub async fn write_some(&mut self, bytes: &[u8]) -> Result<usize, Error> {
+        self.stream.write(bytes).await.map_err(Error::Broken)
+    }
+
+    /// Sends `bytes` of `file` from `offset` out of the page cache, without copying
+    /// them. Pages that are not resident stop the shard: ask first. Gives the shard
+    /// back every `SEND_STEP_BYTES`; fails when the peer takes nothing for `stall_max`.
+    ///
+    /// A full socket is waited for by writing the next few bytes in the ordinary way:
+    /// the runtime has no other wait for room, and it costs one copy of a sector.
+    ///
+    /// - Shape: `file` was opened without `O_DIRECT`.
+    /// - Cancel: an unknown part has gone; only good for closing.
+    pub async fn send_file(
+        &mut self,
+        file: impl AsFd,
+        offset: u64,
+        bytes: u64,
+        stall_max: Duration,
+    ) -> Result<(), SendFileError> {
+        let end = offset + bytes;
+        let mut position = offset;
+        while position < end {
+            let step = (end - position).min(u64::from(SEND_STEP_BYTES));
+            match send_pages(borrow(&self.stream), &file, position, step) {
+                Ok(Sent::Bytes(sent)) => {
+                    position += sent;
+                    yield_if_needed().await;
+                }
+                Ok(Sent::Full) => {
+                    let sent = self.send_tail(&file, position, end - position);
+                    position += timeout(stall_max, sent)
+                        .await
+                        .map_err(|_| SendFileError::Stalled)??;
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(SendFileError::File(error));
+                }
+                Err(error) => return Err(SendFileError::Peer(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies at most a sector and waits until the socket takes some of it.
+    async fn send_tail(
+        &mut self,
+        file: impl AsFd,
+        offset: u64,
+        bytes_max: u64,
+    ) -> Result<u64, SendFileError> {
+        let mut sector = [0; to_usize(SECTOR_BYTES)];
+        let wanted = bytes_max.min(u64::from(SECTOR_BYTES));
+        let into = sector
+            .get_mut(..index_of(wanted))
+            .expect("invariant: cut to a sector above");
+        let copied = rustix::io::pread(file, &mut *into, offset)
+            .map_err(|errno| SendFileError::File(errno.into()))?;
+        if copied == 0 {
+            let ended = io::ErrorKind::UnexpectedEof;
+            return Err(SendFileError::File(ended.into()));
+        }
+        let ready = into
+            .get(..copied)
+            .expect("invariant: a read fills at most what it was given");
+        let sent = self
+            .stream
+            .write(ready)
+            .await
+            .map_err(SendFileError::Peer)?;
+        Ok(to_u64(sent))
+    }
+
+    /// Says that nothing more will be sent; reading goes on.
+    pub fn shutdown_write(&self) {
+        self.shutdown(Shutdown::Write);
+    }
+
+    /// Ends both directions at once; whoever reads or writes is woken.
+    pub fn shutdown_both(&self) {
+        self.shutdown(Shutdown::Both);
+    }
+
+    fn shutdown(&self, how: Shutdown) {
+        let how = match how {
+            Shutdown::Read => rustix::net::Shutdown::Read,
+            Shutdown::Write => rustix::net::Shutdown::Write,
+            Shutdown::Both => rustix::net::Shutdown::Both,
+        };
+        // Fails only when the other end was faster.
+        let _ = rustix::net::shutdown(borrow(&self.stream), how);
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream")
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "stream_test.rs"]
+mod tests;

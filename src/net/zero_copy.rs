@@ -1,0 +1,50 @@
+//! Borrows a socket's descriptor from the runtime, and sends file pages through it.
+//!
+//! The only `unsafe` code of the room. Invariant:
+//! 1. A glommio socket keeps its descriptor open for as long as it lives, and the
+//!    borrow made here does not outlive the reference it was made from.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
+
+use crate::base::units::index_of;
+
+/// The descriptor of `socket`, for system calls that the runtime lacks.
+pub(super) fn borrow<S: AsRawFd>(socket: &S) -> BorrowedFd<'_> {
+    #[expect(unsafe_code, reason = "glommio gives its descriptors as numbers only")]
+    // SAFETY: invariant 1; the lifetime of the result is that of `socket`.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
+    borrowed
+}
+
+/// What one send of pages came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// So many bytes went.
+    Bytes(u64),
+    /// The socket takes nothing more now.
+    Full,
+}
+
+/// Sends at most `bytes` pages of `file` from `offset`, without waiting for the socket.
+///
+/// - Errors: of either end; `UnexpectedEof` when the file has nothing there.
+pub(super) fn send_pages(
+    socket: BorrowedFd<'_>,
+    file: impl AsFd,
+    offset: u64,
+    bytes: u64,
+) -> io::Result<Sent> {
+    let mut position = offset;
+    loop {
+        return match rustix::fs::sendfile(socket, &file, Some(&mut position), index_of(bytes)) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(Sent::Bytes(position - offset)),
+            Err(Errno::INTR) => continue,
+            Err(Errno::AGAIN) => Ok(Sent::Full),
+            Err(errno) => Err(errno.into()),
+        };
+    }
+}

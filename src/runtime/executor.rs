@@ -1,0 +1,308 @@
+//! Executors: one thread, one loop, started ready to use.
+
+use std::cell::{Cell, OnceCell};
+use std::future::Future;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use glommio::{
+    GlommioError, Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares, TaskQueueHandle,
+};
+
+use super::fatal::end_process;
+use super::plan::{Place, ShardPlan};
+use super::probe::{ProbeError, prime};
+use super::task::panic_message;
+use super::timer::sleep;
+use super::watchdog::Beat;
+use crate::base::limits::{KEEP_ALIVE_PERIOD, OFF_SHARD_THREADS};
+
+/// Entries of each of an executor's rings.
+const RING_ENTRIES: usize = 256;
+/// How long the loop may run tasks before it looks at its rings again. The default
+/// of 100 ms lets one warm download hold up a manifest for tens of milliseconds.
+const PREEMPT_PERIOD: Duration = Duration::from_micros(500);
+/// Latency goal of the prompt queue.
+const PROMPT_LATENCY: Duration = Duration::from_millis(1);
+/// Weight of the prompt queue against the bulk queue.
+const PROMPT_SHARES: usize = 1000;
+/// Weight of the bulk queue.
+const BULK_SHARES: usize = 100;
+
+/// How one executor is set up.
+#[derive(Debug, Clone)]
+pub struct ExecutorOptions {
+    /// Name of its thread and in the log.
+    pub name: String,
+    /// CPU it is bound to.
+    pub place: Place,
+    /// Memory for direct I/O that the rings share; `memory::region_bytes` of the
+    /// pool's budget. Registered with the kernel when the limits allow it.
+    pub region_bytes: u32,
+    /// Where this executor will read and write files; `None` when it does not.
+    pub data_directory: Option<PathBuf>,
+    /// Whether a panic in any task ends the process, as on the raft core.
+    pub is_panic_fatal: bool,
+    /// Told every `KEEP_ALIVE_PERIOD` that the executor moves.
+    pub beat: Option<Beat>,
+}
+
+/// Why an executor did not start, or how it ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecutorError {
+    /// The thread or its rings could not be made.
+    #[error("start executor {name}")]
+    Start {
+        /// Name of the executor.
+        name: String,
+        /// What the runtime said.
+        source: GlommioError<()>,
+    },
+    /// The data directory could not be probed.
+    #[error("prepare executor {name}")]
+    Probe {
+        /// Name of the executor.
+        name: String,
+        /// What failed.
+        source: ProbeError,
+    },
+    /// The thread ended by a panic that no task caught.
+    #[error("executor {name} panicked: {message}")]
+    Panicked {
+        /// Name of the executor.
+        name: String,
+        /// What the panic said.
+        message: Box<str>,
+    },
+}
+
+/// A running executor. Join it; dropping the handle leaves the thread alone.
+#[derive(Debug)]
+#[must_use = "join the executor to learn how it ended"]
+pub struct ExecutorHandle<T: Send + 'static> {
+    name: String,
+    join: glommio::ExecutorJoinHandle<Result<T, ProbeError>>,
+}
+
+impl<T: Send + 'static> ExecutorHandle<T> {
+    /// Waits on this thread until the executor's main future has returned.
+    pub fn join(self) -> Result<T, ExecutorError> {
+        let name = self.name;
+        match self.join.join() {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(source)) => Err(ExecutorError::Probe { name, source }),
+            Err(GlommioError::BuilderError(glommio::BuilderErrorKind::ThreadPanic(payload))) => {
+                Err(ExecutorError::Panicked {
+                    name,
+                    message: panic_message(payload.as_ref()),
+                })
+            }
+            Err(source) => Err(ExecutorError::Start { name, source }),
+        }
+    }
+}
+
+/// Starts one executor and waits until its loop runs and its device is probed.
+///
+/// `main` runs in the prompt queue, and so does everything it spawns; when it
+/// returns, the executor ends and unfinished tasks are abandoned.
+///
+/// - Errors: no rings, no memory for them, no such CPU, no access to the data
+///   directory; all before `main` runs.
+pub fn spawn_executor<T, F>(
+    options: ExecutorOptions,
+    main: impl FnOnce() -> F + Send + 'static,
+) -> Result<ExecutorHandle<T>, ExecutorError>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
+    let placement = match options.place {
+        Place::Cpu(cpu) => Placement::Fixed(cpu),
+        Place::Anywhere => Placement::Unbound,
+    };
+    let name = options.name.clone();
+    let (started, is_started) = flume::bounded(1);
+    let region_bytes = crate::base::units::to_usize(options.region_bytes);
+    let join = LocalExecutorBuilder::new(placement)
+        .name(&name)
+        .io_memory(region_bytes)
+        .ring_depth(RING_ENTRIES)
+        .preempt_timer(PREEMPT_PERIOD)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(OFF_SHARD_THREADS))
+        .spawn(move || async move {
+            let prompt = enter(&options);
+            if let Some(directory) = &options.data_directory {
+                prime(directory).await?;
+            }
+            // The starter waits; nobody else could have dropped the receiver.
+            let _ = started.send(());
+            let main = glommio::spawn_local_into(async move { main().await }, prompt)
+                .expect("invariant: the queue was made on this executor");
+            let output = main.await;
+            leave();
+            Ok(output)
+        });
+    let handle = match join {
+        Ok(join) => ExecutorHandle { name, join },
+        Err(source) => return Err(ExecutorError::Start { name, source }),
+    };
+    if is_started.recv().is_ok() {
+        return Ok(handle);
+    }
+    // The sender is gone without a word: the thread has ended with the reason.
+    let name = handle.name.clone();
+    match handle.join() {
+        Err(error) => Err(error),
+        Ok(_) => Err(ExecutorError::Panicked {
+            name,
+            message: "ended before it started".into(),
+        }),
+    }
+}
+
+/// Starts one executor per data shard of `plan`. `main` gets the shard's index.
+///
+/// - Errors: as [`spawn_executor`]; shards started before the failing one go on,
+///   and the caller ends the process.
+pub fn spawn_executors<T, F>(
+    plan: &ShardPlan,
+    options: impl Fn(usize, Place) -> ExecutorOptions,
+    main: impl FnOnce(usize) -> F + Clone + Send + 'static,
+) -> Result<Vec<ExecutorHandle<T>>, ExecutorError>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
+    let start = |(index, place): (usize, &Place)| {
+        let main = main.clone();
+        spawn_executor(options(index, *place), move || main(index))
+    };
+    plan.shards.iter().enumerate().map(start).collect()
+}
+
+/// Runs one future to its end on an executor of its own, unpinned: for tests,
+/// benches and commands that do not serve.
+///
+/// - Panics: when the executor cannot start, or with the panic of `main`.
+pub fn run_alone<T, F>(main: impl FnOnce() -> F + Send + 'static) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = T> + 'static,
+{
+    const REGION_BYTES: usize = 4 * 1024 * 1024 + 64 * 1024;
+    let outcome = LocalExecutorBuilder::new(Placement::Unbound)
+        .name("alone")
+        .io_memory(REGION_BYTES)
+        .preempt_timer(PREEMPT_PERIOD)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(OFF_SHARD_THREADS))
+        .spawn(move || async move {
+            glommio::spawn_local(keep_alive(None)).detach();
+            prime(&std::env::temp_dir())
+                .await
+                .map(drop)
+                .unwrap_or_default();
+            main().await
+        })
+        .expect("invariant: a process that may use io_uring can start an executor")
+        .join();
+    match outcome {
+        Ok(output) => output,
+        Err(GlommioError::BuilderError(glommio::BuilderErrorKind::ThreadPanic(payload))) => {
+            resume_unwind(payload)
+        }
+        Err(error) => resume_unwind(Box::new(format!("run_alone: {error}"))),
+    }
+}
+
+/// The queues of an executor.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Queue {
+    /// Small requests and everything on their way.
+    Prompt,
+    /// Bodies and other long work.
+    Bulk,
+}
+
+/// What tasks must know of the executor they run on.
+#[derive(Debug)]
+pub(super) struct ExecutorContext {
+    pub(super) name: String,
+    pub(super) is_panic_fatal: bool,
+    prompt: TaskQueueHandle,
+    bulk: TaskQueueHandle,
+    has_ended: Cell<bool>,
+}
+
+impl ExecutorContext {
+    /// The handle of one of the two queues.
+    pub(super) fn queue(&self, queue: Queue) -> TaskQueueHandle {
+        match queue {
+            Queue::Prompt => self.prompt,
+            Queue::Bulk => self.bulk,
+        }
+    }
+}
+
+impl Drop for ExecutorContext {
+    /// Runs when the thread ends. A thread whose main future has not returned was
+    /// torn down by a panic inside the loop, and half a node is worse than none.
+    fn drop(&mut self) {
+        if !self.has_ended.get() {
+            end_process(&format!("executor {}: its loop panicked", self.name));
+        }
+    }
+}
+
+thread_local! {
+    static CONTEXT: OnceCell<ExecutorContext> = const { OnceCell::new() };
+}
+
+/// Reads the context of this thread's executor; `None` outside of one.
+pub(super) fn context<T>(read: impl FnOnce(&ExecutorContext) -> T) -> Option<T> {
+    CONTEXT.with(|context| context.get().map(read))
+}
+
+fn enter(options: &ExecutorOptions) -> TaskQueueHandle {
+    let executor = glommio::executor();
+    let prompt = executor.create_task_queue(
+        Shares::Static(PROMPT_SHARES),
+        Latency::Matters(PROMPT_LATENCY),
+        "prompt",
+    );
+    let bulk =
+        executor.create_task_queue(Shares::Static(BULK_SHARES), Latency::NotImportant, "bulk");
+    let entered = ExecutorContext {
+        name: options.name.clone(),
+        is_panic_fatal: options.is_panic_fatal,
+        prompt,
+        bulk,
+        has_ended: Cell::new(false),
+    };
+    CONTEXT.with(|context| {
+        assert!(context.set(entered).is_ok(), "one executor per thread");
+    });
+    glommio::spawn_local(keep_alive(options.beat.clone())).detach();
+    prompt
+}
+
+fn leave() {
+    context(|context| context.has_ended.set(true));
+}
+
+/// Bounds the stall of a loop that parked with runnable tasks: the loop asks
+/// whether it should be preempted before it has run anything, and when the answer
+/// is yes it goes to sleep on a full queue. This timer is what wakes it.
+async fn keep_alive(beat: Option<Beat>) {
+    loop {
+        if let Some(beat) = &beat {
+            beat.tick();
+        }
+        sleep(KEEP_ALIVE_PERIOD).await;
+    }
+}
+
+#[cfg(test)]
+#[path = "executor_test.rs"]
+mod tests;

@@ -1,0 +1,114 @@
+//! Tests of executors: their start, their queues, their panics.
+
+use super::*;
+use crate::runtime::{Panicked, Topology, Watchdog, spawn, spawn_bulk, timeout};
+
+fn options(name: &str, place: Place) -> ExecutorOptions {
+    ExecutorOptions {
+        name: name.to_owned(),
+        place,
+        region_bytes: 256 * 1024,
+        data_directory: Some(std::env::temp_dir()),
+        is_panic_fatal: false,
+        beat: None,
+    }
+}
+
+#[test]
+fn an_executor_runs_its_main_and_returns_its_output() {
+    let handle = spawn_executor(options("one", Place::Anywhere), || async {
+        let bulk = spawn_bulk(async { 3 });
+        let inherited = spawn(async { 4 });
+        bulk.await.unwrap() + inherited.await.unwrap()
+    });
+    assert_eq!(handle.unwrap().join().unwrap(), 7);
+}
+
+#[test]
+fn shards_run_where_the_plan_says() {
+    let topology = Topology::detect().unwrap();
+    let plan = ShardPlan::of(&topology, crate::runtime::Wishes::default()).unwrap();
+    let shards = spawn_executors(
+        &plan,
+        |index, place| options(&format!("shard-{index}"), place),
+        |index| async move { (index, rustix::thread::sched_getcpu()) },
+    );
+    for (handle, place) in shards.unwrap().into_iter().zip(&plan.shards) {
+        let (index, cpu) = handle.join().unwrap();
+        assert_eq!(plan.shards.get(index), Some(place));
+        if let Place::Cpu(planned) = place {
+            assert_eq!(cpu, *planned);
+        }
+    }
+}
+
+#[test]
+fn an_executor_on_a_cpu_that_does_not_exist_is_refused_at_start() {
+    let refused = spawn_executor(options("nowhere", Place::Cpu(1023)), || async {});
+    assert!(matches!(refused, Err(ExecutorError::Start { .. })));
+}
+
+#[test]
+fn an_executor_without_its_data_directory_is_refused_at_start() {
+    let mut options = options("lost", Place::Anywhere);
+    options.data_directory = Some(PathBuf::from("/nonexistent/windlass"));
+    let refused = spawn_executor(options, || async {});
+    assert!(matches!(refused, Err(ExecutorError::Probe { .. })));
+}
+
+#[test]
+fn a_panic_in_a_task_reaches_its_awaiter_and_the_executor_goes_on() {
+    run_alone(|| async {
+        let task = spawn(async { panic!("on purpose") });
+        let outcome: Result<(), Panicked> = task.await;
+        assert_eq!(outcome.unwrap_err().message.as_ref(), "on purpose");
+        let detached = spawn(async { panic!("again") }).detach();
+        assert!(detached.await.is_err());
+        assert_eq!(spawn(async { 1 }).await, Ok(1));
+    });
+}
+
+#[test]
+fn a_dropped_task_stops_and_a_detached_one_goes_on() {
+    run_alone(|| async {
+        let (sender, receiver) = flume::unbounded();
+        let cancelled = sender.clone();
+        drop(spawn(async move {
+            sleep(Duration::from_millis(1)).await;
+            let _ = cancelled.send("cancelled");
+        }));
+        drop(
+            spawn(async move {
+                sleep(Duration::from_millis(5)).await;
+                let _ = sender.send("detached");
+            })
+            .detach(),
+        );
+        assert_eq!(receiver.recv_async().await, Ok("detached"));
+        assert!(receiver.recv_async().await.is_err());
+    });
+}
+
+#[test]
+fn a_wake_from_another_thread_is_never_lost_for_long() {
+    let mut watchdog = Watchdog::new(Duration::from_secs(60));
+    let mut options = options("stall", Place::Anywhere);
+    options.beat = Some(watchdog.beat("stall"));
+    let handle = spawn_executor(options, || async {
+        let (request, requests) = flume::unbounded::<flume::Sender<()>>();
+        let echo = std::thread::spawn(move || {
+            for reply in requests {
+                let _ = reply.send(());
+            }
+        });
+        for _ in 0..2000 {
+            let (reply, answer) = flume::bounded(1);
+            request.send(reply).unwrap();
+            let answered = timeout(Duration::from_secs(2), answer.recv_async()).await;
+            assert_eq!(answered, Ok(Ok(())));
+        }
+        drop(request);
+        echo.join().unwrap();
+    });
+    handle.unwrap().join().unwrap();
+}

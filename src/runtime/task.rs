@@ -1,0 +1,128 @@
+//! Tasks of one executor.
+
+use std::any::Any;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_util::FutureExt;
+
+use super::executor::{Queue, context};
+use super::fatal::end_process;
+
+/// The task's code panicked; the executor goes on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a task panicked: {message}")]
+pub struct Panicked {
+    /// What the panic said.
+    pub message: Box<str>,
+}
+
+/// A running task. Await it for its output; dropping it cancels the task at its
+/// next await point; [`Task::detach`] lets it run on.
+#[must_use = "dropping a task cancels it"]
+pub struct Task<T>(glommio::Task<Result<T, Panicked>>);
+
+/// Handle of a detached task. Await it for the output; dropping it changes nothing.
+pub struct JoinHandle<T>(glommio::task::JoinHandle<Result<T, Panicked>>);
+
+/// Starts a task in the queue of the caller.
+///
+/// - Panics: outside of an executor. A panic of the task itself is caught and
+///   handed to whoever awaits it; on an executor whose panics are fatal it ends
+///   the process.
+pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    Task(glommio::spawn_local(caught(future)))
+}
+
+/// Starts a task in the bulk queue: work that may wait behind small requests.
+pub fn spawn_bulk<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    spawn_in(Queue::Bulk, future)
+}
+
+/// Starts a task in the prompt queue: work that somebody waits for right now.
+pub fn spawn_prompt<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
+    spawn_in(Queue::Prompt, future)
+}
+
+fn spawn_in<T: 'static>(queue: Queue, future: impl Future<Output = T> + 'static) -> Task<T> {
+    let Some(handle) = context(|context| context.queue(queue)) else {
+        return spawn(future);
+    };
+    Task(
+        glommio::spawn_local_into(caught(future), handle)
+            .expect("invariant: an executor keeps its queues as long as it runs"),
+    )
+}
+
+/// Gives the executor back when another queue or the kernel waits for it. Cheap
+/// enough for every step of a loop.
+pub async fn yield_if_needed() {
+    glommio::yield_if_needed().await;
+}
+
+async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
+    match AssertUnwindSafe(future).catch_unwind().await {
+        Ok(output) => Ok(output),
+        Err(payload) => {
+            let message = panic_message(payload.as_ref());
+            let fatal = context(|context| context.is_panic_fatal.then(|| context.name.clone()));
+            if let Some(name) = fatal.flatten() {
+                end_process(&format!("executor {name}: a task panicked: {message}"));
+            }
+            tracing::error!(%message, "a task panicked");
+            Err(Panicked { message })
+        }
+    }
+}
+
+/// The text of a panic, when it has one.
+pub(super) fn panic_message(payload: &(dyn Any + Send)) -> Box<str> {
+    let text = payload
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").into()
+}
+
+impl<T> Task<T> {
+    /// Lets the task run to its end without anybody waiting for it.
+    pub fn detach(self) -> JoinHandle<T> {
+        JoinHandle(self.0.detach())
+    }
+
+    /// Stops the task at its next await point and waits until it is gone.
+    /// Returns its output when it was already finished.
+    pub async fn cancel(self) -> Option<Result<T, Panicked>> {
+        self.0.cancel().await
+    }
+}
+
+impl<T> Future for Task<T> {
+    type Output = Result<T, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(context)
+    }
+}
+
+impl<T> JoinHandle<T> {
+    /// Asks the task to stop at its next await point.
+    pub fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, Panicked>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let output = ready!(Pin::new(&mut self.0).poll(context));
+        Poll::Ready(output.unwrap_or_else(|| {
+            Err(Panicked {
+                message: "cancelled".into(),
+            })
+        }))
+    }
+}

@@ -1,0 +1,174 @@
+//! Notices an executor that stands still, and ends the process.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::fatal::end_process;
+use super::notify::{notify_alive, notify_watchdog_period};
+use crate::base::Clock;
+
+/// How often the watchdog looks.
+const LOOK_PERIOD: Duration = Duration::from_millis(100);
+
+/// The pulse of one executor; its keep-alive timer ticks it. Crosses threads.
+#[derive(Debug, Clone)]
+pub struct Beat(Arc<AtomicU64>);
+
+impl Beat {
+    /// Says that the executor moves.
+    pub fn tick(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Watches the pulses. Made before the executors, started after them.
+#[derive(Debug)]
+pub struct Watchdog {
+    stall_max: Duration,
+    watched: Vec<Watched>,
+}
+
+#[derive(Debug)]
+struct Watched {
+    name: String,
+    beat: Beat,
+    beats_seen: u64,
+    looks_without_beat: u128,
+}
+
+impl Watchdog {
+    /// A watchdog that bites after `stall_max`, normally `WATCHDOG_STALL_MAX`.
+    #[must_use]
+    pub const fn new(stall_max: Duration) -> Self {
+        Self {
+            stall_max,
+            watched: Vec::new(),
+        }
+    }
+
+    /// The pulse for one more executor.
+    pub fn beat(&mut self, name: &str) -> Beat {
+        let beat = Beat(Arc::default());
+        self.watched.push(Watched {
+            name: name.to_owned(),
+            beat: beat.clone(),
+            beats_seen: 0,
+            looks_without_beat: 0,
+        });
+        beat
+    }
+
+    /// Starts watching, on a thread that lives as long as the process. An executor
+    /// that ends on purpose must be taken off by [`Watchdog::stop`] of the handle.
+    pub fn start(mut self) -> WatchdogHandle {
+        let handle = WatchdogHandle(Arc::default());
+        let stopped = Arc::clone(&handle.0);
+        let notify_period = notify_watchdog_period();
+        let watch = move || {
+            let clock = Clock::system();
+            let mut notified: Option<Instant> = None;
+            while stopped.load(Ordering::Relaxed) == 0 {
+                thread::park_timeout(LOOK_PERIOD);
+                let stall_max = self.stall_max;
+                if let Some(name) = self.look() {
+                    end_process(&format!("executor {name} has not moved for {stall_max:?}"));
+                }
+                let is_due = |last: Instant| notify_period.is_some_and(|p| clock.now() - last >= p);
+                if notify_period.is_some() && notified.is_none_or(is_due) && self.is_all_moving() {
+                    notify_alive();
+                    notified = Some(clock.now());
+                }
+            }
+        };
+        drop(
+            thread::Builder::new()
+                .name("watchdog".to_owned())
+                .spawn(watch),
+        );
+        handle
+    }
+
+    /// Looks once at every pulse. Returns the name of an executor that stood still
+    /// for `stall_max`.
+    ///
+    /// Time is counted in looks, never read from a clock: when the whole process is
+    /// frozen (stopped, suspended, throttled) this thread is too, and looks at
+    /// nothing meanwhile. After the thaw every executor has all of its looks left.
+    fn look(&mut self) -> Option<&str> {
+        let looks_max = self.stall_max.as_nanos().div_ceil(LOOK_PERIOD.as_nanos());
+        for watched in &mut self.watched {
+            let beats = watched.beat.0.load(Ordering::Relaxed);
+            watched.looks_without_beat = if beats == watched.beats_seen {
+                watched.looks_without_beat + 1
+            } else {
+                0
+            };
+            watched.beats_seen = beats;
+        }
+        self.watched
+            .iter()
+            .find(|watched| watched.looks_without_beat >= looks_max)
+            .map(|watched| watched.name.as_str())
+    }
+
+    fn is_all_moving(&self) -> bool {
+        self.watched
+            .iter()
+            .all(|watched| watched.looks_without_beat == 0)
+    }
+}
+
+/// Ends the watch when the executors are about to end on purpose.
+#[derive(Debug, Clone)]
+pub struct WatchdogHandle(Arc<AtomicU64>);
+
+impl WatchdogHandle {
+    /// Stops watching; from now on a deadline of the shutdown bounds everything.
+    pub fn stop(&self) {
+        self.0.store(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watchdog() -> (Watchdog, Beat, Beat) {
+        let mut watchdog = Watchdog::new(LOOK_PERIOD * 3);
+        let one = watchdog.beat("one");
+        let two = watchdog.beat("two");
+        (watchdog, one, two)
+    }
+
+    #[test]
+    fn look_names_the_executor_that_stands_still() {
+        let (mut watchdog, one, two) = watchdog();
+        for _ in 0..10 {
+            one.tick();
+            two.tick();
+            assert_eq!(watchdog.look(), None);
+        }
+        let verdicts: Vec<Option<String>> = (0..3)
+            .map(|_| {
+                one.tick();
+                watchdog.look().map(str::to_owned)
+            })
+            .collect();
+        assert_eq!(verdicts, [None, None, Some("two".to_owned())]);
+        assert!(!watchdog.is_all_moving());
+    }
+
+    #[test]
+    fn look_forgives_a_pause_shorter_than_the_limit() {
+        let (mut watchdog, one, two) = watchdog();
+        for _ in 0..10 {
+            one.tick();
+            two.tick();
+            assert_eq!(watchdog.look(), None);
+            assert_eq!(watchdog.look(), None);
+            assert_eq!(watchdog.look(), None);
+        }
+    }
+}
