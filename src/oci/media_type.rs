@@ -33,7 +33,10 @@ impl MediaType {
     /// - Source: RFC 6838 section 4.2.
     pub fn parse(text: &str) -> Result<Self, MediaTypeError> {
         let (essence, parameters) = text.split_once(';').unwrap_or((text, ""));
-        let (kind, subtype) = essence.trim_end().split_once('/').ok_or(MediaTypeError)?;
+        let (kind, subtype) = essence
+            .trim_end_matches(' ')
+            .split_once('/')
+            .ok_or(MediaTypeError)?;
         let is_printable = parameters
             .bytes()
             .all(|byte| byte == b' ' || byte.is_ascii_graphic());
