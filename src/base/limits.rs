@@ -36,8 +36,9 @@ pub const BLOB_BYTES_MAX: u64 = 1024 * GIB_BYTES;
 /// Largest manifest; larger ones are answered 413. Source: distribution-spec,
 /// "Pushing Manifests", which asks for at least 4 MiB.
 pub const MANIFEST_BYTES_MAX: u32 = 4 * MIB;
-/// Largest journal entry: a manifest or a checksum list, and its envelope.
-pub const ENTRY_BYTES_MAX: u32 = 5 * MIB;
+/// Largest journal entry: a manifest, what it names, and its referrer descriptor, which
+/// repeats its annotations; or the checksum list of the largest blob.
+pub const ENTRY_BYTES_MAX: u32 = 9 * MIB;
 
 const _: () = assert!(
     EXTENT_BYTES.is_multiple_of(SECTOR_BYTES),
@@ -56,8 +57,8 @@ const _: () = assert!(
     "the checksum list of the largest blob fits an entry"
 );
 const _: () = assert!(
-    MANIFEST_BYTES_MAX < ENTRY_BYTES_MAX,
-    "a manifest fits an entry"
+    2 * MANIFEST_BYTES_MAX < ENTRY_BYTES_MAX,
+    "a manifest and its descriptor fit an entry"
 );
 
 // ---- HTTP -------------------------------------------------------------
@@ -105,6 +106,13 @@ pub const PUSH_TAGS_MAX: usize = 100;
 pub const PAGE_ENTRIES_MAX: usize = 1000;
 /// Body bytes of one page of referrers; a page ends before the descriptor that would pass it.
 pub const REFERRERS_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Referrers looked at for one page; a filter that matches little ends a page early.
+pub const REFERRERS_SCANNED_MAX: usize = 10_000;
+/// Places where a tag pointed before that are remembered with it.
+pub const TAG_HISTORY_MAX: usize = 10;
+/// Journal indexes for which events are kept: some minutes of the busiest
+/// registry, months of a usual one.
+pub const EVENT_INDEXES_MAX: u64 = 1 << 17;
 /// A lease keeps a fresh blob from collection at least this long.
 pub const LEASE_MS_MIN: u64 = 60 * 60 * 1000;
 /// Upload sessions idle for this long are purged.

@@ -51,7 +51,7 @@ fn what_is_not_exactly_one_json_value_is_refused() {
     assert_eq!(check(b"\"\xff\""), Err(JsonFault::Encoding));
     assert_eq!(check(b"\xef\xbb\xbf{}"), Err(JsonFault::Syntax));
     for body in [
-        "", " ", "{", "[1,]", "{\"a\"}", "nul", "+1", ".5", "1.", "1e", "-", "'a'", "\"\n\"",
+        "", " ", "[1,]", "{\"a\"}", "nul", "+1", ".5", "1.", "1e", "-", "'a'", "\"\n\"",
     ] {
         assert_eq!(check(body.as_bytes()), Err(JsonFault::Syntax), "{body:?}");
     }

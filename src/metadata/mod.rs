@@ -1,0 +1,45 @@
+//! What the registry knows, as rules: commands go in, a pure `apply` decides
+//! over a key-value view, and changes come out; queries read the same keys. It
+//! does not know that it is replicated, nor what stores it.
+//!
+//! Floor: rules.
+//! Uses: base, oci
+//! Crates: -
+
+mod apply;
+mod apply_blob;
+mod apply_manifest;
+mod command;
+mod command_codec;
+mod delta;
+mod draft;
+mod event;
+mod key;
+mod outcome;
+mod overlay;
+mod policy;
+mod put_manifest;
+mod query;
+mod query_list;
+mod record;
+mod state_record;
+mod view;
+
+pub use apply::{Context, apply};
+pub use command::{Command, Proposal};
+pub use delta::Delta;
+pub use event::{Event, EventKind};
+pub use outcome::{Kept, Outcome, Refusal, What};
+pub use overlay::Overlay;
+pub use policy::{Acknowledge, Policy};
+pub use put_manifest::{Expected, Part, PutManifest};
+pub use query::{
+    StoredManifest, blob, clock_ms, extent_checksums, find_anywhere, has_repository,
+    inline_content, linked_blob, manifest, manifest_record, missing_parts, next_generation,
+    state_hash, tag, tag_record,
+};
+pub use query_list::{
+    Page, ReferrerPage, ReferrerQuery, blobs, events, referrers, repositories, tag_history, tags,
+};
+pub use record::{BlobRecord, BlobState, ManifestRecord, StateError, TagRecord};
+pub use view::{MemoryView, View, ViewError};

@@ -1,0 +1,78 @@
+//! What applying a command decided.
+
+use crate::oci::{Digest, Tag};
+
+/// What was looked for and is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    /// The repository itself.
+    Repository,
+    /// A blob in the repository, or anywhere to mount it from.
+    Blob,
+    /// A manifest in the repository.
+    Manifest,
+    /// A tag in the repository.
+    Tag,
+}
+
+/// Why rules kept a command from happening.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The tag exists and tags of this repository do not move.
+    TagImmutable(Tag),
+    /// The tag points at something else than the client expected.
+    TagMoved(Tag),
+    /// Deletes are switched off for this repository.
+    DeletesRefused,
+}
+
+/// Why a blob was not condemned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kept {
+    /// A manifest names it.
+    Referenced,
+    /// Its lease has not ended.
+    Leased,
+    /// Another generation is there by now.
+    OtherGeneration,
+    /// It is not there, or condemned already.
+    Absent,
+}
+
+/// The answer to a command. Nothing changed unless the variant says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done, and there is nothing to tell.
+    Applied,
+    /// The blob is in the repository with a lease.
+    BlobLinked {
+        /// The generation that readers use; a proposer whose file has another one removes it.
+        generation: u64,
+    },
+    /// The generation was condemned meanwhile: rename the file and propose again.
+    GenerationCondemned {
+        /// The generation to rename to.
+        next: u64,
+    },
+    /// The manifest is stored, its tags point at it.
+    Stored {
+        /// Whether the manifest was not in the repository before.
+        is_new: bool,
+        /// Whether anything at all changed.
+        is_change: bool,
+    },
+    /// The tag, manifest or link is gone.
+    Deleted,
+    /// What the command is about does not exist.
+    NotFound(What),
+    /// The manifest names contents that the repository lacks; or blobs to lease are gone.
+    BlobsMissing(Vec<Digest>),
+    /// The manifest states sizes that differ from the stored contents.
+    SizesDiffer(Vec<Digest>),
+    /// A rule kept it from happening.
+    Refused(Refusal),
+    /// The blob reads as absent; its file of this generation may go.
+    Condemned,
+    /// The blob stays.
+    Kept(Kept),
+}
