@@ -5,13 +5,14 @@
 //! dropped and counted.
 
 use std::io::{self, IsTerminal as _, Write};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::{MakeWriter, SubscriberBuilder};
 
 use super::metrics::Metrics;
 
@@ -93,66 +94,82 @@ pub enum LogError {
     Thread(#[source] io::Error),
 }
 
-/// The running log. Owned by `main`; dropping it writes what still waits.
+/// The running log. Owned by `main`; dropping it writes what still waits, as
+/// [`flush_log`] does.
 #[derive(Debug)]
-pub struct Log {
-    lines: Sender<Message>,
-    thread: Option<JoinHandle<()>>,
-}
+pub struct Log(());
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // The thread answers the end message after everything queued before it.
-        if self.lines.send(Message::End).is_ok()
-            && let Some(thread) = self.thread.take()
-        {
-            drop(thread.join());
-        }
+        flush_log(FLUSH_WAIT);
     }
 }
 
-/// Sets the log up for the whole process; lines go to standard error.
+/// How long the end of the process waits for the last lines.
+const FLUSH_WAIT: Duration = Duration::from_secs(1);
+
+/// The way to the writing thread, for whoever ends the process.
+static LINES: OnceLock<Sender<Message>> = OnceLock::new();
+
+/// Sets the log up for the whole process; lines go to standard error. The thread
+/// that writes them ends with the process.
 ///
 /// - Errors: the filter is not valid, or a log is set up already.
 pub fn start_log(options: &LogOptions, metrics: &Arc<Metrics>) -> Result<Log, LogError> {
     let filter = options.parsed_filter()?;
     let (sender, receiver) = bounded(WAITING_LINES_MAX);
-    let thread = thread::Builder::new()
-        .name("log".to_owned())
-        .spawn(move || write_lines(&receiver, &mut io::stderr().lock()))
-        .map_err(LogError::Thread)?;
-    let log = Log {
-        lines: sender.clone(),
-        thread: Some(thread),
-    };
     let is_terminal = io::stderr().is_terminal();
     let outlet = Outlet {
-        lines: sender,
+        lines: sender.clone(),
         metrics: Arc::clone(metrics),
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(outlet);
+    let json = |builder: SubscriberBuilder<_, _, _, _>| {
+        let builder = builder.json().flatten_event(true).with_span_list(false);
+        builder.try_init()
+    };
     let taken = match options.format {
-        LogFormat::Auto if !is_terminal => builder.json().flatten_event(true).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Auto if !is_terminal => json(builder),
+        LogFormat::Json => json(builder),
         LogFormat::Auto | LogFormat::Text => builder.with_ansi(is_terminal).try_init(),
     };
     taken.map_err(|_| LogError::Taken)?;
-    Ok(log)
+    LINES.set(sender).map_err(|_| LogError::Taken)?;
+    thread::Builder::new()
+        .name("log".to_owned())
+        .spawn(move || write_lines(&receiver, &mut io::stderr()))
+        .map_err(LogError::Thread)?;
+    Ok(Log(()))
+}
+
+/// Waits until every line queued so far is written, at most `limit`: the last
+/// thing to do before ending the process in another way than by returning from
+/// `main`. Returns at once when no log is set up.
+pub fn flush_log(limit: Duration) {
+    let Some(lines) = LINES.get() else { return };
+    let (told, done) = bounded(1);
+    // Whoever reads the log may be stuck: neither step may wait for ever.
+    if lines.send_timeout(Message::Flush(told), limit).is_ok() {
+        let _in_time = done.recv_timeout(limit);
+    }
 }
 
 enum Message {
     Line(Vec<u8>),
-    End,
+    /// Answered when everything before it is written.
+    Flush(Sender<()>),
 }
 
 fn write_lines(lines: &Receiver<Message>, outlet: &mut impl Write) {
-    while let Ok(Message::Line(line)) = lines.recv() {
-        // Nobody is left to tell when standard error is gone.
-        drop(outlet.write_all(&line));
+    while let Ok(message) = lines.recv() {
+        match message {
+            // Nobody is left to tell when standard error is gone.
+            Message::Line(line) => drop(outlet.write_all(&line)),
+            Message::Flush(told) => drop(told.send(())),
+        }
     }
-    drop(outlet.flush());
 }
 
 /// Gives each event a line of its own.
@@ -239,5 +256,29 @@ mod tests {
         let mut written = Vec::new();
         write_lines(&receiver, &mut written);
         assert_eq!(written, b"first\n");
+    }
+
+    #[test]
+    fn a_flush_is_answered_after_the_lines_before_it() {
+        struct Outlet<'a>(&'a Receiver<()>);
+
+        impl Write for Outlet<'_> {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                assert!(self.0.is_empty(), "told before the line was written");
+                Ok(bytes.len())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+
+        let (sender, receiver) = bounded(2);
+        let (told, done) = bounded(1);
+        sender.send(Message::Line(b"last line".to_vec())).unwrap();
+        sender.send(Message::Flush(told)).unwrap();
+        drop(sender);
+        write_lines(&receiver, &mut Outlet(&done));
+        assert_eq!(done.try_recv(), Ok(()));
     }
 }

@@ -28,7 +28,7 @@ pub use label::{
     BlobForm, Label, LabelSet, ProposalEnd, ReadPath, Route, StatusClass, SyncedThing,
     TimeoutPhase, UploadEnd, Verb,
 };
-pub use log::{Log, LogError, LogFormat, LogOptions, start_log};
+pub use log::{Log, LogError, LogFormat, LogOptions, flush_log, start_log};
 pub use machine::MachineMetrics;
 pub use metrics::Metrics;
 pub use value::{Counter, Gauge, Raised};
