@@ -107,6 +107,11 @@ impl Node {
                 command
             }
         };
+        // The tests' own variables would be unknown keys to the node.
+        let ours = std::env::vars_os().map(|(name, _)| name);
+        for name in ours.filter(|name| name.as_encoded_bytes().starts_with(b"WINDLASS_")) {
+            command.env_remove(name);
+        }
         command
             .arg("serve")
             .args(["--listen", &self.address.to_string()])

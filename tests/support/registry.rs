@@ -168,8 +168,8 @@ pub(crate) fn location(response: &Response) -> String {
     }
     let path = location
         .split_once("//")
-        .and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
-    path.unwrap_or(location).to_owned()
+        .and_then(|(_, rest)| rest.split_once('/'));
+    path.map_or_else(|| location.to_owned(), |(_, path)| format!("/{path}"))
 }
 
 /// Checks what holds for every answer of the registry.
