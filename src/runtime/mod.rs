@@ -8,7 +8,7 @@
 //! blocking calls whose panic never kills their thread.
 //!
 //! Floor: machinery.
-//! Uses: base
+//! Uses: base, telemetry
 //! Crates: glommio, io_uring, rustix, tokio
 
 mod background;
