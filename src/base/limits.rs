@@ -87,6 +87,14 @@ pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WRITE_STALL_GIVE_BACK: Duration = Duration::from_millis(100);
 /// Idle keep-alive connections are closed after this.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// After a last answer, bytes that still come are dropped for this long, so that
+/// a reset does not overtake the answer.
+pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+/// Bytes so dropped, at most.
+pub const LINGER_BYTES_MAX: u64 = 4 * MIB as u64;
+/// Largest single receive of a chunked body: what it takes of the next request is
+/// kept per connection, and the chunks are unwrapped while they are in the cache.
+pub const CHUNKED_RECEIVE_BYTES_MAX: u32 = 128 * KIB;
 /// Longest request id taken over from a client.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 /// Connections one shard holds; further ones are closed at accept.

@@ -1,0 +1,121 @@
+//! What the connections of one shard share at one door.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::base::Clock;
+use crate::http::http_date;
+use crate::runtime::{Shutdown, Task, sleep, spawn};
+use crate::telemetry::Metrics;
+
+use super::deadline::Deadlines;
+use super::options::Options;
+
+/// How often deadlines are looked at: what a deadline may be late.
+const TICK_PERIOD: Duration = Duration::from_millis(50);
+
+/// One door on one shard: its options, its deadlines, its counters, the date.
+///
+/// Made on the shard's executor, where its ticker runs until the door is dropped.
+#[derive(Debug)]
+pub struct Door {
+    options: Options,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    deadlines: Rc<Deadlines>,
+    date: RefCell<Date>,
+    ticker: Cell<Option<Ticker>>,
+}
+
+/// The running ticker; dropping it stops it.
+struct Ticker(#[expect(dead_code, reason = "held so that it is dropped with the door")] Task<()>);
+
+/// The `Date` line of this second.
+#[derive(Debug, Default)]
+struct Date {
+    unix_seconds: u64,
+    line: Rc<str>,
+}
+
+impl Door {
+    /// Opens a door and starts its ticker.
+    ///
+    /// - Panics: outside of an executor.
+    #[must_use]
+    pub fn open(options: Options, metrics: Arc<Metrics>, shutdown: Shutdown) -> Rc<Self> {
+        let clock = Clock::system();
+        let door = Rc::new(Self {
+            options,
+            deadlines: Deadlines::new(clock.now()),
+            clock,
+            metrics,
+            shutdown,
+            date: RefCell::default(),
+            ticker: Cell::new(None),
+        });
+        door.refresh_date();
+        let ticker = spawn(tick_until_closed(Rc::downgrade(&door)));
+        door.ticker.set(Some(Ticker(ticker)));
+        door
+    }
+
+    /// Connections being served.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.deadlines.count()
+    }
+
+    pub(super) const fn options(&self) -> &Options {
+        &self.options
+    }
+
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    pub(super) fn is_shutting_down(&self) -> bool {
+        self.shutdown.is_requested()
+    }
+
+    pub(super) const fn deadlines(&self) -> &Rc<Deadlines> {
+        &self.deadlines
+    }
+
+    /// Exact now.
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The `Date` line, with its CRLF.
+    pub(super) fn date_line(&self) -> Rc<str> {
+        Rc::clone(&self.date.borrow().line)
+    }
+
+    fn tick(&self) {
+        self.deadlines.tick(self.clock.now());
+        self.refresh_date();
+        if self.shutdown.is_requested() {
+            self.deadlines.elapse_idle();
+        }
+    }
+
+    fn refresh_date(&self) {
+        let unix_seconds = self.clock.unix_ms() / 1000;
+        let mut date = self.date.borrow_mut();
+        if date.unix_seconds != unix_seconds {
+            let line = format!("Date: {}\r\n", http_date(unix_seconds)).into();
+            *date = Date { unix_seconds, line };
+        }
+    }
+}
+
+async fn tick_until_closed(door: Weak<Door>) {
+    loop {
+        sleep(TICK_PERIOD).await;
+        let Some(door) = door.upgrade() else { return };
+        door.tick();
+    }
+}

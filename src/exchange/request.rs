@@ -1,0 +1,135 @@
+//! One request, as its handler sees it.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Instant;
+
+use crate::base::RequestId;
+use crate::http::{Connection, Head, Refusal, Status};
+use crate::telemetry::Route;
+
+use super::deadline::Deadline;
+use super::door::Door;
+use super::pace::Pace;
+use super::receive::ReceiveBuffer;
+use super::wire::Wire;
+use crate::net::Stream;
+
+/// One request and its answer, on the connection that carries them.
+///
+/// A handler looks at the head, reads the body or leaves it, and answers exactly
+/// once: [`Self::respond`], or [`Self::begin`] and writes until the stated length
+/// is reached. When it returns without an answer, the driver answers.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(super) door: Rc<Door>,
+    pub(super) wire: Wire,
+    pub(super) connection: Connection,
+    pub(super) received: ReceiveBuffer,
+    /// Encoded and not yet sent: the head of an answer whose body follows.
+    pub(super) unsent: Vec<u8>,
+    pub(super) pace: Pace,
+    pub(super) request: Option<Request>,
+    /// The bytes of the request are outside the dialect, or too slow.
+    pub(super) refusal: Option<Refusal>,
+    pub(super) answer: Answer,
+}
+
+/// What is known of the request being answered.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) head: Rc<Head>,
+    pub(super) id: RequestId,
+    pub(super) route: Route,
+    pub(super) begun: Instant,
+}
+
+/// How far the answer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing has been answered.
+    Due,
+    /// The head is out; so many bytes of the body are not.
+    Body {
+        status: Status,
+        left_bytes: u64,
+    },
+    /// Everything is out.
+    Complete { status: Status },
+}
+
+impl Answer {
+    pub(super) const fn status(self) -> Option<Status> {
+        match self {
+            Self::Due => None,
+            Self::Body { status, .. } | Self::Complete { status } => Some(status),
+        }
+    }
+}
+
+impl Exchange {
+    pub(super) fn new(door: &Rc<Door>, stream: Stream, deadline: Deadline) -> Self {
+        let options = door.options();
+        Self {
+            wire: Wire::new(stream, deadline),
+            connection: Connection::new(options.connection),
+            received: ReceiveBuffer::default(),
+            unsent: Vec::new(),
+            pace: Pace::new(options.body_window, options.body_rate_bytes_min),
+            request: None,
+            refusal: None,
+            answer: Answer::Due,
+            door: Rc::clone(door),
+        }
+    }
+
+    /// Begins the request of a head just taken.
+    pub(super) fn start(&mut self, head: Head) {
+        let options = self.door.options();
+        self.pace = Pace::new(options.body_window, options.body_rate_bytes_min);
+        self.answer = Answer::Due;
+        self.request = Some(Request {
+            id: RequestId::from_client(head.header("x-request-id")),
+            head: Rc::new(head),
+            route: Route::Unknown,
+            begun: self.door.now(),
+        });
+    }
+
+    /// The head of the request.
+    #[must_use]
+    pub fn head(&self) -> &Rc<Head> {
+        &self.current().head
+    }
+
+    /// The id of the request, in its answer and in every log line about it.
+    #[must_use]
+    pub fn request_id(&self) -> &RequestId {
+        &self.current().id
+    }
+
+    /// Address of the other end of the connection.
+    #[must_use]
+    pub const fn peer_address(&self) -> SocketAddr {
+        self.wire.peer()
+    }
+
+    /// Says what the request is about, for the counters.
+    pub fn set_route(&mut self, route: Route) {
+        if let Some(request) = &mut self.request {
+            request.route = route;
+        }
+    }
+
+    /// Whether an answer has begun, so that none can be sent any more.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.answer != Answer::Due
+    }
+
+    fn current(&self) -> &Request {
+        self.request
+            .as_ref()
+            .expect("invariant: a handler runs between a head and its answer's end")
+    }
+}

@@ -1,0 +1,135 @@
+//! The socket of one connection, with its deadlines and its byte counts.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+use crate::base::units::to_u64;
+use crate::net::{SendFileError, Stream};
+
+use super::deadline::{Deadline, Elapsed};
+use super::error::Closed;
+
+/// A stream, and what passed through it.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: Stream,
+    peer: SocketAddr,
+    deadline: Deadline,
+    received_bytes: u64,
+    sent_bytes: u64,
+}
+
+/// What a wait for bytes brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// So many bytes; at least one.
+    Bytes(usize),
+    /// The client will send no more, or the socket failed.
+    End,
+}
+
+impl Wire {
+    pub(super) fn new(stream: Stream, deadline: Deadline) -> Self {
+        Self {
+            peer: stream.peer_address(),
+            stream,
+            deadline,
+            received_bytes: 0,
+            sent_bytes: 0,
+        }
+    }
+
+    pub(super) const fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Bytes received and sent since the last call.
+    pub(super) const fn take_counts(&mut self) -> (u64, u64) {
+        let counts = (self.received_bytes, self.sent_bytes);
+        (self.received_bytes, self.sent_bytes) = (0, 0);
+        counts
+    }
+
+    /// Receives what is there, waiting at most `limit` for the first byte.
+    pub(super) async fn receive(
+        &mut self,
+        into: &mut [u8],
+        limit: Duration,
+    ) -> Result<Received, Elapsed> {
+        let received = self.deadline.within(limit, self.stream.read(into)).await?;
+        Ok(self.count_received(received.unwrap_or(0)))
+    }
+
+    /// As [`Self::receive`], between requests: a shutdown ends the waiting.
+    pub(super) async fn receive_idle(
+        &mut self,
+        into: &mut [u8],
+        limit: Duration,
+    ) -> Result<Received, Elapsed> {
+        let waiting = self.stream.read(into);
+        let received = self.deadline.within_idle(limit, waiting).await?;
+        Ok(self.count_received(received.unwrap_or(0)))
+    }
+
+    fn count_received(&mut self, count: usize) -> Received {
+        self.received_bytes += to_u64(count);
+        match count {
+            0 => Received::End,
+            count => Received::Bytes(count),
+        }
+    }
+
+    /// Sends everything; `stall` is how long the client may take nothing.
+    pub(super) async fn send(&mut self, mut bytes: &[u8], stall: Duration) -> Result<(), Closed> {
+        while !bytes.is_empty() {
+            let count = self.send_some(bytes, stall).await?;
+            let count = count.ok_or(Closed::Stalled)?;
+            bytes = bytes.get(count..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    /// Sends what the socket takes; `None` when it took nothing for `stall`.
+    pub(super) async fn send_some(
+        &mut self,
+        bytes: &[u8],
+        stall: Duration,
+    ) -> Result<Option<usize>, Closed> {
+        let sending = self.stream.write_some(bytes);
+        match self.deadline.within(stall, sending).await {
+            Err(Elapsed) => Ok(None),
+            Ok(Err(_) | Ok(0)) => Err(Closed::Gone),
+            Ok(Ok(count)) => {
+                self.sent_bytes += to_u64(count);
+                Ok(Some(count))
+            }
+        }
+    }
+
+    /// Sends a run of a file without copying it; `stall` as in [`Self::send`].
+    pub(super) async fn send_file(
+        &mut self,
+        file: impl AsFd,
+        offset: u64,
+        bytes: u64,
+        stall: Duration,
+    ) -> Result<(), Closed> {
+        let sent = self.stream.send_file(file, offset, bytes, stall).await;
+        self.sent_bytes += bytes;
+        match sent {
+            Ok(()) => Ok(()),
+            Err(SendFileError::Stalled) => Err(Closed::Stalled),
+            Err(SendFileError::Peer(_)) => Err(Closed::Gone),
+            Err(SendFileError::File(source)) => {
+                tracing::error!(%source, offset, bytes, "cannot read a file that is being sent");
+                Err(Closed::Gone)
+            }
+        }
+    }
+
+    /// Says that nothing more will be sent.
+    pub(super) fn finish(&self) {
+        self.stream.shutdown_write();
+    }
+}
