@@ -12,5 +12,6 @@ pub mod runtime;
 pub mod memory;
 pub mod disk;
 pub mod net;
+pub mod exchange;
 pub mod config;
 pub mod cli;

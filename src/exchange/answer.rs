@@ -148,7 +148,10 @@ impl Exchange {
             Answer::Complete { status } => (status, 0),
             Answer::Body { status, left_bytes } => (status, left_bytes),
         };
-        assert!(bytes <= left_bytes, "no more is written than the head stated");
+        assert!(
+            bytes <= left_bytes,
+            "no more is written than the head stated"
+        );
         if left_bytes > bytes {
             let left_bytes = left_bytes - bytes;
             self.answer = Answer::Body { status, left_bytes };

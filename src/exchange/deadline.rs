@@ -5,6 +5,7 @@
 //! was ever set has passed.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
@@ -27,7 +28,7 @@ pub(super) struct Deadlines {
     earliest: Cell<Option<Instant>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Slot {
     deadline: Cell<Option<Instant>>,
     waker: Cell<Option<Waker>>,
@@ -105,6 +106,15 @@ impl Deadlines {
                 slot.elapse();
             }
         }
+    }
+}
+
+impl fmt::Debug for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Slot")
+            .field("deadline", &self.deadline.get())
+            .field("is_idle", &self.is_idle.get())
+            .finish_non_exhaustive()
     }
 }
 
@@ -194,7 +204,10 @@ mod tests {
     fn a_ready_future_arms_nothing() {
         let deadlines = Deadlines::new(Clock::hand_moved().now());
         let deadline = deadlines.enter();
-        assert_eq!(deadline.within(SECOND, ready(7)).now_or_never(), Some(Ok(7)));
+        assert_eq!(
+            deadline.within(SECOND, ready(7)).now_or_never(),
+            Some(Ok(7))
+        );
         assert_eq!(deadlines.earliest.get(), None);
     }
 

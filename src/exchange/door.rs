@@ -1,6 +1,7 @@
 //! What the connections of one shard share at one door.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +20,6 @@ const TICK_PERIOD: Duration = Duration::from_millis(50);
 /// One door on one shard: its options, its deadlines, its counters, the date.
 ///
 /// Made on the shard's executor, where its ticker runs until the door is dropped.
-#[derive(Debug)]
 pub struct Door {
     options: Options,
     clock: Clock,
@@ -27,11 +27,9 @@ pub struct Door {
     shutdown: Shutdown,
     deadlines: Rc<Deadlines>,
     date: RefCell<Date>,
-    ticker: Cell<Option<Ticker>>,
+    /// Stops when it is dropped with the door.
+    _ticker: Task<()>,
 }
-
-/// The running ticker; dropping it stops it.
-struct Ticker(#[expect(dead_code, reason = "held so that it is dropped with the door")] Task<()>);
 
 /// The `Date` line of this second.
 #[derive(Debug, Default)]
@@ -47,18 +45,16 @@ impl Door {
     #[must_use]
     pub fn open(options: Options, metrics: Arc<Metrics>, shutdown: Shutdown) -> Rc<Self> {
         let clock = Clock::system();
-        let door = Rc::new(Self {
+        let door = Rc::new_cyclic(|door| Self {
             options,
             deadlines: Deadlines::new(clock.now()),
             clock,
             metrics,
             shutdown,
             date: RefCell::default(),
-            ticker: Cell::new(None),
+            _ticker: spawn(tick_until_closed(Weak::clone(door))),
         });
         door.refresh_date();
-        let ticker = spawn(tick_until_closed(Rc::downgrade(&door)));
-        door.ticker.set(Some(Ticker(ticker)));
         door
     }
 
@@ -109,6 +105,15 @@ impl Door {
             let line = format!("Date: {}\r\n", http_date(unix_seconds)).into();
             *date = Date { unix_seconds, line };
         }
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door")
+            .field("options", &self.options)
+            .field("connections", &self.connections())
+            .finish_non_exhaustive()
     }
 }
 

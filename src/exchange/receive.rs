@@ -82,7 +82,10 @@ impl ReceiveBuffer {
         if self.is_empty() {
             self.append(bytes);
         } else {
-            assert!(bytes.len() <= self.start, "only moved bytes can be put back");
+            assert!(
+                bytes.len() <= self.start,
+                "only moved bytes can be put back"
+            );
             self.start -= bytes.len();
         }
     }

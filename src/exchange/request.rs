@@ -50,10 +50,7 @@ pub(super) enum Answer {
     /// Nothing has been answered.
     Due,
     /// The head is out; so many bytes of the body are not.
-    Body {
-        status: Status,
-        left_bytes: u64,
-    },
+    Body { status: Status, left_bytes: u64 },
     /// Everything is out.
     Complete { status: Status },
 }

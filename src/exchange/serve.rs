@@ -35,7 +35,9 @@ where
     let mut exchange = Exchange::new(door, stream, door.deadlines().enter());
     while exchange.next_request().await {
         let in_flight = metrics.requests_in_flight.raised();
-        let handled = AssertUnwindSafe(handler(&mut exchange)).catch_unwind().await;
+        let handled = AssertUnwindSafe(handler(&mut exchange))
+            .catch_unwind()
+            .await;
         let handled = handled.unwrap_or_else(|_| Err(exchange.fail()));
         let after = exchange.settle(handled).await;
         drop(in_flight);
@@ -216,7 +218,7 @@ impl Exchange {
             .encode(&common, &mut self.unsent);
         self.unsent.extend_from_slice(&body);
         // Nobody is told when it cannot be sent: there is nobody.
-        drop(self.flush().await);
+        let _ = self.flush().await;
     }
 
     /// Counts and logs the request that was just answered.

@@ -74,9 +74,9 @@ fn check(target: &Target, row: &Row) -> Result<(), String> {
     let expected: Vec<u16> = expected.collect();
     let mut answers = Vec::new();
     for _ in &expected {
-        let answer = client.answer(is_head).map_err(|error| {
-            format!("wanted {expected:?}, had {answers:?}, then {error}")
-        })?;
+        let answer = client
+            .answer(is_head)
+            .map_err(|error| format!("wanted {expected:?}, had {answers:?}, then {error}"))?;
         answers.push(answer.status);
     }
     if answers != expected {
@@ -133,7 +133,10 @@ impl Client {
     /// Reads one answer.
     pub(crate) fn answer(&mut self, is_to_head: bool) -> Result<Answer, String> {
         let head_end = loop {
-            let end = self.received.windows(4).position(|four| four == b"\r\n\r\n");
+            let end = self
+                .received
+                .windows(4)
+                .position(|four| four == b"\r\n\r\n");
             if let Some(end) = end {
                 break end + 4;
             }
