@@ -1,0 +1,36 @@
+//! Sealed blobs, upload sessions, readers, their layout on disk and its recovery.
+//! Knows bytes and digests; who may see them is decided above.
+//!
+//! Floor: services.
+//! Uses: base, disk, memory, oci, runtime, telemetry
+//! Crates: sha2
+
+mod custody;
+mod desk;
+mod direct;
+mod errors;
+mod extents;
+mod growth;
+mod hasher;
+mod key;
+mod layout;
+mod open;
+mod popularity;
+mod progress;
+mod reader;
+mod record;
+mod recovery;
+mod seal;
+mod store;
+mod table;
+mod upload;
+mod upload_id;
+
+pub use errors::{ReadError, SealError, UploadError};
+pub use open::{OpenError, Options, Shared, open};
+pub use reader::{Chunk, Piece, Reader};
+pub use recovery::Recovery;
+pub use seal::Sealed;
+pub use store::{Machinery, Store};
+pub use upload::Upload;
+pub use upload_id::{UploadId, UploadIdError};

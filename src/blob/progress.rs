@@ -1,0 +1,38 @@
+//! How far an upload has come: what must be known about the bytes that passed.
+
+use super::extents::ExtentChecksums;
+use super::hasher::Hasher;
+use crate::base::units::to_u64;
+use crate::oci::{Algorithm, Digest};
+
+/// Length, digest and checksums of a stream under way. Pure; `Clone` forks it.
+#[derive(Clone, Debug)]
+pub(super) struct Progress {
+    pub(super) held_bytes: u64,
+    pub(super) hasher: Hasher,
+    pub(super) extents: ExtentChecksums,
+}
+
+impl Progress {
+    /// Nothing came yet.
+    pub(super) fn new(algorithm: Algorithm) -> Self {
+        Self {
+            held_bytes: 0,
+            hasher: Hasher::new(algorithm),
+            extents: ExtentChecksums::default(),
+        }
+    }
+
+    /// Takes in the next bytes. Callers cut at `HASH_STEP_BYTES` and look for
+    /// other work in between.
+    pub(super) fn absorb(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+        self.extents.update(bytes);
+        self.held_bytes += to_u64(bytes.len());
+    }
+
+    /// The digest of everything so far; the stream may go on.
+    pub(super) fn digest(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+}
