@@ -25,6 +25,7 @@ mod support;
 mod blobs;
 mod catalog;
 mod connection;
+mod dialect;
 mod manifest_rules;
 mod manifests;
 mod mounts;

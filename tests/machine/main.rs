@@ -22,3 +22,4 @@ mod disk_full;
 mod memory;
 mod narrow;
 mod operator;
+mod slow;
