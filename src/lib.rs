@@ -14,5 +14,6 @@ pub mod disk;
 pub mod net;
 pub mod blob;
 pub mod exchange;
+pub mod admin;
 pub mod config;
 pub mod cli;
