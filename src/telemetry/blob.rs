@@ -4,13 +4,11 @@ use super::exposition::Page;
 use super::family::Family;
 use super::histogram::DurationHistogram;
 use super::label::{BlobForm, ReadPath, UploadEnd};
-use super::value::{Counter, Gauge};
+use super::value::Counter;
 
 /// What the blob store counts.
 #[derive(Debug, Default)]
 pub struct BlobMetrics {
-    /// Upload sessions that hold a place on a shard.
-    pub uploads_active: Gauge,
     /// Upload sessions begun.
     pub uploads_begun: Counter,
     /// Upload sessions ended.
@@ -29,11 +27,6 @@ pub struct BlobMetrics {
 
 impl BlobMetrics {
     pub(super) fn write(&self, page: &mut Page) {
-        page.gauge(
-            "windlass_uploads_active",
-            "Upload sessions that hold a place on a shard.",
-            &self.uploads_active,
-        );
         page.counter(
             "windlass_uploads_begun_total",
             "Upload sessions begun.",

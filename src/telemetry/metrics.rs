@@ -77,6 +77,6 @@ mod tests {
             let prefixes = ["windlass_", "process_"];
             assert!(prefixes.iter().any(|each| name.starts_with(each)), "{name}");
         }
-        assert!(names.len() > 40);
+        assert!(names.len() > 30);
     }
 }
