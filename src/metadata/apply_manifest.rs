@@ -32,14 +32,16 @@ pub(super) fn put_manifest(
         return Ok(Outcome::SizesDiffer(checked.differing));
     }
     let before = query::manifest_record(&draft.view, &put.repository, &put.digest)?;
+    let parts = encode_parts(&checked.present);
     let is_stored = before
         .as_ref()
-        .is_some_and(|before| before.media_type == put.media_type);
+        .is_some_and(|before| before.media_type == put.media_type)
+        && has_parts(draft, put, &parts)?;
     if !is_stored {
         if before.is_some() {
             forget_parts(draft, &put.repository, &put.digest)?;
         }
-        store(draft, put, &checked.present)?;
+        store(draft, put, &checked.present, parts)?;
     }
     let mut moved = Vec::new();
     for tag in &put.tags {
@@ -151,7 +153,12 @@ fn refused_tag(draft: &Draft<'_>, put: &PutManifest) -> Result<Option<Refusal>, 
 }
 
 /// Writes everything about a manifest but its tags.
-fn store(draft: &mut Draft<'_>, put: &PutManifest, present: &[Digest]) -> Result<(), StateError> {
+fn store(
+    draft: &mut Draft<'_>,
+    put: &PutManifest,
+    present: &[Digest],
+    parts: Vec<u8>,
+) -> Result<(), StateError> {
     let (repository, digest) = (&put.repository, &put.digest);
     draft.found(repository)?;
     let subject = put.parts.iter().find(|part| part.role == Role::Subject);
@@ -167,7 +174,7 @@ fn store(draft: &mut Draft<'_>, put: &PutManifest, present: &[Digest]) -> Result
         draft.put(key::content(digest), Bytes::clone(&put.bytes));
     }
     draft.mark(key::stored_in(digest, repository));
-    draft.put(key::parts(repository, digest), encode_parts(present));
+    draft.put(key::parts(repository, digest), parts);
     for part in present {
         draft.mark(key::reference(part, repository, digest));
     }
@@ -176,6 +183,15 @@ fn store(draft: &mut Draft<'_>, put: &PutManifest, present: &[Digest]) -> Result
         draft.put(key, encode_referrer(referrer));
     }
     Ok(())
+}
+
+/// Whether the manifest refers to exactly this already. It may not: a layer that
+/// was absent at the first push, as foreign ones may be, can have come since.
+fn has_parts(draft: &Draft<'_>, put: &PutManifest, parts: &[u8]) -> Result<bool, StateError> {
+    let record = draft
+        .view
+        .value(&key::parts(&put.repository, &put.digest))?;
+    Ok(record.is_some_and(|record| record == parts))
 }
 
 /// Removes the references that a manifest holds.

@@ -105,7 +105,7 @@ fn encode_command(command: &Command, writer: &mut Writer) {
                 writer.text(prefix.as_str());
             });
             option(writer, policy.as_ref(), |writer, policy| {
-                policy.encode(writer)
+                policy.encode(writer);
             });
         }
         Command::Probe => {

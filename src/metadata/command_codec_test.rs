@@ -1,1 +1,203 @@
-//! Tests.
+//! Tests of the proposal encoding: frozen bytes, round trips, hostile input.
+
+use super::*;
+use crate::metadata::Acknowledge;
+use crate::metadata::world::{digest, hex, name};
+use crate::oci::Algorithm;
+use bytes::Bytes;
+use proptest::prelude::*;
+
+/// One `name hex` line per proposal; a changed line is a format that nodes in
+/// the field cannot read.
+const GOLDEN: &str = include_str!("../../tests/fixtures/metadata/proposals_v1.txt");
+
+fn put() -> PutManifest {
+    let part = |role, may_be_absent| Part {
+        digest: digest("part"),
+        size_bytes: 3,
+        role,
+        may_be_absent,
+    };
+    PutManifest {
+        repository: name("a/b"),
+        digest: Digest::of(Algorithm::Sha512, b"manifest"),
+        media_type: MediaType::parse(MediaType::OCI_MANIFEST).unwrap(),
+        bytes: Bytes::from_static(b"{}"),
+        parts: vec![
+            part(Role::Config, false),
+            part(Role::Layer, true),
+            part(Role::Child, false),
+            part(Role::Subject, true),
+        ],
+        referrer: Some(Referrer {
+            subject: digest("subject"),
+            artifact_type: Some("x/y".into()),
+            descriptor: b"{\"size\":2}".to_vec(),
+        }),
+        tags: vec![Tag::parse("one").unwrap(), Tag::parse("two").unwrap()],
+        expected: Expected::Digest(digest("before")),
+    }
+}
+
+fn every_command() -> Vec<(&'static str, Command)> {
+    [blob_commands(), manifest_commands(), other_commands()].concat()
+}
+
+fn blob_commands() -> Vec<(&'static str, Command)> {
+    let (repository, digest) = (name("a/b"), digest("content"));
+    let link = |extent_checksums, inline| Command::LinkBlob {
+        repository: name("a/b"),
+        digest,
+        size_bytes: 1 << 33,
+        generation: 2,
+        extent_checksums,
+        inline,
+    };
+    let mount = |source| Command::MountBlob {
+        source,
+        target: name("a/b"),
+        digest,
+    };
+    let content = Bytes::from_static(b"content");
+    vec![
+        ("link_file", link(vec![1, u32::MAX], None)),
+        ("link_inline", link(Vec::new(), Some(content))),
+        ("mount_from", mount(Some(name("c")))),
+        ("mount_anywhere", mount(None)),
+        ("unlink", Command::UnlinkBlob { repository, digest }),
+    ]
+}
+
+fn manifest_commands() -> Vec<(&'static str, Command)> {
+    let (repository, digest) = (name("a/b"), digest("content"));
+    let bare = PutManifest {
+        referrer: None,
+        expected: Expected::Absent,
+        tags: Vec::new(),
+        ..put()
+    };
+    let tag = Tag::parse("v1.0").unwrap();
+    let delete = Command::DeleteManifest {
+        repository: repository.clone(),
+        digest,
+    };
+    vec![
+        ("put_manifest", Command::PutManifest(Box::new(put()))),
+        ("put_bare", Command::PutManifest(Box::new(bare))),
+        ("delete_manifest", delete),
+        ("delete_tag", Command::DeleteTag { repository, tag }),
+    ]
+}
+
+fn other_commands() -> Vec<(&'static str, Command)> {
+    let digest = digest("content");
+    let policy = Policy {
+        acknowledge: Acknowledge::All,
+        tags_are_immutable: true,
+        deletes_are_refused: false,
+    };
+    let set = |prefix, policy| Command::SetPolicy { prefix, policy };
+    vec![
+        (
+            "extend_leases",
+            Command::ExtendLeases {
+                digests: vec![digest, digest],
+            },
+        ),
+        (
+            "condemn",
+            Command::Condemn {
+                digest,
+                generation: 7,
+            },
+        ),
+        (
+            "holders",
+            Command::Holders {
+                node: 3,
+                add: vec![digest],
+                remove: Vec::new(),
+            },
+        ),
+        ("set_policy", set(Some(name("a/b")), Some(policy))),
+        ("unset_policy", set(None, None)),
+        ("probe", Command::Probe),
+    ]
+}
+
+#[test]
+fn every_command_is_written_as_it_always_was() {
+    let line = |(name, command): (&str, Command)| {
+        let proposal = Proposal {
+            time_ms: 1_700_000_000_000,
+            command,
+        };
+        let record = proposal.encode();
+        assert_eq!(Proposal::decode(&record), Ok(proposal), "{name}");
+        format!("{name} {}\n", hex(&record))
+    };
+    let written: String = every_command().into_iter().map(line).collect();
+    assert_eq!(written, GOLDEN);
+}
+
+#[test]
+fn a_cut_or_longer_proposal_is_refused() {
+    for (name, command) in every_command() {
+        let mut record = Proposal {
+            time_ms: 1,
+            command,
+        }
+        .encode();
+        for cut in 0..record.len() {
+            assert!(
+                Proposal::decode(&record[..cut]).is_err(),
+                "{name} cut at {cut}"
+            );
+        }
+        record.push(0);
+        let extra = Err(CodecError::Trailing { extra_bytes: 1 });
+        assert_eq!(Proposal::decode(&record), extra, "{name}");
+    }
+}
+
+#[test]
+fn a_newer_version_is_named() {
+    let expected = CodecError::Version {
+        record: "proposal",
+        version: 2,
+    };
+    assert_eq!(Proposal::decode(&[2, 0]), Err(expected));
+}
+
+#[test]
+fn a_huge_count_costs_no_memory() {
+    let mut writer = Writer::default();
+    writer.u8(1).u64(0).u8(7).u32(u32::MAX);
+    assert!(matches!(
+        Proposal::decode(writer.as_slice()),
+        Err(CodecError::Short { .. })
+    ));
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_answered(bytes: Vec<u8>) {
+        drop(Proposal::decode(&bytes));
+        for command in 0..13 {
+            let record = [&[1, 0, 0, 0, 0, 0, 0, 0, 0, command], bytes.as_slice()].concat();
+            drop(Proposal::decode(&record));
+        }
+    }
+
+    #[test]
+    fn a_damaged_proposal_decodes_to_itself_or_fails(
+        which in any::<prop::sample::Index>(), at in any::<prop::sample::Index>(), byte: u8,
+    ) {
+        let (_, command) = which.get(&every_command()).clone();
+        let mut record = Proposal { time_ms: 9, command }.encode();
+        *at.get_mut(&mut record) = byte;
+        if let Ok(proposal) = Proposal::decode(&record) {
+            prop_assert_eq!(proposal.encode(), record);
+        }
+    }
+}

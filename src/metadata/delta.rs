@@ -1,8 +1,11 @@
 //! What one command changes.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use bytes::Bytes;
+
+use super::view::ViewError;
 
 /// Puts and deletes, one per key, in key order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -19,10 +22,15 @@ impl Delta {
         self.0.insert(key.into(), None);
     }
 
-    /// What is decided about a key: `None` nothing, `Some(None)` its removal.
-    #[must_use]
-    pub fn change(&self, key: &[u8]) -> Option<Option<&Bytes>> {
-        self.0.get(key).map(Option::as_ref)
+    /// The value of a key once this is stored; `base` answers for unchanged keys.
+    pub(super) fn value_or(
+        &self,
+        key: &[u8],
+        base: impl FnOnce() -> Result<Option<Bytes>, ViewError>,
+    ) -> Result<Option<Bytes>, ViewError> {
+        self.0
+            .get(key)
+            .map_or_else(base, |change| Ok(change.clone()))
     }
 
     /// Every change, in key order.
@@ -36,10 +44,7 @@ impl Delta {
         start: &[u8],
         end: &[u8],
     ) -> impl Iterator<Item = (&Bytes, Option<&Bytes>)> {
-        let range = (
-            std::ops::Bound::Included(start),
-            std::ops::Bound::Excluded(end),
-        );
+        let range = (Bound::Included(start), Bound::Excluded(end));
         let changes = self.0.range::<[u8], _>(range);
         changes.map(|(key, value)| (key, value.as_ref()))
     }

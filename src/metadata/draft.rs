@@ -94,17 +94,19 @@ impl<'a> Draft<'a> {
 
     /// The rules of the longest prefix that has any.
     pub(super) fn policy(&self, repository: &Repository) -> Result<Policy, StateError> {
+        if self.state.policies == 0 {
+            return Ok(Policy::default());
+        }
         let mut prefix = repository.as_str();
-        while self.state.policies > 0 {
+        loop {
             if let Some(record) = self.view.value(&key::policy(prefix))? {
                 return Ok(Policy::decode(&mut Reader::new(&record))?);
             }
             if prefix.is_empty() {
-                break;
+                return Ok(Policy::default());
             }
             prefix = prefix.rsplit_once('/').map_or("", |(parent, _)| parent);
         }
-        Ok(Policy::default())
     }
 
     /// Tells those who follow along; a command tells one thing.

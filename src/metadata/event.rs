@@ -67,7 +67,7 @@ impl Event {
             .u64(self.time_ms);
         writer.text(self.repository.as_str());
         option(&mut writer, self.digest, |writer, digest| {
-            digest.encode(writer)
+            digest.encode(writer);
         });
         writer.u32(to_u32(self.tags.len()));
         for tag in &self.tags {

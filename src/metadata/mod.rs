@@ -25,6 +25,13 @@ mod record;
 mod state_record;
 mod view;
 
+#[cfg(test)]
+#[path = "model_test.rs"]
+mod model;
+#[cfg(test)]
+#[path = "world_test.rs"]
+mod world;
+
 pub use apply::{Context, apply};
 pub use command::{Command, Proposal};
 pub use delta::Delta;

@@ -56,10 +56,7 @@ impl<'a> Overlay<'a> {
 
 impl View for Overlay<'_> {
     fn value(&self, key: &[u8]) -> Result<Option<Bytes>, ViewError> {
-        match self.delta.change(key) {
-            Some(change) => Ok(change.cloned()),
-            None => self.base.value(key),
-        }
+        self.delta.value_or(key, || self.base.value(key))
     }
 
     fn scan(
@@ -87,6 +84,9 @@ impl View for Overlay<'_> {
         })?;
         for (changed, change) in changes {
             is_going = is_going && change.is_none_or(|value| visit(changed, value));
+            if !is_going {
+                break;
+            }
         }
         Ok(())
     }

@@ -33,7 +33,7 @@ pub struct Policy {
 
 impl Policy {
     /// Appends the record drawn above.
-    pub(super) fn encode(&self, writer: &mut Writer) {
+    pub(super) fn encode(self, writer: &mut Writer) {
         let acknowledge = match self.acknowledge {
             Acknowledge::One => 0,
             Acknowledge::Quorum => 1,

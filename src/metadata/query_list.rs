@@ -92,7 +92,7 @@ pub fn blobs(
     after: Option<&Digest>,
     limit: usize,
 ) -> Result<Page<(Digest, BlobRecord)>, StateError> {
-    let after = after.map(|digest| digest_key(digest));
+    let after = after.map(digest_key);
     page(view, key::BLOBS, after.as_deref(), limit, |tail, record| {
         let digest = Digest::decode(&mut Reader::new(tail))?;
         Ok((digest, BlobRecord::decode(record)?))

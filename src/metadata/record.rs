@@ -172,7 +172,7 @@ impl ManifestRecord {
             .u64(self.index)
             .u64(self.time_ms);
         option(&mut writer, self.subject, |writer, subject| {
-            subject.encode(writer)
+            subject.encode(writer);
         });
         writer.finish()
     }
