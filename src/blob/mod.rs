@@ -10,6 +10,8 @@ mod desk;
 mod direct;
 mod errors;
 mod extents;
+#[cfg(test)]
+mod fixture;
 mod growth;
 mod hasher;
 mod key;

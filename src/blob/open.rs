@@ -1,7 +1,9 @@
 //! What all shards share of the blob store, and how it is opened at start.
 
-use std::fs;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -140,12 +142,23 @@ fn owner_of(shard: u16, shards: usize) -> usize {
     usize::from(shard) % shards
 }
 
+/// Makes what is missing, and syncs each directory that got entries once.
 fn make_directories(layout: &Layout) -> Result<(), OpenError> {
-    let blobs = layout.blob_directories().map(|(_, directory)| directory);
-    for directory in blobs.chain([layout.uploads(), layout.quarantine()]) {
+    create_directories_synced(&layout.uploads())?;
+    create_directories_synced(&layout.quarantine())?;
+    let mut changed = BTreeSet::new();
+    for (_, directory) in layout.blob_directories() {
+        let parent = directory.parent().unwrap_or(&directory);
+        create_directories_synced(parent)?;
         if !directory.is_dir() {
-            create_directories_synced(&directory)?;
+            let made = fs::DirBuilder::new().mode(0o700).create(&directory);
+            made.map_err(failed("create", &directory))?;
+            changed.insert(parent.to_owned());
         }
+    }
+    for parent in changed {
+        let synced = File::open(&parent).and_then(|opened| opened.sync_all());
+        synced.map_err(failed("sync directory", &parent))?;
     }
     Ok(())
 }

@@ -111,9 +111,3 @@ proptest! {
         let _ = Record::decode(&bytes);
     }
 }
-
-#[test]
-#[ignore = "writes the golden file anew"]
-fn write_golden() {
-    std::fs::write("tests/fixtures/upload_session_v1.bin", golden().encode()).unwrap();
-}

@@ -256,6 +256,8 @@ impl Upload {
         }
         let path = self.data_path();
         let file = if offset_bytes == 0 {
+            // Until a record speaks of the file, it goes when this upload is dropped.
+            self.custody.will(Return::Unchanged, vec![path.clone()]);
             WriteFile::create(&path).await?
         } else {
             WriteFile::open(&path).await?
@@ -298,3 +300,7 @@ impl fmt::Debug for Upload {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "upload_test.rs"]
+mod tests;
