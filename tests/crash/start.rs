@@ -169,3 +169,19 @@ fn an_empty_session_survives_a_kill() {
         .send(&Request::new("PUT", put).body("after"))
         .expect(201);
 }
+
+#[test]
+fn a_single_post_that_breaks_off_leaves_nothing() {
+    let node = Node::start();
+    let content = Random::new(5).bytes(2_000_000);
+    for _ in 0..5 {
+        let mut registry = Registry::new(node.address);
+        let target = format!("/v2/broken/post/blobs/uploads/?digest={}", sha256(&content));
+        let request = Request::new("POST", target).body(content.clone());
+        registry.client.write(&request.head_bytes()).unwrap();
+        registry.client.write(&content[..1_500_000]).unwrap();
+    }
+    // Nobody knows a session of such a request, so nobody could go on with it.
+    let is_clean = wait_for(Duration::from_secs(20), || node.files("uploads").is_empty());
+    assert!(is_clean, "{:?}", node.files("uploads"));
+}
