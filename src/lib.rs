@@ -12,6 +12,7 @@ pub mod runtime;
 pub mod memory;
 pub mod disk;
 pub mod net;
+pub mod journal;
 pub mod blob;
 pub mod exchange;
 pub mod admin;

@@ -1,0 +1,155 @@
+//! The journal as the raft core sees it: operations in, completions out.
+
+use std::fmt;
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+
+use super::error::JournalError;
+use super::group::{COMMITTED_KEY, Operation, PURGED_KEY, VOTE_KEY};
+use super::log::{LogDatabase, unseal};
+
+/// Called once when an operation is durable or has failed, on the journal thread.
+pub type Done = Box<dyn FnOnce(Result<(), JournalError>) + Send>;
+
+/// One operation and who waits for it.
+pub(super) struct Message {
+    pub operation: Operation,
+    pub done: Done,
+}
+
+/// Handle of the open log. Operations happen in the order they are submitted.
+///
+/// Owned by the raft core, may be cloned. When [`Journal::close`] has run, or
+/// every clone is dropped, the thread syncs what is left and ends.
+#[derive(Clone)]
+pub struct Journal {
+    sender: flume::Sender<Message>,
+    log: LogDatabase,
+}
+
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    pub(super) const fn new(sender: flume::Sender<Message>, log: LogDatabase) -> Self {
+        Self { sender, log }
+    }
+
+    /// Appends records from index `first` on. Durable when `done` is called.
+    ///
+    /// - Shape: `first` continues the log; a log that never had a record starts anywhere.
+    /// - Errors: `Closed`, and `done` is dropped uncalled.
+    /// - Cancel: while it waits for room nothing has happened.
+    pub async fn append(
+        &self,
+        first: u64,
+        payloads: Vec<Bytes>,
+        done: Done,
+    ) -> Result<(), JournalError> {
+        self.submit(Operation::Append { first, payloads }, done)
+            .await
+    }
+
+    /// Replaces the vote. Durable when `done` is called.
+    pub async fn save_vote(&self, vote: Bytes, done: Done) -> Result<(), JournalError> {
+        self.submit(Operation::SaveVote { vote }, done).await
+    }
+
+    /// Replaces the identity of the last committed record. A hint: it may be
+    /// older after a power cut.
+    pub async fn save_committed(&self, committed: Bytes, done: Done) -> Result<(), JournalError> {
+        self.submit(Operation::SaveCommitted { committed }, done)
+            .await
+    }
+
+    /// Removes the records from index `next` on.
+    pub async fn truncate(&self, next: u64, done: Done) -> Result<(), JournalError> {
+        self.submit(Operation::Truncate { next }, done).await
+    }
+
+    /// Forgets the records before index `first`; `id` is kept as the name of
+    /// the last of them.
+    pub async fn purge(&self, first: u64, id: Bytes, done: Done) -> Result<(), JournalError> {
+        self.submit(Operation::Purge { first, id }, done).await
+    }
+
+    /// Syncs everything submitted before. Durable when `done` is called.
+    pub async fn sync(&self, done: Done) -> Result<(), JournalError> {
+        self.submit(Operation::Sync, done).await
+    }
+
+    async fn submit(&self, operation: Operation, done: Done) -> Result<(), JournalError> {
+        let sent = self.sender.send_async(Message { operation, done }).await;
+        sent.map_err(|_| JournalError::Closed)
+    }
+
+    /// Payloads of the committed records from `first` to before `end`, in
+    /// order, at least one if there is one, else as many as fit `budget_bytes`.
+    ///
+    /// Blocks for the disk when they are not in memory.
+    ///
+    /// - Errors: `Missing` for a hole inside what is returned.
+    pub fn read(
+        &self,
+        first: u64,
+        end: u64,
+        budget_bytes: usize,
+    ) -> Result<Vec<Bytes>, JournalError> {
+        let mut payloads = Vec::new();
+        let (mut expected, mut read_bytes) = (first, 0);
+        self.log.scan(first, end, |index, sealed| {
+            if index != expected {
+                return Err(JournalError::Missing { index: expected });
+            }
+            let payload = unseal(sealed)?.payload;
+            read_bytes += payload.len();
+            if read_bytes > budget_bytes && !payloads.is_empty() {
+                return Ok(false);
+            }
+            payloads.push(payload);
+            expected += 1;
+            Ok(true)
+        })?;
+        Ok(payloads)
+    }
+
+    /// The vote as last saved.
+    pub fn vote(&self) -> Result<Option<Bytes>, JournalError> {
+        self.saved(VOTE_KEY)
+    }
+
+    /// The identity of the last purged record.
+    pub fn purged(&self) -> Result<Option<Bytes>, JournalError> {
+        self.saved(PURGED_KEY)
+    }
+
+    /// The identity of the last record known to be committed.
+    pub fn committed(&self) -> Result<Option<Bytes>, JournalError> {
+        self.saved(COMMITTED_KEY)
+    }
+
+    fn saved(&self, key: &[u8]) -> Result<Option<Bytes>, JournalError> {
+        self.log
+            .value(key)
+            .map_err(|source| JournalError::Database {
+                operation: "read the log",
+                source,
+            })
+    }
+}
+
+/// Waits for the journal thread; kept apart from the clonable handle.
+#[derive(Debug)]
+pub struct JournalThreadHandle(pub(super) JoinHandle<()>);
+
+impl JournalThreadHandle {
+    /// Blocks until the thread has synced what was left. Every [`Journal`]
+    /// clone must be gone, else this waits for them.
+    pub fn join(self) {
+        drop(self.0.join());
+    }
+}

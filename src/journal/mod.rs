@@ -1,0 +1,34 @@
+//! The durable ground of consensus: two fjall databases and one thread.
+//!
+//! `log` holds raft's records, vote and purge point; only the journal thread
+//! writes it, one batch and one sync for everything that waits. `state` holds
+//! the applied state and is the second witness when the log is checked. This
+//! room knows bytes and indexes, not what they mean.
+//!
+//! Floor: machinery.
+//! Uses: base
+//! Crates: fjall
+
+mod check;
+mod error;
+mod failure;
+mod group;
+mod handle;
+mod log;
+mod mark;
+mod open;
+mod options;
+mod record;
+mod state;
+mod tail;
+mod thread;
+mod view;
+mod worker;
+
+pub use error::{JournalError, OpenError};
+pub use failure::Failure;
+pub use handle::{Done, Journal, JournalThreadHandle};
+pub use open::{Opened, Recovered, open};
+pub use options::Options;
+pub use state::{Applied, Changes, Generation, GenerationBuilder, State};
+pub use view::StateView;

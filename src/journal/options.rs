@@ -1,0 +1,62 @@
+//! What the journal may be told when it is opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::base::units::{MIB, to_usize};
+
+use super::failure::{Failure, end_process};
+
+/// Operations in one group, hence in one batch and one sync.
+pub(super) const GROUP_OPERATIONS_MAX: usize = 4096;
+/// Payload bytes after which a group takes no more: one large manifest and
+/// what came with it, so that small entries behind it wait for one of them only.
+pub(super) const GROUP_BYTES_MAX: usize = to_usize(4 * MIB);
+/// Operations waiting for the journal thread; senders wait beyond.
+pub(super) const QUEUE_OPERATIONS_MAX: usize = 1024;
+/// Records deleted by one batch of a purge: about half a millisecond.
+pub(super) const PURGE_RECORDS_MAX: u64 = 1024;
+/// The mark is synced at least this often while groups keep coming.
+pub(super) const MARK_SYNC_PERIOD: Duration = Duration::from_millis(100);
+/// The mark is synced after this much silence.
+pub(super) const MARK_SYNC_IDLE: Duration = Duration::from_millis(5);
+/// fjall's own threads per database. One is not enough: its worker then waits
+/// on the queue that only it drains.
+pub(super) const WORKER_THREADS: usize = 2;
+/// Values from here on live in files of their own, so that compaction moves
+/// keys and not manifests.
+pub(super) const SEPARATE_VALUE_BYTES_MIN: u32 = 32 * 1024;
+
+/// How to open a journal.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Folder that holds `log/`, `state/` and `mark`; made when absent.
+    pub directory: PathBuf,
+    /// Block cache of the log; it is read at start and by lagging peers only.
+    pub log_cache_bytes: u64,
+    /// Block cache of the applied state, which every request reads.
+    pub state_cache_bytes: u64,
+    /// Memory table of each database before it goes to disk.
+    pub memtable_bytes: u64,
+    /// Whether records are synced before they are acknowledged. `false` breaks
+    /// every promise; it is the negative control of the power-loss test.
+    pub is_synced: bool,
+    /// What happens when a write or a sync failed. The default ends the
+    /// process: nothing that was promised can be promised any longer.
+    pub on_failure: fn(&Failure),
+}
+
+impl Options {
+    /// The defaults for a journal in `directory`.
+    #[must_use]
+    pub fn new(directory: impl Into<PathBuf>) -> Self {
+        Self {
+            directory: directory.into(),
+            log_cache_bytes: u64::from(2 * MIB),
+            state_cache_bytes: u64::from(16 * MIB),
+            memtable_bytes: u64::from(4 * MIB),
+            is_synced: true,
+            on_failure: end_process,
+        }
+    }
+}

@@ -1,0 +1,333 @@
+//! The state database: what the log has been applied to, in generations.
+//!
+//! A generation is one keyspace. It holds the state machine's keys and, below
+//! them, the identity of the last applied record, so that one flush of its
+//! memory table never separates the two. Nothing here is synced per change:
+//! what a power cut takes is replayed from the log. A received snapshot fills a
+//! new generation, which replaces the old one in one synced step.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+
+use crate::base::codec::{CodecError, Reader, Writer};
+
+use super::error::JournalError;
+use super::options::{Options, SEPARATE_VALUE_BYTES_MIN, WORKER_THREADS};
+use super::view::{APPLIED_KEY, INSTALLED_KEY, MEMBERSHIP_KEY, StateView};
+use super::worker::Worker;
+
+/// Keyspace that names the current generation.
+const META_KEYSPACE: &str = "meta";
+/// Its only key.
+const GENERATION_KEY: &str = "generation";
+/// Changes above this size are committed off the caller's thread.
+const INLINE_COMMIT_BYTES_MAX: usize = 256 * 1024;
+/// fjall makes a committer sleep at four; the sleep must not hit the caller.
+const SEALED_MEMTABLES_MAX: usize = 2;
+
+/// Identity of an applied record: its index and what raft calls it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Applied {
+    /// Index of the record.
+    pub index: u64,
+    /// Raft's name for it, opaque here.
+    pub id: Bytes,
+}
+
+impl Applied {
+    fn encode(&self) -> Vec<u8> {
+        let mut record = Writer::with_capacity(16 + self.id.len());
+        record.u64(self.index).bytes(&self.id);
+        record.finish()
+    }
+
+    pub(super) fn decode(record: &[u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(record);
+        let applied = Self {
+            index: reader.u64()?,
+            id: reader.owned()?,
+        };
+        reader.end()?;
+        Ok(applied)
+    }
+}
+
+/// What one step of the state machine changes. All of it becomes visible and
+/// survives together.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Keys and their new values, `None` to delete. A key appears once and
+    /// does not start with a zero byte.
+    pub entries: Vec<(Bytes, Option<Bytes>)>,
+    /// The last record of the step.
+    pub applied: Option<Applied>,
+    /// The membership, when the step changed it.
+    pub membership: Option<Bytes>,
+}
+
+impl Changes {
+    fn bytes(&self) -> usize {
+        let size = |(key, value): &(Bytes, Option<Bytes>)| {
+            key.len() + value.as_ref().map_or(0, Bytes::len)
+        };
+        self.entries.iter().map(size).sum()
+    }
+}
+
+/// The open state database. Cheap to clone, usable on any thread.
+#[derive(Clone)]
+pub struct State {
+    database: Database,
+    meta: Keyspace,
+    worker: Worker,
+    memtable_bytes: u64,
+    is_synced: bool,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").finish_non_exhaustive()
+    }
+}
+
+/// A keyspace of the state database that holds the state from some record on.
+#[derive(Clone)]
+pub struct Generation {
+    database: Database,
+    keyspace: Keyspace,
+    number: u64,
+}
+
+impl fmt::Debug for Generation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Generation")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Generation {
+    /// The state at this moment.
+    #[must_use]
+    pub fn view(&self) -> StateView {
+        StateView::new(self.database.snapshot(), self.keyspace.clone())
+    }
+
+    /// Counts up with every received snapshot.
+    #[must_use]
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl State {
+    /// Folder of the database below the journal's folder.
+    pub(super) fn path(directory: &Path) -> PathBuf {
+        directory.join("state")
+    }
+
+    /// Opens or makes the database. Its worker threads inherit the caller's CPUs.
+    pub(super) fn open(options: &Options, worker: Worker) -> fjall::Result<Self> {
+        let database = Database::builder(Self::path(&options.directory))
+            .manual_journal_persist(true)
+            .worker_threads(WORKER_THREADS)
+            .cache_size(options.state_cache_bytes)
+            .open()?;
+        let meta = database.keyspace(META_KEYSPACE, KeyspaceCreateOptions::default)?;
+        Ok(Self {
+            database,
+            meta,
+            worker,
+            memtable_bytes: options.memtable_bytes,
+            is_synced: options.is_synced,
+        })
+    }
+
+    /// The generation in force.
+    pub(super) fn current(&self) -> fjall::Result<Generation> {
+        let number = self.meta.get(GENERATION_KEY)?;
+        let number = number.and_then(|bytes| Reader::new(&bytes).u64().ok());
+        self.generation(number.unwrap_or(0))
+    }
+
+    fn generation(&self, number: u64) -> fjall::Result<Generation> {
+        let keyspace = self.database.keyspace(&format!("state-{number}"), || {
+            KeyspaceCreateOptions::default()
+                .max_memtable_size(self.memtable_bytes)
+                .with_kv_separation(Some(
+                    KvSeparationOptions::default().separation_threshold(SEPARATE_VALUE_BYTES_MIN),
+                ))
+        })?;
+        Ok(Generation {
+            database: self.database.clone(),
+            keyspace,
+            number,
+        })
+    }
+
+    /// Makes `changes` visible in one step. Survives the process, not a power
+    /// cut. Large changes, and changes while the disk is behind, are written
+    /// on a thread of their own, so that the caller's executor never sleeps.
+    ///
+    /// - Cancel: the changes may or may not have happened.
+    pub async fn commit(
+        &self,
+        generation: &Generation,
+        changes: Changes,
+    ) -> Result<(), JournalError> {
+        let is_quick = changes.bytes() <= INLINE_COMMIT_BYTES_MAX
+            && generation.keyspace.sealed_memtable_count() < SEALED_MEMTABLES_MAX;
+        if is_quick {
+            return write(generation, changes, PersistMode::Buffer);
+        }
+        let generation = generation.clone();
+        let writing = move || write(&generation, changes, PersistMode::Buffer);
+        self.worker.run(writing).await.unwrap_or_else(worker_lost)
+    }
+
+    /// Makes everything committed so far durable.
+    pub async fn persist(&self) -> Result<(), JournalError> {
+        let state = self.clone();
+        let persisting = move || state.persist_now();
+        let persisted = self.worker.run(persisting).await;
+        persisted.unwrap_or_else(worker_lost)
+    }
+
+    /// As [`State::persist`], blocking.
+    pub fn persist_now(&self) -> Result<(), JournalError> {
+        let persisted = self.database.persist(self.durable());
+        persisted.map_err(|source| JournalError::Database {
+            operation: "sync the applied state",
+            source,
+        })
+    }
+
+    const fn durable(&self) -> PersistMode {
+        if self.is_synced {
+            PersistMode::SyncAll
+        } else {
+            PersistMode::Buffer
+        }
+    }
+
+    /// Runs blocking work of the state machine on the worker thread.
+    pub async fn run_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let state = self.clone();
+        let answer = self.worker.run(move || work(&state)).await;
+        answer.unwrap_or_else(worker_lost)
+    }
+
+    /// Starts the generation that will replace `current`. What a crash left of
+    /// an earlier attempt is deleted first. Blocks.
+    pub fn next_generation(&self, current: &Generation) -> Result<GenerationBuilder, JournalError> {
+        let number = current.number + 1;
+        let mut next = self.generation(number).map_err(installing)?;
+        if !next.keyspace.is_empty().map_err(installing)? {
+            let deleted = self.database.delete_keyspace(next.keyspace);
+            deleted.map_err(installing)?;
+            next = self.generation(number).map_err(installing)?;
+        }
+        Ok(GenerationBuilder {
+            state: self.clone(),
+            generation: next,
+            pending: Changes::default(),
+            pending_bytes: 0,
+        })
+    }
+
+    /// Deletes a generation that was replaced. Readers that still hold it are
+    /// undisturbed. Blocks.
+    pub fn delete(&self, generation: Generation) -> Result<(), JournalError> {
+        let deleted = self.database.delete_keyspace(generation.keyspace);
+        deleted.map_err(installing)
+    }
+}
+
+/// A generation being filled. Not in force, and forgotten by a crash, until
+/// [`GenerationBuilder::finish`].
+#[derive(Debug)]
+pub struct GenerationBuilder {
+    state: State,
+    generation: Generation,
+    pending: Changes,
+    pending_bytes: usize,
+}
+
+impl GenerationBuilder {
+    /// Adds an entry. Blocks now and then.
+    pub fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), JournalError> {
+        self.pending_bytes += key.len() + value.len();
+        self.pending.entries.push((key, Some(value)));
+        if self.pending_bytes >= INLINE_COMMIT_BYTES_MAX {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), JournalError> {
+        self.pending_bytes = 0;
+        let changes = std::mem::take(&mut self.pending);
+        write(&self.generation, changes, PersistMode::Buffer)
+    }
+
+    /// Puts the generation in force. Durable when it returns. Blocks.
+    pub fn finish(
+        mut self,
+        applied: Option<Applied>,
+        membership: &[u8],
+    ) -> Result<Generation, JournalError> {
+        self.flush()?;
+        let mut batch = self.state.database.batch();
+        let keyspace = &self.generation.keyspace;
+        if let Some(applied) = applied {
+            batch.insert(keyspace, APPLIED_KEY, applied.encode());
+            batch.insert(keyspace, INSTALLED_KEY, applied.encode());
+        }
+        batch.insert(keyspace, MEMBERSHIP_KEY, membership);
+        let number = self.generation.number.to_le_bytes();
+        batch.insert(&self.state.meta, GENERATION_KEY, number.to_vec());
+        let durable = Some(self.state.durable());
+        batch.durability(durable).commit().map_err(installing)?;
+        Ok(self.generation)
+    }
+}
+
+fn write(generation: &Generation, changes: Changes, mode: PersistMode) -> Result<(), JournalError> {
+    let keyspace = &generation.keyspace;
+    let mut batch = generation.database.batch().durability(Some(mode));
+    for (key, value) in changes.entries {
+        assert!(key.first() != Some(&0), "keys from 0 on are the journal's");
+        match value {
+            Some(value) => batch.insert(keyspace, key.as_ref(), value.as_ref()),
+            None => batch.remove(keyspace, key.as_ref()),
+        }
+    }
+    if let Some(applied) = changes.applied {
+        batch.insert(keyspace, APPLIED_KEY, applied.encode());
+    }
+    if let Some(membership) = changes.membership {
+        batch.insert(keyspace, MEMBERSHIP_KEY, membership.as_ref());
+    }
+    batch.commit().map_err(|source| JournalError::Database {
+        operation: "commit changes of the state",
+        source,
+    })
+}
+
+fn installing(source: fjall::Error) -> JournalError {
+    JournalError::Database {
+        operation: "install a received state",
+        source,
+    }
+}
+
+/// The worker panicked or is gone: the state can no longer be written.
+const fn worker_lost<T>() -> Result<T, JournalError> {
+    Err(JournalError::Poisoned)
+}
