@@ -14,6 +14,7 @@ pub mod disk;
 pub mod net;
 pub mod journal;
 pub mod blob;
+pub mod raft;
 pub mod exchange;
 pub mod admin;
 pub mod config;

@@ -29,24 +29,24 @@ pub(super) enum Operation {
     Truncate { next: u64 },
     /// Forgets the records before index `first`; `id` names the last of them.
     Purge { first: u64, id: Bytes },
-    /// Syncs everything before it.
-    Sync,
+    /// Leaves everything synced and the mark exact, and ends the thread.
+    Close,
 }
 
 impl Operation {
     /// Whether the group that holds it must be synced before it is acknowledged.
     pub(super) const fn is_synced(&self) -> bool {
-        matches!(
-            self,
-            Self::Append { .. } | Self::SaveVote { .. } | Self::Sync
-        )
+        matches!(self, Self::Append { .. } | Self::SaveVote { .. })
     }
 
-    /// Whether it deletes records. Such an operation gets batches of its own:
-    /// one batch gives all its changes one sequence number, so a record must
-    /// not be deleted and written in the same one.
-    pub(super) const fn is_deletion(&self) -> bool {
-        matches!(self, Self::Truncate { .. } | Self::Purge { .. })
+    /// Whether it shares no batch. A deletion does not: one batch gives all its
+    /// changes one sequence number, so a record must not be deleted and written
+    /// in the same one.
+    pub(super) const fn is_alone(&self) -> bool {
+        matches!(
+            self,
+            Self::Truncate { .. } | Self::Purge { .. } | Self::Close
+        )
     }
 
     /// Payload bytes it carries.

@@ -1,7 +1,6 @@
 //! The journal as the raft core sees it: operations in, completions out.
 
 use std::fmt;
-use std::thread::JoinHandle;
 
 use bytes::Bytes;
 
@@ -20,8 +19,8 @@ pub(super) struct Message {
 
 /// Handle of the open log. Operations happen in the order they are submitted.
 ///
-/// Owned by the raft core, may be cloned. When [`Journal::close`] has run, or
-/// every clone is dropped, the thread syncs what is left and ends.
+/// Owned by the raft core, may be cloned. With [`Journal::close`], or when every
+/// clone is dropped, the thread syncs what is left and ends.
 #[derive(Clone)]
 pub struct Journal {
     sender: flume::Sender<Message>,
@@ -77,9 +76,10 @@ impl Journal {
         self.submit(Operation::Purge { first, id }, done).await
     }
 
-    /// Syncs everything submitted before. Durable when `done` is called.
-    pub async fn sync(&self, done: Done) -> Result<(), JournalError> {
-        self.submit(Operation::Sync, done).await
+    /// Ends the journal thread after everything submitted before. All of it is
+    /// on disk when `done` is called; later operations are refused.
+    pub async fn close(&self, done: Done) -> Result<(), JournalError> {
+        self.submit(Operation::Close, done).await
     }
 
     async fn submit(&self, operation: Operation, done: Done) -> Result<(), JournalError> {
@@ -139,17 +139,5 @@ impl Journal {
                 operation: "read the log",
                 source,
             })
-    }
-}
-
-/// Waits for the journal thread; kept apart from the clonable handle.
-#[derive(Debug)]
-pub struct JournalThreadHandle(pub(super) JoinHandle<()>);
-
-impl JournalThreadHandle {
-    /// Blocks until the thread has synced what was left. Every [`Journal`]
-    /// clone must be gone, else this waits for them.
-    pub fn join(self) {
-        drop(self.0.join());
     }
 }

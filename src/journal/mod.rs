@@ -27,7 +27,7 @@ mod worker;
 
 pub use error::{JournalError, OpenError};
 pub use failure::Failure;
-pub use handle::{Done, Journal, JournalThreadHandle};
+pub use handle::{Done, Journal};
 pub use open::{Opened, Recovered, open};
 pub use options::Options;
 pub use state::{Applied, Changes, Generation, GenerationBuilder, State};

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::check::Check;
 use super::error::{JournalError, OpenError};
 use super::group::VOTE_KEY;
-use super::handle::{Journal, JournalThreadHandle};
+use super::handle::Journal;
 use super::log::LogDatabase;
 use super::mark::{Mark, MarkFile};
 use super::options::{Options, QUEUE_OPERATIONS_MAX};
@@ -25,8 +25,6 @@ use super::worker::Worker;
 pub struct Opened {
     /// The log.
     pub journal: Journal,
-    /// Joins the journal thread at the end.
-    pub thread: JournalThreadHandle,
     /// The applied state.
     pub state: State,
     /// Its generation in force.
@@ -90,13 +88,14 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
         tail,
         on_failure: options.on_failure,
     };
-    let thread = thread::Builder::new()
+    let spawned = thread::Builder::new()
         .name("journal".to_owned())
         .spawn(move || owner.run())
         .map_err(|source| files("start the thread of", directory, source))?;
+    // Detached: it ends with its queue, and a failure in it ends the process.
+    drop(spawned);
     Ok(Opened {
         journal: Journal::new(sender, log),
-        thread: JournalThreadHandle(thread),
         state,
         generation,
         recovered,

@@ -62,7 +62,12 @@ impl JournalThread {
                 self.sync_mark(&mut mark_synced_at, clock.now())?;
                 continue;
             };
-            let batch = if first.operation.is_deletion() {
+            if matches!(first.operation, Operation::Close) {
+                self.close()?;
+                (first.done)(Ok(()));
+                return Ok(());
+            }
+            let batch = if first.operation.is_alone() {
                 vec![first]
             } else {
                 let (batch, next) = self.gather(first);
@@ -97,7 +102,7 @@ impl JournalThread {
         let mut batch = vec![first];
         while batch.len() < GROUP_OPERATIONS_MAX && group_bytes < GROUP_BYTES_MAX {
             match self.receiver.try_recv() {
-                Ok(next) if next.operation.is_deletion() => return (batch, Some(next)),
+                Ok(next) if next.operation.is_alone() => return (batch, Some(next)),
                 Ok(next) => {
                     group_bytes += next.operation.payload_bytes();
                     batch.push(next);
@@ -136,7 +141,7 @@ impl JournalThread {
             Operation::Append { first, payloads } => group.append(first, &payloads),
             Operation::SaveVote { vote } => group.save_vote(&vote),
             Operation::SaveCommitted { committed } => group.save_committed(&committed),
-            Operation::Sync => {}
+            Operation::Close => {}
             Operation::Truncate { next } => return self.truncate(group, next),
             Operation::Purge { first, id } => {
                 if first > group.tail.first {

@@ -1,0 +1,188 @@
+//! Consensus as a shard sees it: propose, read, ask for the newest.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::base::Clock;
+use crate::base::limits::ENTRY_BYTES_MAX;
+use crate::base::units::to_usize;
+use crate::journal::Generation;
+use crate::metadata::{Command, Outcome, Proposal};
+use crate::runtime;
+use crate::telemetry::{Metrics, ProposalEnd};
+
+use super::core::Request;
+use super::options::Options;
+use super::proposal::{ProposalResponder, ProposeError, Submitted, Waiting, outcome_of};
+use super::status::Status;
+use super::view::StateView;
+
+/// Handle of consensus. Made by [`super::start`], cloned to every shard; its
+/// methods run on the executor that calls them.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+struct Shared {
+    requests: mpsc::Sender<Request>,
+    generation: watch::Receiver<Generation>,
+    status: watch::Receiver<Status>,
+    waiting: Waiting,
+    propose_timeout: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle")
+            .field("status", &self.status())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Why a read cannot be shown to see the newest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// No leader confirmed it; answered 503.
+    #[error("no quorum confirms what is newest")]
+    Unavailable,
+}
+
+impl Handle {
+    pub(super) fn new(
+        requests: mpsc::Sender<Request>,
+        generation: watch::Receiver<Generation>,
+        status: watch::Receiver<Status>,
+        options: &Options,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            requests,
+            generation,
+            status,
+            waiting: Waiting::new(Arc::clone(&options.metrics)),
+            propose_timeout: options.propose_timeout,
+            metrics: Arc::clone(&options.metrics),
+        }))
+    }
+
+    /// Commits a change and returns what applying it said.
+    ///
+    /// It is durable and visible to every [`Handle::view`] taken after this
+    /// returns. Changes proposed at the same time share one sync.
+    ///
+    /// - Errors: `Busy` and `TooLarge` were not proposed, `Unavailable` was not
+    ///   applied; after `TimedOut` it may or may not be, and repeating is safe.
+    /// - Cancel: as after `TimedOut`.
+    pub async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
+        let clock = Clock::system();
+        self.propose_at(command, clock.unix_ms()).await
+    }
+
+    /// As [`Handle::propose`], with a time of the caller's choice in
+    /// milliseconds since the Unix epoch.
+    pub async fn propose_at(
+        &self,
+        command: Command,
+        time_ms: u64,
+    ) -> Result<Outcome, ProposeError> {
+        let clock = Clock::system();
+        let started = clock.now();
+        let change = Bytes::from(Proposal { time_ms, command }.encode());
+        let outcome = self.submit(change).await;
+        let counted = &self.0.metrics.journal;
+        counted.proposal_seconds.observe(clock.now() - started);
+        counted.proposals.of(end_of(&outcome)).count();
+        outcome
+    }
+
+    async fn submit(&self, change: Bytes) -> Result<Outcome, ProposeError> {
+        if change.len() > to_usize(ENTRY_BYTES_MAX) {
+            return Err(ProposeError::TooLarge {
+                bytes: change.len(),
+            });
+        }
+        let mut place = self.0.waiting.enter().ok_or(ProposeError::Busy)?;
+        let reserving = self.0.waiting.reserve(&mut place, change.len());
+        let reserved = runtime::timeout(self.0.propose_timeout, reserving).await;
+        reserved.map_err(|_| ProposeError::Busy)?;
+        let (responder, answered) = ProposalResponder::new(Some(place));
+        let request = Request::Propose(Submitted { change, responder });
+        self.0
+            .requests
+            .try_send(request)
+            .map_err(|refused| match refused {
+                mpsc::error::TrySendError::Full(_) => ProposeError::Busy,
+                mpsc::error::TrySendError::Closed(_) => ProposeError::Unavailable,
+            })?;
+        match runtime::timeout(self.0.propose_timeout, answered).await {
+            Ok(Ok(result)) => outcome_of(result),
+            Ok(Err(_)) => Err(ProposeError::Unavailable),
+            Err(_) => Err(ProposeError::TimedOut),
+        }
+    }
+
+    /// Commits a change that changes nothing: shows that the journal works.
+    pub async fn probe(&self) -> Result<(), ProposeError> {
+        self.propose(Command::Probe).await.map(drop)
+    }
+
+    /// The state as of now, without a hop. Take it after [`Handle::read_index`]
+    /// where the newest is promised.
+    #[must_use]
+    pub fn view(&self) -> StateView {
+        StateView(self.0.generation.borrow().view())
+    }
+
+    /// Returns when every view taken from now on sees all that was acknowledged
+    /// before, by any node. A sole voter knows that without asking anyone.
+    ///
+    /// - Errors: `Unavailable` when no quorum confirms it.
+    pub async fn read_index(&self) -> Result<(), ReadError> {
+        if self.0.status.borrow().is_sole_leader() {
+            return Ok(());
+        }
+        let (answer, answered) = oneshot::channel();
+        let request = Request::ReadIndex(answer);
+        let asked = self.0.requests.try_send(request);
+        asked.map_err(|_| ReadError::Unavailable)?;
+        match runtime::timeout(self.0.propose_timeout, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(ReadError::Unavailable),
+        }
+    }
+
+    /// What consensus says about itself; a few microseconds old.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        *self.0.status.borrow()
+    }
+
+    /// Ends consensus and closes the journal: everything is on disk when this
+    /// returns. Proposals that wait get `Unavailable`.
+    pub async fn shutdown(&self) {
+        let (told, ended) = oneshot::channel();
+        if self.0.requests.send(Request::Shutdown(told)).await.is_ok() {
+            drop(ended.await);
+        }
+    }
+
+    /// Returns when consensus has ended, whoever asked for it.
+    pub async fn closed(&self) {
+        self.0.requests.closed().await;
+        let mut status = self.0.status.clone();
+        drop(status.wait_for(|status| !status.is_running).await);
+    }
+}
+
+fn end_of(outcome: &Result<Outcome, ProposeError>) -> ProposalEnd {
+    match outcome {
+        Ok(_) => ProposalEnd::Applied,
+        Err(ProposeError::Busy) => ProposalEnd::Busy,
+        Err(ProposeError::Unavailable) => ProposalEnd::Unavailable,
+        Err(ProposeError::TimedOut) => ProposalEnd::TimedOut,
+        Err(ProposeError::TooLarge { .. }) => ProposalEnd::TooLarge,
+    }
+}

@@ -1,0 +1,324 @@
+//! The applied state as openraft sees it: entries in, answers out.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use futures_util::{Stream, TryStreamExt};
+use openraft::EntryPayload;
+use openraft::storage::{EntryResponder, RaftStateMachine};
+use tokio::sync::watch;
+
+use crate::base::{Clock, CodecError};
+use crate::journal::{Applied, Changes, Generation, JournalError, Opened, State};
+use crate::metadata::{self, Context, Overlay, Proposal};
+use crate::telemetry::Metrics;
+
+use super::encoding;
+use super::snapshot::{SnapshotBuilder, SnapshotData};
+use super::snapshot_file;
+use super::types::{Answer, Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
+use super::view::StateView;
+
+/// Entries applied in one batch: bounds its memory and the time without a yield.
+const STEP_ENTRIES_MAX: usize = 256;
+/// Proposal bytes after which a batch is carried out.
+const STEP_BYTES_MAX: usize = 1024 * 1024;
+
+/// The state machine. Clones share everything. Lives on the raft core.
+#[derive(Clone)]
+pub(super) struct StateMachine(Rc<Shared>);
+
+struct Shared {
+    state: State,
+    /// Where snapshot files pass through.
+    directory: PathBuf,
+    generation: RefCell<Generation>,
+    applied: Cell<Option<LogId>>,
+    membership: RefCell<StoredMembership>,
+    /// Tells readers on other threads which generation to read.
+    published: watch::Sender<Generation>,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl fmt::Debug for StateMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StateMachine")
+            .field("applied", &self.0.applied.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Entries that are applied together, and who waits for them.
+#[derive(Default)]
+struct Step {
+    entries: Vec<EntryResponder<Types>>,
+    bytes: usize,
+}
+
+impl Step {
+    fn push(&mut self, entry: EntryResponder<Types>) {
+        if let EntryPayload::Normal(change) = &entry.0.payload {
+            self.bytes += change.bytes.len();
+        }
+        self.entries.push(entry);
+    }
+
+    const fn is_full(&self) -> bool {
+        self.entries.len() >= STEP_ENTRIES_MAX || self.bytes >= STEP_BYTES_MAX
+    }
+}
+
+impl StateMachine {
+    /// Takes over what was found at open.
+    pub(super) fn new(
+        opened: &Opened,
+        directory: PathBuf,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, JournalError> {
+        let view = opened.generation.view();
+        let damaged = |source| JournalError::Damaged {
+            what: "the applied state",
+            source,
+        };
+        let applied = view
+            .applied()?
+            .map(|applied| encoding::decode_id(&applied.id));
+        let membership = view
+            .membership()?
+            .map(|record| encoding::decode_stored(&record));
+        let (published, _) = watch::channel(opened.generation.clone());
+        Ok(Self(Rc::new(Shared {
+            state: opened.state.clone(),
+            directory,
+            generation: RefCell::new(opened.generation.clone()),
+            applied: Cell::new(applied.transpose().map_err(damaged)?),
+            membership: RefCell::new(membership.transpose().map_err(damaged)?.unwrap_or_default()),
+            published,
+            clock: Clock::system(),
+            metrics,
+        })))
+    }
+
+    /// Where readers learn which generation is in force.
+    pub(super) fn published(&self) -> watch::Receiver<Generation> {
+        self.0.published.subscribe()
+    }
+
+    /// Makes everything applied so far durable.
+    pub(super) async fn persist(&self) -> io::Result<()> {
+        self.0.state.persist().await.map_err(io::Error::other)?;
+        self.0.metrics.journal.snapshots.count();
+        Ok(())
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: self.0.applied.get(),
+            last_membership: self.0.membership.borrow().clone(),
+        }
+    }
+
+    fn generation(&self) -> Generation {
+        self.0.generation.borrow().clone()
+    }
+
+    /// One batch: decided together, visible together, then answered.
+    async fn carry_out(&self, step: Step) -> io::Result<()> {
+        let Some((last, _)) = step.entries.last() else {
+            return Ok(());
+        };
+        let started = self.0.clock.now();
+        let (last, generation) = (last.log_id, self.generation());
+        let entries = step.entries.iter().map(|(entry, _)| entry);
+        let decided = decide(&generation, entries).map_err(io::Error::other)?;
+        let membership = decided.membership;
+        let changes = Changes {
+            entries: decided.delta.into_iter().collect(),
+            applied: Some(Applied {
+                index: last.index,
+                id: encoding::encode_id(&last),
+            }),
+            membership: membership.as_ref().map(encoding::encode_stored),
+        };
+        let committed = self.0.state.commit(&generation, changes).await;
+        committed.map_err(io::Error::other)?;
+
+        self.0.applied.set(Some(last));
+        if let Some(membership) = membership {
+            self.0.membership.replace(membership);
+        }
+        let took = self.0.clock.now() - started;
+        self.0.metrics.journal.apply_seconds.observe(took);
+        self.0.metrics.journal.applied_index.set(last.index);
+        for ((_, responder), answer) in step.entries.into_iter().zip(decided.answers) {
+            if let Some(responder) = responder {
+                responder.send(answer);
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the state by a file's and removes the file.
+    async fn install(&self, meta: &SnapshotMeta, path: PathBuf) -> Result<(), JournalError> {
+        let (expected, current) = (meta.clone(), self.generation());
+        let installed = self.0.state.run_blocking(move |state| {
+            let mut builder = state.next_generation(&current)?;
+            snapshot_file::import(&path, &expected, &mut builder)?;
+            let applied = expected.last_log_id.map(|id| Applied {
+                index: id.index,
+                id: encoding::encode_id(&id),
+            });
+            let membership = encoding::encode_stored(&expected.last_membership);
+            let next = builder.finish(applied, &membership)?;
+            fs::remove_file(&path).map_err(|source| JournalError::File {
+                operation: "remove an installed snapshot file",
+                source,
+            })?;
+            Ok(next)
+        });
+        let next = installed.await?;
+        self.0.applied.set(meta.last_log_id);
+        self.0.membership.replace(meta.last_membership.clone());
+        let previous = self.0.generation.replace(next.clone());
+        drop(self.0.published.send(next));
+        let deleted = self
+            .0
+            .state
+            .run_blocking(move |state| state.delete(previous));
+        deleted.await
+    }
+
+    /// Writes a foreign view to a file, so that every install takes one path.
+    /// Only two stores in one process meet this way: blocking is fine.
+    fn export(
+        &self,
+        meta: &SnapshotMeta,
+        view: &crate::journal::StateView,
+    ) -> Result<PathBuf, JournalError> {
+        let path = self.0.directory.join("view.snapshot");
+        snapshot_file::export(view, meta, &path)?;
+        Ok(path)
+    }
+}
+
+/// What a batch decided.
+struct Decided {
+    delta: metadata::Delta,
+    membership: Option<StoredMembership>,
+    answers: Vec<Answer>,
+}
+
+/// Why an entry of the log cannot be applied. Nothing after it can be either.
+#[derive(Debug, thiserror::Error)]
+enum ApplyError {
+    #[error("entry {index} of the log is not a proposal this build knows")]
+    Proposal { index: u64, source: CodecError },
+    #[error("entry {index} of the log meets a state it cannot read")]
+    State {
+        index: u64,
+        source: metadata::StateError,
+    },
+}
+
+/// Decides entries in order over one view; each sees what those before it changed.
+fn decide<'a>(
+    generation: &Generation,
+    entries: impl Iterator<Item = &'a Entry>,
+) -> Result<Decided, ApplyError> {
+    let base = StateView(generation.view());
+    let mut overlay = Overlay::new(&base);
+    let (mut membership, mut answers) = (None, Vec::new());
+    for entry in entries {
+        let index = entry.log_id.index;
+        let outcome = match &entry.payload {
+            EntryPayload::Blank => None,
+            EntryPayload::Membership(voters) => {
+                let stored = StoredMembership::new(Some(entry.log_id), voters.clone());
+                membership = Some(stored);
+                None
+            }
+            EntryPayload::Normal(change) => {
+                let proposal = Proposal::decode(&change.bytes)
+                    .map_err(|source| ApplyError::Proposal { index, source })?;
+                let context = Context {
+                    index,
+                    time_ms: proposal.time_ms,
+                };
+                let (outcome, delta) = metadata::apply(&overlay, context, &proposal.command)
+                    .map_err(|source| ApplyError::State { index, source })?;
+                overlay.absorb(delta);
+                Some(outcome)
+            }
+        };
+        answers.push(Answer { outcome });
+    }
+    Ok(Decided {
+        delta: overlay.into_delta(),
+        membership,
+        answers,
+    })
+}
+
+impl RaftStateMachine<Types> for StateMachine {
+    type SnapshotData = SnapshotData;
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        let meta = self.meta();
+        Ok((meta.last_log_id, meta.last_membership))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> io::Result<()>
+    where
+        S: Stream<Item = io::Result<EntryResponder<Types>>> + Unpin,
+    {
+        let mut step = Step::default();
+        while let Some(entry) = entries.try_next().await? {
+            step.push(entry);
+            if step.is_full() {
+                self.carry_out(std::mem::take(&mut step)).await?;
+            }
+        }
+        self.carry_out(step).await
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        SnapshotBuilder {
+            machine: self.clone(),
+            meta: self.meta(),
+            view: Rc::new(self.generation().view()),
+        }
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        meta: &SnapshotMeta,
+        snapshot: SnapshotData,
+    ) -> io::Result<()> {
+        let path = match snapshot {
+            SnapshotData::File(path) => path,
+            SnapshotData::View(view) => self.export(meta, &view).map_err(io::Error::other)?,
+        };
+        self.install(meta, path).await.map_err(io::Error::other)
+    }
+
+    /// The state itself: a view of now, which covers at least every snapshot
+    /// that was built. At a start it is durable, the journal's open saw to that.
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
+        let meta = self.meta();
+        if meta.last_log_id.is_none() {
+            return Ok(None);
+        }
+        let view = Rc::new(self.generation().view());
+        Ok(Some(Snapshot {
+            meta,
+            snapshot: SnapshotData::View(view),
+        }))
+    }
+}
