@@ -107,7 +107,7 @@ pub const REPOSITORY_BYTES_MAX: usize = 255;
 /// Longest tag. Source: distribution-spec, `<reference>`.
 pub const TAG_BYTES_MAX: usize = 128;
 /// Deepest nesting of a manifest's JSON.
-pub const MANIFEST_DEPTH_MAX: usize = 32;
+pub const MANIFEST_LEVELS_MAX: usize = 32;
 /// Most `tag=` parameters of one manifest push; the spec asks for at least 10.
 pub const PUSH_TAGS_MAX: usize = 100;
 /// Most entries in one page of a list; larger `n` are clamped.
@@ -115,9 +115,9 @@ pub const PAGE_ENTRIES_MAX: usize = 1000;
 /// Body bytes of one page of referrers; a page ends before the descriptor that would pass it.
 pub const REFERRERS_PAGE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Referrers looked at for one page; a filter that matches little ends a page early.
-pub const REFERRERS_SCANNED_MAX: usize = 10_000;
+pub const SCANNED_REFERRERS_MAX: usize = 10_000;
 /// Places where a tag pointed before that are remembered with it.
-pub const TAG_HISTORY_MAX: usize = 10;
+pub const TAG_PLACES_MAX: usize = 10;
 /// Journal indexes for which events are kept: some minutes of the busiest
 /// registry, months of a usual one.
 pub const EVENT_INDEXES_MAX: u64 = 1 << 17;

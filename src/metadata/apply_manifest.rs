@@ -12,7 +12,7 @@ use super::record::{
     ManifestRecord, StateError, TagRecord, decode_parts, encode_parts, encode_referrer, read,
 };
 use super::view::View;
-use crate::base::limits::TAG_HISTORY_MAX;
+use crate::base::limits::TAG_PLACES_MAX;
 use crate::base::units::to_u64;
 use crate::oci::{Digest, Repository, Role, Tag};
 
@@ -224,7 +224,7 @@ fn move_tag(
         let record = draft.view.value(&history_key)?;
         let mut history = read(record, TagRecord::decode_history)?.unwrap_or_default();
         history.insert(0, before);
-        history.truncate(TAG_HISTORY_MAX);
+        history.truncate(TAG_PLACES_MAX);
         draft.put(history_key, TagRecord::encode_history(&history));
     }
     let after = TagRecord {

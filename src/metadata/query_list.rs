@@ -8,7 +8,7 @@ use super::key;
 use super::query::repository_of;
 use super::record::{BlobRecord, StateError, TagRecord, decode_referrer, read};
 use super::view::View;
-use crate::base::limits::{REFERRERS_PAGE_BYTES_MAX, REFERRERS_SCANNED_MAX};
+use crate::base::limits::{REFERRERS_PAGE_BYTES_MAX, SCANNED_REFERRERS_MAX};
 use crate::base::{CodecError, Reader};
 use crate::oci::{Digest, Repository, Tag};
 
@@ -39,7 +39,7 @@ pub struct ReferrerPage {
     pub descriptors: Vec<Bytes>,
     /// What to pass as `after` for the rest, when there may be one. A page may
     /// be short, even empty, and yet have one: a filter looks at no more than
-    /// `REFERRERS_SCANNED_MAX` entries at a time.
+    /// `SCANNED_REFERRERS_MAX` entries at a time.
     pub next: Option<Digest>,
 }
 
@@ -155,7 +155,7 @@ pub fn referrers(
             .is_none_or(|wanted| artifact_type == Some(wanted));
         page_bytes += if is_wanted { descriptor.len() + 1 } else { 0 };
         let is_first = page.descriptors.is_empty();
-        let is_full = scanned == REFERRERS_SCANNED_MAX
+        let is_full = scanned == SCANNED_REFERRERS_MAX
             || page.descriptors.len() >= query.limit
             || (page_bytes > REFERRERS_PAGE_BYTES_MAX && !is_first);
         if is_full {

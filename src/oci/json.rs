@@ -2,13 +2,13 @@
 //! and nothing that two readers could understand differently gets through.
 //!
 //! Refused besides bad syntax: duplicate member names at any level, nesting
-//! deeper than `MANIFEST_DEPTH_MAX`, bytes that are not UTF-8, anything after
+//! deeper than `MANIFEST_LEVELS_MAX`, bytes that are not UTF-8, anything after
 //! the value, unpaired surrogates.
 
 use std::borrow::Cow;
 
 use super::digest::DigestError;
-use crate::base::limits::MANIFEST_DEPTH_MAX;
+use crate::base::limits::MANIFEST_LEVELS_MAX;
 
 /// What is wrong with a JSON body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -211,7 +211,7 @@ impl<'a> Json<'a> {
             return Err(self.fault(JsonFault::Type { expected }));
         }
         self.depth += 1;
-        if self.depth > MANIFEST_DEPTH_MAX {
+        if self.depth > MANIFEST_LEVELS_MAX {
             return Err(self.fault(JsonFault::Depth));
         }
         Ok(())
