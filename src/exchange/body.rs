@@ -1,15 +1,16 @@
 //! Reading the body of a request.
 
-use std::time::Duration;
-
 use crate::base::limits::CHUNKED_RECEIVE_BYTES_MAX;
 use crate::base::units::{index_of, to_u64, to_usize};
 use crate::http::{CONTINUE, Refusal, Status};
+use crate::telemetry::TimeoutPhase;
 
 use super::deadline::Elapsed;
+use super::door::Door;
 use super::error::{BodyError, Closed};
+use super::pace::Pace;
 use super::request::Exchange;
-use super::wire::Received;
+use super::wire::{Received, Wire};
 
 /// First size of a body collected in memory whose length is not announced.
 const COLLECT_BYTES_MIN: usize = 16 * 1024;
@@ -96,35 +97,60 @@ impl Exchange {
         };
         let into_bytes = into.len().min(bytes_max);
         let into = into.get_mut(..into_bytes).unwrap_or_default();
-        loop {
-            let patience = self.pace.patience();
-            let before = self.door.deadlines().coarse_now();
-            let received = self.wire.receive(into, patience).await;
-            let waited = self.door.deadlines().coarse_now() - before;
-            match received {
-                Ok(Received::End) => return Err(Closed::Gone),
-                Ok(Received::Bytes(count)) => {
-                    self.judge_pace(waited, to_u64(count))?;
-                    return Ok(count);
-                }
-                // The window has passed: judge what came in it.
-                Err(Elapsed) => self.judge_pace(waited.max(patience), 0)?,
+        let received = receive_at_pace(&self.door, &mut self.wire, &mut self.pace, into).await;
+        match received {
+            Ok(Received::Bytes(count)) => Ok(count),
+            Ok(Received::End) => Err(Closed::Gone),
+            Err(Elapsed) => {
+                self.count_timeout(TimeoutPhase::Body);
+                Err(self.refuse_body(Refusal::new(
+                    Status::REQUEST_TIMEOUT,
+                    "The body comes too slowly.",
+                )))
             }
         }
     }
 
-    fn judge_pace(&mut self, waited: Duration, bytes: u64) -> Result<(), Closed> {
-        if self.pace.keeps_up(waited, bytes) {
-            return Ok(());
-        }
-        Err(self.refuse_body(Refusal::new(
-            Status::REQUEST_TIMEOUT,
-            "The body comes too slowly.",
-        )))
+    /// Receives bytes of a body that nobody wants; false when no more will come.
+    pub(super) async fn receive_unwanted(&mut self) -> bool {
+        let space = self.received.space();
+        let received = receive_at_pace(&self.door, &mut self.wire, &mut self.pace, space).await;
+        let Ok(Received::Bytes(count)) = received else {
+            return false;
+        };
+        self.received.filled(count);
+        true
     }
 
     fn refuse_body(&mut self, refusal: Refusal) -> Closed {
         self.refusal = Some(refusal);
         refusal.into()
+    }
+}
+
+/// Receives what is there, waiting as long as the client keeps its rate.
+async fn receive_at_pace(
+    door: &Door,
+    wire: &mut Wire,
+    pace: &mut Pace,
+    into: &mut [u8],
+) -> Result<Received, Elapsed> {
+    loop {
+        let patience = pace.patience();
+        let before = door.deadlines().coarse_now();
+        let received = wire.receive(into, patience).await;
+        let waited = door.deadlines().coarse_now() - before;
+        let (waited, bytes) = match received {
+            Ok(Received::Bytes(count)) => (waited, to_u64(count)),
+            Ok(Received::End) => return received,
+            // The window has passed: what came in it is judged.
+            Err(Elapsed) => (waited.max(patience), 0),
+        };
+        if !pace.keeps_up(waited, bytes) {
+            return Err(Elapsed);
+        }
+        if received.is_ok() {
+            return received;
+        }
     }
 }

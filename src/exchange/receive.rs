@@ -79,6 +79,9 @@ impl ReceiveBuffer {
     /// Takes back the last bytes that left, or takes in bytes that were received
     /// elsewhere while nothing was held.
     pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        if bytes.is_empty() {
+            return;
+        }
         if self.is_empty() {
             self.append(bytes);
         } else {
@@ -91,13 +94,8 @@ impl ReceiveBuffer {
     }
 
     fn append(&mut self, bytes: &[u8]) {
-        if bytes.is_empty() {
-            return;
-        }
-        while self.space().len() < bytes.len() {
-            self.make_space(bytes.len());
-        }
-        if let Some(space) = self.space().get_mut(..bytes.len()) {
+        self.make_space(bytes.len());
+        if let Some(space) = self.space.get_mut(self.end..self.end + bytes.len()) {
             space.copy_from_slice(bytes);
         }
         self.filled(bytes.len());

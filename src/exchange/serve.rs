@@ -11,6 +11,7 @@ use crate::base::limits::LINGER_BYTES_MAX;
 use crate::base::units::to_u64;
 use crate::http::{After, Method, Refusal, ResponseHead, Status};
 use crate::net::Stream;
+use crate::runtime::yield_if_needed;
 use crate::telemetry::{Route, StatusClass, TimeoutPhase, Verb};
 
 use super::deadline::Elapsed;
@@ -45,6 +46,8 @@ where
         if !exchange.follow(after).await {
             return;
         }
+        // Pipelined requests are always ready: others get their turn here.
+        yield_if_needed().await;
     }
 }
 
@@ -158,13 +161,8 @@ impl Exchange {
     /// Drops the rest of a body that was answered before it was read.
     async fn drain(&mut self) -> After {
         loop {
-            if self.received.is_empty() {
-                let patience = self.pace.patience();
-                let received = self.wire.receive(self.received.space(), patience).await;
-                let Ok(Received::Bytes(count)) = received else {
-                    return After::Close;
-                };
-                self.received.filled(count);
+            if self.received.is_empty() && !self.receive_unwanted().await {
+                return After::Close;
             }
             let (taken, after) = self.connection.drain(self.received.bytes_mut());
             self.received.take(taken);
@@ -251,7 +249,7 @@ impl Exchange {
         );
     }
 
-    fn count_timeout(&self, phase: TimeoutPhase) {
+    pub(super) fn count_timeout(&self, phase: TimeoutPhase) {
         self.door.metrics().http.timeouts.of(phase).count();
     }
 }

@@ -116,9 +116,11 @@ impl Wire {
         stall: Duration,
     ) -> Result<(), Closed> {
         let sent = self.stream.send_file(file, offset, bytes, stall).await;
-        self.sent_bytes += bytes;
         match sent {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                self.sent_bytes += bytes;
+                Ok(())
+            }
             Err(SendFileError::Stalled) => Err(Closed::Stalled),
             Err(SendFileError::Peer(_)) => Err(Closed::Gone),
             Err(SendFileError::File(source)) => {

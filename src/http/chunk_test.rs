@@ -40,9 +40,8 @@ fn decode_naively(mut wire: &[u8]) -> Option<Vec<u8>> {
     let mut payload = Vec::new();
     loop {
         let line_end = wire.windows(2).position(|pair| pair == b"\r\n")?;
-        let line = std::str::from_utf8(&wire[..line_end]).ok()?;
-        let size = line.split(';').next()?;
-        let size = usize::from_str_radix(size, 16).ok()?;
+        let size = wire[..line_end].split(|byte| *byte == b';').next()?;
+        let size = usize::from_str_radix(std::str::from_utf8(size).ok()?, 16).ok()?;
         wire = &wire[line_end + 2..];
         if size == 0 {
             return Some(payload);
@@ -60,7 +59,7 @@ fn chunks_come_out_as_one_run_and_the_next_request_stays() {
     assert_eq!((taken, is_end), (wire.len() - 5, true));
     let (payload, _, is_end) = decode_whole(b"00000005\r\nhello\r\n0;x\r\n\r\n").unwrap();
     assert_eq!((payload.as_slice(), is_end), (b"hello".as_slice(), true));
-    assert_eq!(decode_whole(b"A\r\n0123456789\r\n").unwrap().2, false);
+    assert!(!decode_whole(b"A\r\n0123456789\r\n").unwrap().2);
 }
 
 #[test]

@@ -5,6 +5,9 @@ const MONTH_NAMES: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
 ];
 const DAY_SECONDS: u64 = 24 * 60 * 60;
+/// Days in 400 years: the calendar repeats exactly after them, which keeps the
+/// loops over years short.
+const ERA_DAYS: u64 = 400 * 365 + 97;
 
 /// Writes a moment as an IMF-fixdate: `Sun, 06 Nov 1994 08:49:37 GMT`.
 ///
@@ -26,8 +29,6 @@ pub fn http_date(unix_seconds: u64) -> String {
 /// Year, month from 1 and day from 1 of a day counted from 1970-01-01.
 const fn civil_date(days: u64) -> (u64, u64, u64) {
     let (mut year, mut day) = (1970, days);
-    // Eras of 400 years repeat exactly, so that the loops below stay short.
-    const ERA_DAYS: u64 = 400 * 365 + 97;
     year += day / ERA_DAYS * 400;
     day %= ERA_DAYS;
     while day >= year_days(year) {

@@ -38,7 +38,7 @@ fn a_head_tells_its_parts() {
 
 #[test]
 fn seven_accept_lines_are_seven_values() {
-    let lines: String = (0..7).map(|n| format!("Accept: type/{n}\r\n")).collect();
+    let lines = "Accept: a/b\r\n".repeat(7);
     assert_eq!(with_lines(&lines).unwrap().headers("accept").count(), 7);
 }
 
