@@ -29,23 +29,29 @@ use work::{Content, Tally};
 /// Generates one kind of load and prints one line of JSON.
 #[derive(Parser)]
 struct Arguments {
+    /// What to do.
     #[command(subcommand)]
     load: Load,
 }
 
+/// The kinds of load.
 #[derive(Subcommand)]
 enum Load {
     /// SHA-256 alone, over a buffer that stays in cache: the floor for a push.
     Hash {
+        /// How much to hash.
         #[arg(long)]
         mib: u64,
     },
     /// Pushes blobs that were never there: POST, one PATCH, PUT.
     Push {
+        /// Where to.
         #[command(flatten)]
         target: Target,
+        /// Size of each blob.
         #[arg(long)]
         mib: u64,
+        /// How many blobs on each connection.
         #[arg(long)]
         count: u64,
         /// Sends the body in chunks of unknown total, as docker does, instead
@@ -55,43 +61,58 @@ enum Load {
     },
     /// Pushes small blobs for a while on kept connections: POST, PUT.
     Small {
+        /// Where to.
         #[command(flatten)]
         target: Target,
+        /// Size of each blob.
         #[arg(long, default_value_t = 4096)]
         bytes: u64,
+        /// For how long.
         #[arg(long)]
         seconds: u64,
     },
     /// Gets one path `count` times on each connection, or for `seconds`.
     Pull {
+        /// Where from.
         #[command(flatten)]
         target: Target,
+        /// What to get.
         #[arg(long)]
         path: String,
+        /// At most so often on each connection.
         #[arg(long, default_value_t = u64::MAX)]
         count: u64,
+        /// At most for so long.
         #[arg(long, default_value_t = 3600)]
         seconds: u64,
     },
-    /// Pulls and pushes at `rate_kib` a second each, half of the connections each way.
+    /// Pulls and pushes slowly, half of the connections each way.
     Slow {
+        /// Where from and to.
         #[command(flatten)]
         target: Target,
+        /// What to get.
         #[arg(long)]
         path: String,
+        /// For how long.
         #[arg(long)]
         seconds: u64,
+        /// Speed of each connection, per second.
         #[arg(long, default_value_t = 1024)]
         rate_kib: u64,
     },
 }
 
+/// A registry and how to meet it.
 #[derive(clap::Args, Clone)]
 struct Target {
+    /// Address and port.
     #[arg(long)]
     address: SocketAddr,
+    /// Repository for pushes.
     #[arg(long, default_value = "load/blobs")]
     repository: String,
+    /// Connections at the same time.
     #[arg(long, default_value_t = 1)]
     connections: u64,
 }
@@ -148,7 +169,7 @@ fn main() -> io::Result<()> {
             }
         })?,
     };
-    println!("{}", tally.to_json(begin.elapsed()));
+    println!("{}", tally.into_json(begin.elapsed()));
     Ok(())
 }
 

@@ -10,16 +10,16 @@ const READ_BYTES: usize = 1 << 20;
 const SILENCE_SECONDS_MAX: u64 = 60;
 
 /// What came back before the body.
-pub struct Answer {
+pub(crate) struct Answer {
     /// The status code.
-    pub status: u16,
+    pub(crate) status: u16,
     /// `Location`, reduced to path and query.
-    pub location: Option<String>,
+    pub(crate) location: Option<String>,
     length: u64,
 }
 
 /// A connection and what was read from it beyond the last head.
-pub struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
     unread: std::ops::Range<usize>,
@@ -27,7 +27,7 @@ pub struct Connection {
 
 impl Connection {
     /// Connects; the connection is kept over any number of requests.
-    pub fn open(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn open(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(Duration::from_secs(SILENCE_SECONDS_MAX)))?;
@@ -39,12 +39,12 @@ impl Connection {
     }
 
     /// Sends bytes as they are.
-    pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.write_all(bytes)
     }
 
     /// Sends a request without a body and reads the answer with its body.
-    pub fn ask(&mut self, method: &str, path: &str, wanted: u16) -> io::Result<Answer> {
+    pub(crate) fn ask(&mut self, method: &str, path: &str, wanted: u16) -> io::Result<Answer> {
         self.send(head(method, path, "Content-Length: 0\r\n").as_bytes())?;
         self.finish(wanted)
     }
@@ -52,7 +52,7 @@ impl Connection {
     /// Reads an answer and drops its body.
     ///
     /// - Errors: a status other than the wanted one.
-    pub fn finish(&mut self, wanted: u16) -> io::Result<Answer> {
+    pub(crate) fn finish(&mut self, wanted: u16) -> io::Result<Answer> {
         let answer = self.answer(wanted)?;
         self.skip_body(&answer)?;
         Ok(answer)
@@ -61,7 +61,7 @@ impl Connection {
     /// Reads an answer's head.
     ///
     /// - Errors: a status other than the wanted one, a head that does not fit.
-    pub fn answer(&mut self, wanted: u16) -> io::Result<Answer> {
+    pub(crate) fn answer(&mut self, wanted: u16) -> io::Result<Answer> {
         let mut held = self.unread.len();
         self.buffer.copy_within(self.unread.clone(), 0);
         let end = loop {
@@ -84,7 +84,7 @@ impl Connection {
     }
 
     /// Reads the body to its end and returns its length.
-    pub fn skip_body(&mut self, answer: &Answer) -> io::Result<u64> {
+    pub(crate) fn skip_body(&mut self, answer: &Answer) -> io::Result<u64> {
         let mut left = answer.length;
         while left > 0 {
             left -= self.take(left)?;
@@ -93,7 +93,7 @@ impl Connection {
     }
 
     /// Reads one piece of at most `bytes_max` of a body and returns its length.
-    pub fn take(&mut self, bytes_max: u64) -> io::Result<u64> {
+    pub(crate) fn take(&mut self, bytes_max: u64) -> io::Result<u64> {
         let bytes_max = usize::try_from(bytes_max).unwrap_or(usize::MAX);
         let count = if self.unread.is_empty() {
             let end = self.buffer.len().min(bytes_max);
@@ -111,7 +111,7 @@ impl Connection {
 }
 
 /// A request's head; `headers` are whole lines.
-pub fn head(method: &str, path: &str, headers: &str) -> String {
+pub(crate) fn head(method: &str, path: &str, headers: &str) -> String {
     format!("{method} {path} HTTP/1.1\r\nHost: load\r\nAccept: */*\r\n{headers}\r\n")
 }
 

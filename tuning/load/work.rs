@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const CHUNK_BYTES: usize = 32 << 10;
 /// Hashed at a time; small enough to stay in cache.
 const HASH_BYTES: usize = 64 << 10;
+/// Hashed over and over: as large as an upload's buffer, and divides a MiB.
+const HASH_BUFFER_BYTES: u64 = 512 << 10;
 /// What a slow client sends or takes at a time.
 const SLOW_BYTES: u64 = 64 << 10;
 /// Size of the blobs that slow clients push.
@@ -18,7 +20,7 @@ const SLOW_BLOB_BYTES: u64 = 1 << 30;
 
 /// What one connection did.
 #[derive(Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     bytes: u64,
     busy: Duration,
     cpu: Duration,
@@ -27,7 +29,7 @@ pub struct Tally {
 
 impl Tally {
     /// Adds what another connection did at the same time.
-    pub fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.bytes += other.bytes;
         self.busy = self.busy.max(other.busy);
         self.cpu += other.cpu;
@@ -35,7 +37,7 @@ impl Tally {
     }
 
     /// One line; times in seconds, latencies in milliseconds.
-    pub fn to_json(mut self, elapsed: Duration) -> String {
+    pub(crate) fn into_json(mut self, elapsed: Duration) -> String {
         self.latencies.sort_unstable();
         let at = |permille: usize| {
             let index = (self.latencies.len() * permille / 1000)
@@ -66,14 +68,14 @@ impl Tally {
 }
 
 /// Bytes no registry has seen: noise made once, stamped anew for every blob.
-pub struct Content {
+pub(crate) struct Content {
     bytes: Vec<u8>,
     stamp: u64,
 }
 
 impl Content {
     /// Makes `size_bytes` of noise; equal seeds give equal noise.
-    pub fn new(size_bytes: u64, seed: u64) -> Self {
+    pub(crate) fn new(size_bytes: u64, seed: u64) -> Self {
         let words = usize::try_from(size_bytes.div_ceil(8)).unwrap_or(usize::MAX);
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
         let mut bytes = Vec::with_capacity(words * 8);
@@ -105,8 +107,8 @@ impl Content {
 }
 
 /// Hashes as much from a buffer that stays in cache; reports CPU time only.
-pub fn hash(mib: u64) -> io::Result<Tally> {
-    let content = Content::new(8 * 64 << 10, 1);
+pub(crate) fn hash(mib: u64) -> io::Result<Tally> {
+    let content = Content::new(HASH_BUFFER_BYTES, 1);
     let mut hasher = Sha256::new();
     let begin = cpu_time()?;
     for _ in 0..mib * 2 {
@@ -132,7 +134,7 @@ fn cpu_time() -> io::Result<Duration> {
 }
 
 /// Pushes `count` large blobs one after the other.
-pub fn push(
+pub(crate) fn push(
     address: SocketAddr,
     repository: &str,
     content: &mut Content,
@@ -167,7 +169,7 @@ pub fn push(
 }
 
 /// Pushes small blobs until the time is over.
-pub fn push_small(
+pub(crate) fn push_small(
     address: SocketAddr,
     repository: &str,
     content: &mut Content,
@@ -190,7 +192,12 @@ pub fn push_small(
 }
 
 /// Gets a path again and again.
-pub fn pull(address: SocketAddr, path: &str, count: u64, until: Instant) -> io::Result<Tally> {
+pub(crate) fn pull(
+    address: SocketAddr,
+    path: &str,
+    count: u64,
+    until: Instant,
+) -> io::Result<Tally> {
     let mut tally = Tally::default();
     let mut connection = Connection::open(address)?;
     let request = head("GET", path, "");
@@ -208,13 +215,13 @@ pub fn pull(address: SocketAddr, path: &str, count: u64, until: Instant) -> io::
 }
 
 /// A slow client's speed.
-pub struct Pace {
+pub(crate) struct Pace {
     pause: Duration,
 }
 
 impl Pace {
     /// So many bytes a second.
-    pub fn new(bytes_per_second: u64) -> Self {
+    pub(crate) fn new(bytes_per_second: u64) -> Self {
         let per_second = (bytes_per_second / SLOW_BYTES).max(1);
         Self {
             pause: Duration::from_millis(1000 / per_second),
@@ -227,7 +234,7 @@ impl Pace {
 }
 
 /// Takes one blob slowly and hangs up when the time is over.
-pub fn pull_slowly(
+pub(crate) fn pull_slowly(
     address: SocketAddr,
     path: &str,
     until: Instant,
@@ -245,7 +252,7 @@ pub fn pull_slowly(
 }
 
 /// Sends one blob slowly and hangs up when the time is over.
-pub fn push_slowly(
+pub(crate) fn push_slowly(
     address: SocketAddr,
     repository: &str,
     until: Instant,
