@@ -23,24 +23,31 @@ impl RequestId {
     /// A fresh id.
     #[must_use]
     pub fn random() -> Self {
-        let bytes: [u8; 8] = random_bytes();
-        Self(format!("{:016x}", u64::from_be_bytes(bytes)).into())
+        Self::of_number(u64::from_be_bytes(random_bytes()))
+    }
+
+    /// The id that writes out a number the caller never gives twice.
+    #[must_use]
+    pub fn of_number(number: u64) -> Self {
+        Self(format!("{number:016x}").into())
     }
 
     /// Takes over a client's id, or makes one when it is absent, too long or
     /// holds anything but letters, digits, `-`, `_` and `.`.
     #[must_use]
     pub fn from_client(value: Option<&str>) -> Self {
-        let is_harmless = |text: &&str| {
-            !text.is_empty()
-                && text.len() <= REQUEST_ID_BYTES_MAX
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
-        };
-        value
-            .filter(is_harmless)
-            .map_or_else(Self::random, |text| Self(text.into()))
+        value.and_then(Self::accept).unwrap_or_else(Self::random)
+    }
+
+    /// Takes over a client's id when it is harmless to repeat.
+    #[must_use]
+    pub fn accept(text: &str) -> Option<Self> {
+        let is_harmless = !text.is_empty()
+            && text.len() <= REQUEST_ID_BYTES_MAX
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        is_harmless.then(|| Self(text.into()))
     }
 
     /// The id as text.

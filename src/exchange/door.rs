@@ -1,12 +1,12 @@
 //! What the connections of one shard share at one door.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::base::Clock;
+use crate::base::{Clock, RequestId, random_bytes};
 use crate::http::http_date;
 use crate::runtime::{Shutdown, Task, sleep, spawn};
 use crate::telemetry::Metrics;
@@ -16,6 +16,10 @@ use super::options::Options;
 
 /// How often deadlines are looked at: what a deadline may be late.
 const TICK_PERIOD: Duration = Duration::from_millis(50);
+
+/// From one request number to the next: odd, so that all 2^64 come before one
+/// comes again, and large, so that neighbours do not look alike.
+const REQUEST_NUMBER_STEPS: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// One door on one shard: its options, its deadlines, its counters, the date.
 ///
@@ -27,6 +31,9 @@ pub struct Door {
     shutdown: Shutdown,
     deadlines: Rc<Deadlines>,
     date: RefCell<Date>,
+    /// Steps of a Weyl sequence: every id of this door is another one, and the
+    /// kernel is asked for randomness once.
+    request_number: Cell<u64>,
     /// Stops when it is dropped with the door.
     _ticker: Task<()>,
 }
@@ -52,6 +59,7 @@ impl Door {
             metrics,
             shutdown,
             date: RefCell::default(),
+            request_number: Cell::new(u64::from_le_bytes(random_bytes())),
             _ticker: spawn(tick_until_closed(Weak::clone(door))),
         });
         door.refresh_date();
@@ -88,6 +96,13 @@ impl Door {
     /// The `Date` line, with its CRLF.
     pub(super) fn date_line(&self) -> Rc<str> {
         Rc::clone(&self.date.borrow().line)
+    }
+
+    /// An id that no other request of this door has.
+    pub(super) fn next_request_id(&self) -> RequestId {
+        let number = self.request_number.get().wrapping_add(REQUEST_NUMBER_STEPS);
+        self.request_number.set(number);
+        RequestId::of_number(number)
     }
 
     fn tick(&self) {

@@ -86,7 +86,10 @@ impl Exchange {
         self.pace = Pace::new(options.body_window, options.body_rate_bytes_min);
         self.answer = Answer::Due;
         self.request = Some(Request {
-            id: RequestId::from_client(head.header("x-request-id")),
+            id: head
+                .header("x-request-id")
+                .and_then(RequestId::accept)
+                .unwrap_or_else(|| self.door.next_request_id()),
             head: Rc::new(head),
             route: Route::Unknown,
             begun: self.door.now(),

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use crate::base::RequestId;
 use crate::base::limits::LINGER_BYTES_MAX;
 use crate::base::units::to_u64;
 use crate::http::{After, Method, Refusal, ResponseHead, Status};
@@ -202,7 +201,7 @@ impl Exchange {
         let class = StatusClass::of(refusal.status.code());
         let labels = (Route::Unknown, Verb::Other, class);
         metrics.requests.of(labels).count();
-        let request_id = RequestId::random();
+        let request_id = self.door.next_request_id();
         tracing::debug!(%request_id, peer = %self.wire.peer(), %refusal, "refused a request head");
         let (head, body) = refusal_answer(refusal);
         let date = self.door.date_line();

@@ -1,5 +1,7 @@
 //! Rows of heads and what becomes of them.
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn parse(head: &str) -> Result<Head, u16> {
@@ -119,4 +121,31 @@ fn expectations_other_than_continue_fail() {
     }
     let old = parse("PUT / HTTP/1.0\r\nExpect: 100-continue\r\n\r\n").unwrap();
     assert!(!old.expects_continue(), "HTTP/1.0 has no 100");
+}
+
+/// Bytes that a fuzzer would try first, and any others.
+fn head_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        4 => prop::sample::select(vec![
+            "GET / HTTP/1.1\r\n", "Host: a\r\n", "\r\n", "\r\n\r\n", ":", " ", "\t", "\n", "\r",
+            "Content-Length: 5\r\n", "Transfer-Encoding: chunked\r\n", "Connection: ,close\r\n",
+            "A:", "?a=%41&%", "http://", "HTTP/1.0",
+        ]).prop_map(|piece| piece.as_bytes().to_vec()),
+        1 => prop::collection::vec(any::<u8>(), 0..6),
+    ];
+    prop::collection::vec(piece, 0..12).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_a_head_a_refusal_or_a_beginning(bytes in head_bytes()) {
+        if let Ok(Some((head, taken))) = Head::parse(&bytes) {
+            prop_assert!(bytes[..taken].ends_with(b"\r\n\r\n"));
+            prop_assert!(head.path().starts_with('/'));
+            let lengths = head.headers("content-length").count();
+            let codings = head.headers("transfer-encoding").count();
+            prop_assert!(lengths + codings <= 1, "two framings were let through");
+            prop_assert_eq!(head.framing() == Framing::Chunked, codings == 1);
+        }
+    }
 }

@@ -48,12 +48,10 @@ impl ResponseHead {
     #[must_use]
     pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.push_name(name);
-        for byte in value.bytes() {
-            if byte.is_ascii_graphic() || byte == b' ' {
-                self.fields.push(byte);
-            } else {
-                write!(self.fields, "%{byte:02X}").expect("invariant: a Vec takes every write");
-            }
+        if value.bytes().all(is_plain) {
+            self.fields.extend_from_slice(value.as_bytes());
+        } else {
+            self.push_encoded(value);
         }
         self.fields.extend_from_slice(b"\r\n");
         self
@@ -104,6 +102,16 @@ impl ResponseHead {
         wire.extend_from_slice(b"\r\n");
     }
 
+    fn push_encoded(&mut self, value: &str) {
+        for byte in value.bytes() {
+            if is_plain(byte) {
+                self.fields.push(byte);
+            } else {
+                write!(self.fields, "%{byte:02X}").expect("invariant: a Vec takes every write");
+            }
+        }
+    }
+
     fn push_name(&mut self, name: &'static str) {
         debug_assert!(
             name.bytes().all(super::method::is_token_byte),
@@ -118,6 +126,11 @@ impl ResponseHead {
         self.fields.extend_from_slice(name.as_bytes());
         self.fields.extend_from_slice(b": ");
     }
+}
+
+/// Whether a byte may stand in a field value as it is.
+const fn is_plain(byte: u8) -> bool {
+    byte.is_ascii_graphic() || byte == b' '
 }
 
 #[cfg(test)]
