@@ -16,7 +16,8 @@ use crate::base::limits::SEND_STEP_BYTES;
 use crate::base::units::{SECTOR_BYTES, index_of, to_u64, to_usize};
 use crate::runtime::{timeout, yield_if_needed};
 
-/// A TCP connection of this shard. Closes when dropped.
+/// A TCP connection of this shard. Closes when dropped, as soon as the executor looks
+/// at its rings: they still hold a wait on the socket.
 ///
 /// Reads go from the socket into the caller's slice, writes from the caller's slice
 /// into the socket; nothing is buffered between. Reads and writes may be given up at

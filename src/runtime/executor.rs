@@ -133,8 +133,11 @@ where
         .blocking_thread_pool_placement(PoolPlacement::Unbound(OFF_SHARD_THREADS))
         .spawn(move || async move {
             let prompt = enter(&options);
-            if let Some(directory) = &options.data_directory {
-                prime(directory).await?;
+            if let Some(directory) = &options.data_directory
+                && let Err(error) = prime(directory).await
+            {
+                leave();
+                return Err(error);
             }
             // The starter waits; nobody else could have dropped the receiver.
             let _ = started.send(());
