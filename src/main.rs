@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    windlass::cli::main(|_config| ExitCode::FAILURE)
+    windlass::cli::main(|config| windlass::server::run(&config))
 }

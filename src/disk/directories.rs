@@ -146,11 +146,22 @@ pub(super) fn sync_parent(path: &Path) -> Result<(), Error> {
         .map_err(|source| Error::new("sync directory", &parent, source))
 }
 
-/// Bytes that this user may still write on the file system of `path`. Does not touch
-/// the disk.
-pub fn free_bytes(path: &Path) -> Result<u64, Error> {
+/// How large a file system is, and how much of it is left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that this user may still write.
+    pub free_bytes: u64,
+    /// Bytes there are.
+    pub total_bytes: u64,
+}
+
+/// Measures the file system of `path`. Does not touch the disk.
+pub fn room(path: &Path) -> Result<Room, Error> {
     let found = statvfs(path).map_err(|errno| Error::new("measure", path, errno))?;
-    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    Ok(Room {
+        free_bytes: found.f_bavail.saturating_mul(found.f_frsize),
+        total_bytes: found.f_blocks.saturating_mul(found.f_frsize),
+    })
 }
 
 /// Takes the lock file of a directory for this process, made if it is not there. The

@@ -58,6 +58,12 @@ impl Error {
         self.source.kind() == io::ErrorKind::NotFound
     }
 
+    /// Whether another process holds the lock.
+    #[must_use]
+    pub fn is_locked(&self) -> bool {
+        self.source.kind() == io::ErrorKind::WouldBlock
+    }
+
     /// Whether the disk, or the quota of this user, is full.
     #[must_use]
     pub fn is_full(&self) -> bool {

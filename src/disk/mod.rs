@@ -24,8 +24,8 @@ mod write_file;
 
 pub use cached_file::CachedFile;
 pub use directories::{
-    Directories, DirectoryLock, Entry, create_directories_synced, free_bytes, list_directory,
-    lock_directory,
+    Directories, DirectoryLock, Entry, Room, create_directories_synced, list_directory,
+    lock_directory, room,
 };
 pub use error::Error;
 pub use pending::Pending;

@@ -133,11 +133,8 @@ where
         .blocking_thread_pool_placement(PoolPlacement::Unbound(OFF_SHARD_THREADS))
         .spawn(move || async move {
             let prompt = enter(&options);
-            if let Some(directory) = &options.data_directory
-                && let Err(error) = prime(directory).await
-            {
-                leave();
-                return Err(error);
+            if let Some(directory) = &options.data_directory {
+                prime(directory).await?;
             }
             // The starter waits; nobody else could have dropped the receiver.
             let _ = started.send(());

@@ -1,0 +1,72 @@
+//! What a handler decided to say, before it is written to the wire.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::failure::Failure;
+use crate::http::{ResponseHead, Status};
+
+/// A head and a body that is already in memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: Status,
+    pub(super) headers: Vec<(&'static str, Cow<'static, str>)>,
+    pub(super) body: Bytes,
+    /// What `Content-Length` says when the body is not here: streamed, or HEAD.
+    pub(super) length_bytes: Option<u64>,
+}
+
+/// Handlers answer or fail; both become one response.
+pub(super) type Handled = Result<Answer, Failure>;
+
+impl Answer {
+    /// An answer without a body.
+    pub(super) const fn empty(status: Status) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            length_bytes: None,
+        }
+    }
+
+    /// A JSON answer.
+    pub(super) fn json(status: Status, body: impl Into<Bytes>) -> Self {
+        Self::empty(status)
+            .with("Content-Type", "application/json")
+            .body(body)
+    }
+
+    /// Adds a header line.
+    pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Sets the body.
+    pub(super) fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Declares the length of a body that is not sent.
+    pub(super) const fn length(mut self, length_bytes: u64) -> Self {
+        self.length_bytes = Some(length_bytes);
+        self
+    }
+
+    /// The head as it goes to the wire, with what every reply of this door carries.
+    pub(super) fn head(&self) -> ResponseHead {
+        let head =
+            ResponseHead::new(self.status).with("Docker-Distribution-API-Version", "registry/2.0");
+        let head = self
+            .headers
+            .iter()
+            .fold(head, |head, (name, value)| head.with(name, value));
+        match self.length_bytes {
+            Some(length_bytes) => head.with_length(length_bytes),
+            None => head,
+        }
+    }
+}

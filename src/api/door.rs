@@ -1,0 +1,140 @@
+//! The front door: every request of the registry listener comes through here.
+
+use std::rc::Rc;
+
+use super::answer::{Answer, Handled};
+use super::failure::Failure;
+use super::route::Route;
+use crate::exchange::{Closed, Exchange};
+use crate::http::{Method, Status};
+use crate::oci::ErrorCode;
+use crate::registry::Registry;
+use crate::telemetry::Route as Label;
+
+/// What the operator decides about answers.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Prefix of every `Location`, without a trailing slash; relative when absent.
+    /// Never taken from a request header.
+    pub public_url: Option<String>,
+}
+
+/// Parses a request, calls one use case, and writes its answer; decides nothing.
+///
+/// One per shard; connections of the shard share it.
+#[derive(Clone)]
+pub struct Door {
+    pub(super) registry: Rc<Registry>,
+    options: Rc<Options>,
+}
+
+impl Door {
+    /// A door to this shard's registry.
+    #[must_use]
+    pub fn new(registry: Rc<Registry>, options: Options) -> Self {
+        Self {
+            registry,
+            options: Rc::new(options),
+        }
+    }
+
+    /// Answers one request.
+    ///
+    /// - Errors: the connection cannot go on: the client is gone or broke the dialect.
+    pub async fn handle(&self, exchange: &mut Exchange) -> Result<(), Closed> {
+        let Some(handled) = self.dispatch(exchange).await? else {
+            return Ok(());
+        };
+        let answer = handled.unwrap_or_else(Failure::answer);
+        exchange.respond(answer.head(), &answer.body).await
+    }
+
+    /// `None` when the handler has streamed its answer itself.
+    async fn dispatch(&self, exchange: &mut Exchange) -> Result<Option<Handled>, Closed> {
+        let head = Rc::clone(exchange.head());
+        if head
+            .header("Content-Encoding")
+            .is_some_and(|coding| coding != "identity")
+        {
+            return Ok(Some(Err(encoded())));
+        }
+        let route = match Route::parse(head.path()) {
+            Ok(route) => route,
+            Err(error) => return Ok(Some(Err(error.into()))),
+        };
+        exchange.set_route(label(&route));
+        let query = head.query();
+        let handled = match (&route, head.method()) {
+            (Route::Base, Method::Get | Method::Head) => Ok(Answer::json(Status::OK, "{}")),
+            (Route::Catalog, Method::Get | Method::Head) => self.catalog(query).await,
+            (Route::Tags(name), Method::Get | Method::Head) => self.list_tags(query, name).await,
+            (Route::Referrers(name, subject), Method::Get | Method::Head) => {
+                self.referrers(query, name, subject).await
+            }
+            (Route::Blob(name, digest), Method::Get | Method::Head) => {
+                return self.pull_blob(exchange, name, digest).await;
+            }
+            (Route::Blob(name, digest), Method::Delete) => self.delete_blob(name, digest).await,
+            (Route::Manifest(name, reference), Method::Get | Method::Head) => {
+                self.pull_manifest(exchange, name, reference).await
+            }
+            (Route::Manifest(name, reference), Method::Put) => {
+                self.push_manifest(exchange, name, reference).await?
+            }
+            (Route::Manifest(name, reference), Method::Delete) => {
+                self.delete_manifest(name, reference).await
+            }
+            (Route::Uploads(name), Method::Post) => self.begin_upload(exchange, name).await?,
+            (Route::Upload(name, id), Method::Get | Method::Head) => {
+                self.upload_status(name, id).await
+            }
+            (Route::Upload(name, id), Method::Patch) => self.append(exchange, name, id).await?,
+            (Route::Upload(name, id), Method::Put) => self.close(exchange, name, id).await?,
+            (Route::Upload(name, id), Method::Delete) => self.cancel_upload(name, id).await,
+            (route, _) => Err(Failure::method(allowed(route))),
+        };
+        Ok(Some(handled))
+    }
+
+    /// A path of this registry as a `Location`.
+    pub(super) fn location(&self, path: &str) -> String {
+        match &self.options.public_url {
+            Some(prefix) => format!("{prefix}{path}"),
+            None => path.to_owned(),
+        }
+    }
+}
+
+/// The value of `Allow` for a route.
+const fn allowed(route: &Route) -> &'static str {
+    match route {
+        Route::Base | Route::Catalog | Route::Tags(_) | Route::Referrers(..) => "GET, HEAD",
+        Route::Blob(..) => "GET, HEAD, DELETE",
+        Route::Manifest(..) => "GET, HEAD, PUT, DELETE",
+        Route::Uploads(_) => "POST",
+        Route::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
+    }
+}
+
+/// Nothing in this server inflates what a client deflated.
+fn encoded() -> Failure {
+    let message = "Content-Encoding is not supported: send the bytes as they are";
+    Failure::new(
+        Status::UNSUPPORTED_MEDIA_TYPE,
+        ErrorCode::Unsupported,
+        message,
+    )
+}
+
+/// What the counters call a route.
+const fn label(route: &Route) -> Label {
+    match route {
+        Route::Base => Label::Version,
+        Route::Catalog => Label::Catalog,
+        Route::Blob(..) => Label::Blob,
+        Route::Manifest(..) => Label::Manifest,
+        Route::Uploads(_) | Route::Upload(..) => Label::Upload,
+        Route::Tags(_) => Label::Tags,
+        Route::Referrers(..) => Label::Referrers,
+    }
+}

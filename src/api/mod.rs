@@ -1,0 +1,20 @@
+//! The registry's front door: the endpoints of the distribution specification.
+//!
+//! Parses a request, calls one use case of `registry`, writes its answer. Knows
+//! neither blobs on disk nor the journal.
+//!
+//! Floor: doors.
+//! Uses: base, telemetry, oci, http, registry, exchange
+//! Crates: -
+
+mod answer;
+mod door;
+mod failure;
+mod list;
+mod manifest;
+mod page;
+mod pull;
+mod route;
+mod upload;
+
+pub use door::{Door, Options};

@@ -1,0 +1,61 @@
+//! Deletes: of a tag, of a manifest with its tags, of a blob's link.
+
+use super::error::Error;
+use super::journal::{Registry, refused};
+use crate::metadata::{Command, Outcome};
+use crate::oci::{Digest, Reference, Repository};
+
+impl Registry {
+    /// Removes a tag, or a manifest with every tag on it.
+    ///
+    /// - Errors: `ManifestUnknown` when there is nothing to remove, `DeleteDisabled`.
+    /// - Source: distribution-spec v1.1, end-9.
+    pub async fn delete_manifest(
+        &self,
+        repository: &Repository,
+        reference: &Reference,
+    ) -> Result<(), Error> {
+        self.check_delete_enabled()?;
+        let repository = repository.clone();
+        let command = match reference {
+            Reference::Tag(tag) => Command::DeleteTag {
+                repository,
+                tag: tag.clone(),
+            },
+            Reference::Digest(digest) => Command::DeleteManifest {
+                repository,
+                digest: *digest,
+            },
+        };
+        match self.propose(command).await? {
+            Outcome::Deleted => Ok(()),
+            Outcome::NotFound(_) => Err(Error::ManifestUnknown),
+            outcome => Err(refused(&outcome)),
+        }
+    }
+
+    /// Removes a blob from a repository. Its bytes stay until nothing refers to them.
+    ///
+    /// - Errors: `BlobUnknown`, `DeleteDisabled`.
+    /// - Source: distribution-spec v1.1, end-10.
+    pub async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+        self.check_delete_enabled()?;
+        let command = Command::UnlinkBlob {
+            repository: repository.clone(),
+            digest: *digest,
+        };
+        match self.propose(command).await? {
+            Outcome::Deleted => Ok(()),
+            Outcome::NotFound(_) => Err(Error::BlobUnknown { digest: *digest }),
+            outcome => Err(refused(&outcome)),
+        }
+    }
+
+    const fn check_delete_enabled(&self) -> Result<(), Error> {
+        if self.is_delete_enabled {
+            Ok(())
+        } else {
+            Err(Error::DeleteDisabled)
+        }
+    }
+}

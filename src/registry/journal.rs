@@ -1,0 +1,102 @@
+//! The registry of one shard, and how its use cases speak to the journal.
+
+use super::error::Error;
+use super::space::DiskSpace;
+use crate::blob::Store;
+use crate::metadata::{Command, Outcome, Refusal, StateError};
+use crate::raft::{Handle, ProposeError, StateView};
+
+/// Runs the use cases for the connections of one shard.
+///
+/// One per shard, made at start; holds no state of its own: content lives in the
+/// blob store, everything else in the journal.
+#[derive(Debug)]
+pub struct Registry {
+    pub(super) store: Store,
+    journal: Handle,
+    pub(super) space: DiskSpace,
+    pub(super) is_delete_enabled: bool,
+}
+
+impl Registry {
+    /// Joins this shard's store to the journal.
+    #[must_use]
+    pub const fn new(
+        store: Store,
+        journal: Handle,
+        space: DiskSpace,
+        is_delete_enabled: bool,
+    ) -> Self {
+        Self {
+            store,
+            journal,
+            space,
+            is_delete_enabled,
+        }
+    }
+
+    /// Asks the local state. A hit is final for what is named by digest; a miss,
+    /// and everything that is named by tag, counts only after [`Registry::settle`].
+    pub(super) fn view(&self) -> StateView {
+        self.journal.view()
+    }
+
+    /// Waits until the local state holds everything acknowledged before this call.
+    ///
+    /// - Errors: `Unavailable` when no quorum answers.
+    pub(super) async fn settle(&self) -> Result<(), Error> {
+        self.journal.read_index().await.map_err(|error| {
+            tracing::warn!(%error, "a read could not be confirmed");
+            Error::Unavailable
+        })
+    }
+
+    /// Looks locally, and looks again after a read index before it believes a miss:
+    /// read-your-writes on every node, at no cost on hits.
+    pub(super) async fn look<T>(
+        &self,
+        query: impl Fn(&StateView) -> Result<Option<T>, StateError>,
+    ) -> Result<Option<T>, Error> {
+        if let Some(found) = query(&self.view()).map_err(broken)? {
+            return Ok(Some(found));
+        }
+        self.settle().await?;
+        query(&self.view()).map_err(broken)
+    }
+
+    /// Makes one change durable and waits until it is applied here.
+    pub(super) async fn propose(&self, command: Command) -> Result<Outcome, Error> {
+        self.journal
+            .propose(command)
+            .await
+            .map_err(|error| match error {
+                ProposeError::Busy => Error::Busy,
+                ProposeError::Unavailable | ProposeError::TimedOut => Error::Unavailable,
+                ProposeError::TooLarge { .. } => Error::Internal(Box::new(error)),
+            })
+    }
+}
+
+/// The state could not be read: logged here, where it stops travelling.
+pub(super) fn broken(error: StateError) -> Error {
+    tracing::error!(%error, "the applied state cannot be read");
+    Error::Internal(Box::new(error))
+}
+
+/// What a rule of the repository, or an outcome that its command cannot have,
+/// means to the client.
+pub(super) fn refused(outcome: &Outcome) -> Error {
+    match outcome {
+        Outcome::Refused(Refusal::DeletesRefused) => Error::DeleteDisabled,
+        Outcome::Refused(Refusal::TagImmutable(tag) | Refusal::TagMoved(tag)) => {
+            Error::TagFixed { tag: tag.clone() }
+        }
+        outcome => {
+            tracing::error!(
+                ?outcome,
+                "the journal answered something else than was asked"
+            );
+            Error::Unavailable
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Pushes of manifests: one entry moves manifest, tags and referrers.
+
+use bytes::Bytes;
+
+use super::error::Error;
+use super::journal::{Registry, refused};
+use crate::metadata::{Command, Outcome, PutManifest};
+use crate::oci::{self, Algorithm, Digest, MediaType, Repository, Tag};
+
+/// What a client wants to store.
+#[derive(Debug)]
+pub struct ManifestPush {
+    /// The digest the client named, which the bytes must have; SHA-256 is taken
+    /// when it named a tag instead.
+    pub digest: Option<Digest>,
+    /// Tags that move to the manifest.
+    pub tags: Vec<Tag>,
+    /// The type it declared.
+    pub media_type: MediaType,
+    /// The exact bytes.
+    pub bytes: Bytes,
+}
+
+/// What was stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestPushed {
+    /// The manifest's digest.
+    pub digest: Digest,
+    /// The manifest it refers to, if any: it is now among that one's referrers.
+    pub subject: Option<Digest>,
+}
+
+impl Registry {
+    /// Stores a manifest and moves its tags in one committed entry.
+    ///
+    /// - Errors: `DigestMismatch`, `ManifestInvalid`, `ContentMissing` with every
+    ///   descriptor that is not in the repository, `SizesDiffer`.
+    /// - Source: distribution-spec v1.1, end-7.
+    pub async fn push_manifest(
+        &self,
+        repository: &Repository,
+        push: ManifestPush,
+    ) -> Result<ManifestPushed, Error> {
+        let algorithm = push
+            .digest
+            .map_or(Algorithm::Sha256, |digest| digest.algorithm());
+        let digest = Digest::of(algorithm, &push.bytes);
+        if let Some(declared) = push.digest.filter(|declared| *declared != digest) {
+            return Err(Error::DigestMismatch {
+                declared,
+                actual: digest,
+            });
+        }
+        let manifest = oci::Manifest::parse(&push.bytes, &push.media_type)?;
+        let subject = manifest.subject.as_ref().map(|subject| subject.digest);
+        let put = PutManifest::new(repository.clone(), digest, &manifest, push.bytes, push.tags);
+        match self.propose(Command::PutManifest(Box::new(put))).await? {
+            Outcome::Stored { .. } => Ok(ManifestPushed { digest, subject }),
+            Outcome::BlobsMissing(digests) => Err(Error::ContentMissing { digests }),
+            Outcome::SizesDiffer(digests) => Err(Error::SizesDiffer { digests }),
+            outcome => Err(refused(&outcome)),
+        }
+    }
+}

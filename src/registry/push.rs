@@ -1,0 +1,147 @@
+//! Pushes of blobs: sessions, whole blobs, mounts.
+
+use super::error::Error;
+use super::journal::{Registry, broken, refused};
+use super::upload::{Upload, failed};
+use crate::blob::{SealError, UploadId};
+use crate::metadata::{self, Command, Outcome};
+use crate::oci::{Algorithm, Digest, Repository};
+use crate::raft::StateView;
+
+impl Registry {
+    /// Opens a session.
+    ///
+    /// - Errors: `DiskFull` before any byte is read.
+    /// - Source: distribution-spec v1.1, end-4a and end-4c.
+    pub fn begin_upload(
+        &self,
+        repository: &Repository,
+        algorithm: Option<Algorithm>,
+    ) -> Result<UploadId, Error> {
+        self.space.check()?;
+        self.store.begin(repository, algorithm).map_err(failed)
+    }
+
+    /// Opens an upload that one request carries whole; it has no session to resume.
+    ///
+    /// - Source: distribution-spec v1.1, end-4b.
+    pub fn begin_whole(
+        &self,
+        repository: &Repository,
+        algorithm: Algorithm,
+    ) -> Result<Upload, Error> {
+        self.space.check()?;
+        Ok(Upload(self.store.receive(repository, algorithm)))
+    }
+
+    /// Takes a session for this request alone.
+    ///
+    /// - Errors: `UploadUnknown`, `UploadBusy` while another request writes to it.
+    pub async fn resume_upload(&self, repository: &Repository, id: &str) -> Result<Upload, Error> {
+        let id = UploadId::parse(id).map_err(|_| Error::UploadUnknown)?;
+        let upload = self.store.resume(repository, &id).await;
+        upload.map(Upload).map_err(failed)
+    }
+
+    /// How many bytes a session holds.
+    ///
+    /// - Source: distribution-spec v1.1, end-13.
+    pub async fn held_bytes(&self, repository: &Repository, id: &str) -> Result<u64, Error> {
+        let id = UploadId::parse(id).map_err(|_| Error::UploadUnknown)?;
+        self.store.held(repository, &id).await.map_err(failed)
+    }
+
+    /// Ends a session and forgets its bytes.
+    ///
+    /// - Source: distribution-spec v1.1, end-14.
+    pub async fn cancel_upload(&self, repository: &Repository, id: &str) -> Result<(), Error> {
+        let upload = self.resume_upload(repository, id).await?;
+        upload.0.abort().await;
+        Ok(())
+    }
+
+    /// Makes an upload a blob of the repository: checked, durable, committed.
+    ///
+    /// - Errors: `DigestMismatch` leaves neither file nor session.
+    /// - Cancel: before the entry is proposed nothing is promised; a file without
+    ///   an entry is found at the next start.
+    /// - Source: distribution-spec v1.1, end-6; DESIGN "push".
+    pub async fn seal_upload(
+        &self,
+        repository: &Repository,
+        upload: Upload,
+        digest: &Digest,
+    ) -> Result<(), Error> {
+        let generation = self.generation_for(digest)?;
+        let sealed = upload.0.seal(digest, generation).await.map_err(unsealed)?;
+        let outcome = self
+            .propose(Command::LinkBlob {
+                repository: repository.clone(),
+                digest: sealed.digest,
+                size_bytes: sealed.size_bytes,
+                generation: sealed.generation,
+                extent_checksums: sealed.extent_checksums.clone(),
+                inline: sealed.inline.clone(),
+            })
+            .await?;
+        if !matches!(outcome, Outcome::BlobLinked { .. }) {
+            // Condemned between its seal and its entry: the next try gets a new generation.
+            return Err(refused(&outcome));
+        }
+        sealed.commit().await;
+        Ok(())
+    }
+
+    /// The generation that readers use already, so that a blob pushed twice takes
+    /// its own place on the disk; else the next free one.
+    fn generation_for(&self, digest: &Digest) -> Result<u64, Error> {
+        let view = self.view();
+        let record = metadata::blob(&view, digest).map_err(broken)?;
+        match record.filter(metadata::BlobRecord::is_live) {
+            Some(record) if !record.is_inline => Ok(record.generation),
+            _ => metadata::next_generation(&view, digest).map_err(broken),
+        }
+    }
+
+    /// Links a blob that another repository holds, without moving a byte; false
+    /// when it cannot, and the client uploads instead.
+    ///
+    /// - Source: distribution-spec v1.1, end-11.
+    pub async fn mount_blob(
+        &self,
+        target: &Repository,
+        digest: &Digest,
+        source: Option<&Repository>,
+    ) -> Result<bool, Error> {
+        let query = |view: &StateView| match source {
+            Some(source) => {
+                let record = metadata::linked_blob(view, source, digest)?;
+                Ok(record.map(|_| source.clone()))
+            }
+            None => metadata::find_anywhere(view, digest),
+        };
+        if self.look(query).await?.is_none() {
+            return Ok(false);
+        }
+        let command = Command::MountBlob {
+            source: source.cloned(),
+            target: target.clone(),
+            digest: *digest,
+        };
+        let outcome = self.propose(command).await?;
+        Ok(matches!(outcome, Outcome::BlobLinked { .. }))
+    }
+}
+
+fn unsealed(error: SealError) -> Error {
+    match error {
+        SealError::DigestMismatch { declared, actual } => {
+            Error::DigestMismatch { declared, actual }
+        }
+        SealError::Upload(error) => failed(error),
+        error @ (SealError::Sync { .. } | SealError::ReadBack { .. }) => {
+            tracing::error!(%error, "a blob could not be made durable");
+            Error::Internal(Box::new(error))
+        }
+    }
+}

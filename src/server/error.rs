@@ -1,0 +1,73 @@
+//! Why a node does not start, or did not end in order; and what the process
+//! then exits with.
+
+use crate::{blob, disk, net, raft, runtime, telemetry};
+
+/// Exit code after a failure that a restart may cure.
+pub(super) const EXIT_FAILURE_CODES: u8 = 1;
+
+/// Exit code when the operator has to change something first. Source: `EX_CONFIG`
+/// of sysexits.h.
+pub(super) const EXIT_CONFIGURATION_CODES: u8 = 78;
+
+/// Why the node does not serve.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServerError {
+    #[error("the log cannot be set up")]
+    Log(#[from] telemetry::LogError),
+    #[error("this machine cannot run a node")]
+    Preflight(#[from] runtime::PreflightError),
+    #[error("the processors of this machine cannot be told")]
+    Topology(#[from] runtime::TopologyError),
+    #[error("the executors cannot be placed")]
+    Plan(#[from] runtime::PlanError),
+    #[error("signals cannot be caught")]
+    Signals(#[from] runtime::SignalsError),
+    #[error(
+        "another process uses the data directory; stop it, or give this one its own `data_dir`"
+    )]
+    Locked(#[source] disk::Error),
+    #[error("the data directory cannot be used")]
+    Disk(#[from] disk::Error),
+    #[error("the journal cannot be opened")]
+    Journal(#[from] raft::OpenError),
+    #[error("the journal cannot be started")]
+    Raft(#[from] raft::StartError),
+    #[error("the blob store cannot be opened")]
+    Blobs(#[from] blob::OpenError),
+    #[error("a thread cannot be started")]
+    Background(#[from] runtime::BackgroundError),
+    #[error("an executor failed")]
+    Executor(#[from] runtime::ExecutorError),
+    #[error(
+        "the node cannot listen; another process may have the address, see `listen` and `admin_listen`"
+    )]
+    Listen(#[from] net::Error),
+    #[error("the applied state cannot be read")]
+    State(#[from] crate::metadata::StateError),
+    #[error("a part of the node ended without a word")]
+    Vanished,
+}
+
+impl ServerError {
+    /// 78 when the operator has to change something first, else 1.
+    pub(super) const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Log(_)
+            | Self::Preflight(_)
+            | Self::Plan(_)
+            | Self::Locked(_)
+            | Self::Journal(_) => EXIT_CONFIGURATION_CODES,
+            Self::Topology(_)
+            | Self::Signals(_)
+            | Self::Disk(_)
+            | Self::Raft(_)
+            | Self::Blobs(_)
+            | Self::Background(_)
+            | Self::Executor(_)
+            | Self::Listen(_)
+            | Self::State(_)
+            | Self::Vanished => EXIT_FAILURE_CODES,
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! Starts the parts of a node in the order they need each other, and stops them
+//! in the opposite one.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use futures_lite::future::block_on;
+
+use super::error::ServerError;
+use super::first_steps::push_commands;
+use super::options::{api_options, door_options, pool_bytes, raft_options, space_options};
+use super::shard::{Operators, ShardParts, run_shard};
+use crate::admin::Health;
+use crate::base::Clock;
+use crate::config::Config;
+use crate::disk::{DirectoryLock, lock_directory};
+use crate::memory::region_bytes;
+use crate::metadata;
+use crate::registry::DiskSpace;
+use crate::runtime::{
+    Background, ExecutorHandle, ExecutorOptions, Place, ShardPlan, Shutdown, Topology, Watchdog,
+    WatchdogHandle, Wishes, notify_ready, preflight, spawn_executor,
+};
+use crate::telemetry::Metrics;
+use crate::{blob, net, raft};
+
+/// Buffer memory of the raft core's rings: it moves no bulk data.
+const RAFT_REGION_BYTES: u32 = 64 * 1024;
+/// Entries of one page while the start looks at every blob.
+const BLOBS_PAGE_ENTRIES: usize = 1000;
+/// Missing blobs that the log names one by one.
+const MISSING_NAMED_COUNTS: u64 = 10;
+
+type ShardHandle = ExecutorHandle<Result<(), net::Error>>;
+
+/// A running node. Owned by the main thread.
+pub(super) struct Node {
+    shards: Vec<ShardHandle>,
+    raft: ExecutorHandle<()>,
+    journal: raft::Handle,
+    watchdog: WatchdogHandle,
+    _lock: DirectoryLock,
+}
+
+impl Node {
+    /// Checks the machine, recovers what is on disk, and listens.
+    pub(super) fn start(
+        config: &Config,
+        metrics: Arc<Metrics>,
+        shutdown: Shutdown,
+    ) -> Result<Self, ServerError> {
+        let directory = &config.data_dir;
+        let found = preflight(directory)?;
+        tracing::info!(kernel = %found.kernel, memlock_bytes = ?found.memlock_bytes,
+            open_files = ?found.open_files, "the machine can run a node");
+        let lock = lock_directory(directory).map_err(locked)?;
+        let plan = ShardPlan::of(
+            &Topology::detect()?,
+            Wishes {
+                shards: config.runtime.shards,
+                raft_cpu: config.runtime.raft_cpu,
+            },
+        )?;
+        tracing::info!(shards = ?plan.shards, raft = ?plan.raft, "executors are placed");
+        let is_first_start = !directory.join("journal").exists();
+        let mut watchdog = Watchdog::new(config.runtime.stall_max.duration());
+        let (raft, journal, node) = start_raft(config, &plan, &metrics, &mut watchdog)?;
+        let blobs = open_blobs(directory, &plan, &journal, node)?;
+        let space = DiskSpace::measure(directory.clone(), space_options(config))?;
+        let health = Health::starting();
+        let parts = |listen, listening| ShardParts {
+            blobs: blobs.clone(),
+            journal: journal.clone(),
+            space: space.clone(),
+            metrics: Arc::clone(&metrics),
+            shutdown: shutdown.clone(),
+            pool_bytes: pool_bytes(config),
+            connections_max: config.http.shard_connections_max,
+            grace: config.runtime.shutdown_grace.duration(),
+            is_delete_enabled: config.delete.enabled,
+            doors: door_options(config),
+            api: api_options(config),
+            listen,
+            listening,
+            operators: None,
+        };
+        let mut shards = Vec::new();
+        let mut listen = config.listen;
+        for (index, place) in (0..).zip(&plan.shards) {
+            let (listening, heard) = flume::bounded(1);
+            let mut parts = parts(listen, listening);
+            if index == 0 {
+                parts.operators = Some(Operators {
+                    listen: config.admin_listen,
+                    health: health.clone(),
+                });
+            }
+            let options = shard_options(config, index, *place, &mut watchdog);
+            let handle = spawn_executor(options, move || run_shard(index, parts))?;
+            let Ok(address) = heard.recv() else {
+                return Err(ended_early(handle));
+            };
+            listen = address;
+            shards.push(handle);
+        }
+        let watchdog = watchdog.start();
+        metrics.machine.shards.set(u64::from(shard_count(&plan)));
+        health.serve();
+        notify_ready();
+        announce(listen, config.admin_listen, is_first_start);
+        Ok(Self {
+            shards,
+            raft,
+            journal,
+            watchdog,
+            _lock: lock,
+        })
+    }
+
+    /// Waits until the shards have stopped serving, then closes the journal.
+    pub(super) fn wait_and_stop(self) -> Result<(), ServerError> {
+        let mut outcome = Ok(());
+        for shard in self.shards {
+            let ended = shard.join().map_err(ServerError::from);
+            outcome = outcome.and(ended.and_then(|served| served.map_err(ServerError::from)));
+        }
+        block_on(self.journal.shutdown());
+        self.watchdog.stop();
+        self.raft.join()?;
+        outcome
+    }
+}
+
+fn locked(error: crate::disk::Error) -> ServerError {
+    if error.is_locked() {
+        ServerError::Locked(error)
+    } else {
+        ServerError::Disk(error)
+    }
+}
+
+/// Opens the journal on a background thread and starts consensus on its executor.
+fn start_raft(
+    config: &Config,
+    plan: &ShardPlan,
+    metrics: &Arc<Metrics>,
+    watchdog: &mut Watchdog,
+) -> Result<(ExecutorHandle<()>, raft::Handle, u64), ServerError> {
+    let options = raft_options(config, Arc::clone(metrics));
+    let open = {
+        let options = options.clone();
+        Background::new(plan).spawn("journal-open", move || raft::open(&options))?
+    };
+    let opened = open.join().map_err(|_| ServerError::Vanished)??;
+    let node = opened.identity.raft_id;
+    let (started, is_started) = flume::bounded(1);
+    let executor = ExecutorOptions {
+        name: "raft".to_owned(),
+        place: plan.raft,
+        region_bytes: RAFT_REGION_BYTES,
+        data_directory: None,
+        is_panic_fatal: true,
+        beat: Some(watchdog.beat("raft")),
+    };
+    let handle = spawn_executor(executor, move || async move {
+        match raft::start(opened, options).await {
+            Ok(handle) => {
+                drop(started.send(Ok(handle.clone())));
+                handle.closed().await;
+            }
+            Err(error) => drop(started.send(Err(error))),
+        }
+    })?;
+    let journal = is_started.recv().map_err(|_| ServerError::Vanished)??;
+    Ok((handle, journal, node))
+}
+
+/// Recovers the blob store against the applied state, and looks for every blob
+/// that was acknowledged.
+fn open_blobs(
+    directory: &Path,
+    plan: &ShardPlan,
+    journal: &raft::Handle,
+    node: u64,
+) -> Result<blob::Shared, ServerError> {
+    let options = blob::Options {
+        data_directory: directory.to_owned(),
+        node,
+        shards: shard_count(plan),
+        now_ms: Clock::system().unix_ms(),
+    };
+    let view = journal.view();
+    let (shared, recovery) = blob::open(&options, |digest, generation| {
+        match metadata::blob(&view, digest) {
+            Ok(record) => record.is_some_and(|record| {
+                record.is_live() && !record.is_inline && record.generation == generation
+            }),
+            // What cannot be told must not be taken out of service.
+            Err(error) => {
+                tracing::error!(%error, %digest, "the state cannot tell whether a blob lives");
+                true
+            }
+        }
+    })?;
+    tracing::info!(?recovery, "the blob store is recovered");
+    report_missing(&view, &shared)?;
+    Ok(shared)
+}
+
+/// Says which acknowledged blobs have no file. They are answered 500 until they
+/// are pushed again or restored; everything else is served.
+fn report_missing(view: &raft::StateView, shared: &blob::Shared) -> Result<(), ServerError> {
+    let mut missing_count = 0;
+    let mut after = None;
+    loop {
+        let page = metadata::blobs(view, after.as_ref(), BLOBS_PAGE_ENTRIES)?;
+        for (digest, record) in &page.entries {
+            let has_file = record.is_live() && !record.is_inline;
+            if !has_file || shared.is_present(digest, record.generation, record.size_bytes) {
+                continue;
+            }
+            missing_count += 1;
+            if missing_count <= MISSING_NAMED_COUNTS {
+                tracing::error!(%digest, "the file of an acknowledged blob is missing or has another length: restore it from a backup, or push its image again");
+            }
+        }
+        after = page.entries.last().map(|(digest, _)| *digest);
+        if !page.more {
+            break;
+        }
+    }
+    if missing_count > 0 {
+        tracing::error!(missing_count, "acknowledged blobs are missing");
+    }
+    Ok(())
+}
+
+fn shard_options(
+    config: &Config,
+    index: u16,
+    place: Place,
+    watchdog: &mut Watchdog,
+) -> ExecutorOptions {
+    let name = format!("shard-{index}");
+    ExecutorOptions {
+        place,
+        region_bytes: region_bytes(pool_bytes(config)),
+        data_directory: Some(config.data_dir.clone()),
+        is_panic_fatal: false,
+        beat: Some(watchdog.beat(&name)),
+        name,
+    }
+}
+
+/// Data shards of a plan; upload ids carry the shard as 16 bits.
+fn shard_count(plan: &ShardPlan) -> u16 {
+    u16::try_from(plan.shards.len()).unwrap_or(u16::MAX)
+}
+
+/// Why a shard ended before it listened.
+fn ended_early(handle: ShardHandle) -> ServerError {
+    match handle.join() {
+        Ok(Err(error)) => error.into(),
+        Ok(Ok(())) => ServerError::Vanished,
+        Err(error) => error.into(),
+    }
+}
+
+/// Tells whoever started the node where it is, and the first time how to use it.
+fn announce(listen: SocketAddr, admin: SocketAddr, is_first_start: bool) {
+    tracing::info!(%listen, %admin, "windlass serves");
+    if is_first_start {
+        let [tag, push] = push_commands(listen);
+        tracing::info!("push an image:  {tag}");
+        tracing::info!("                {push}");
+    }
+}

@@ -1,0 +1,54 @@
+//! From the schema of the configuration to what each room wants to be told.
+
+use std::sync::Arc;
+
+use crate::base::units::sector_floor;
+use crate::config::Config;
+use crate::registry::DiskSpaceOptions;
+use crate::telemetry::Metrics;
+use crate::{api, exchange, raft};
+
+/// What the registry's and the operators' door are told.
+pub(super) fn door_options(config: &Config) -> exchange::Options {
+    let http = &config.http;
+    exchange::Options {
+        idle_timeout: http.idle_timeout.duration(),
+        head_timeout: http.head_timeout.duration(),
+        body_window: http.body_window.duration(),
+        body_rate_bytes_min: http.body_rate_min.bytes(),
+        write_stall_timeout: http.write_stall_timeout.duration(),
+        ..exchange::Options::default()
+    }
+}
+
+/// What the front door is told.
+pub(super) fn api_options(config: &Config) -> api::Options {
+    let public_url = config.public_url.as_ref();
+    api::Options {
+        public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
+    }
+}
+
+/// What consensus and its journal are told.
+pub(super) fn raft_options(config: &Config, metrics: Arc<Metrics>) -> raft::Options {
+    let mut options = raft::Options::new(&config.data_dir, metrics);
+    options.propose_timeout = config.journal.propose_timeout.duration();
+    options.journal.log_cache_bytes = config.journal.log_cache.bytes();
+    options.journal.state_cache_bytes = config.journal.state_cache.bytes();
+    options.journal.memtable_bytes = config.journal.memtable.bytes();
+    options
+}
+
+/// When the disk counts as full.
+pub(super) fn space_options(config: &Config) -> DiskSpaceOptions {
+    DiskSpaceOptions {
+        hard_mark_percent: config.storage.hard_percent,
+        free_bytes_min: config.storage.hard_free.bytes(),
+    }
+}
+
+/// Buffer memory of one shard, in whole sectors; `config` has checked that it fits.
+pub(super) fn pool_bytes(config: &Config) -> u32 {
+    let bytes = sector_floor(config.runtime.shard_pool.bytes());
+    u32::try_from(bytes).expect("invariant: the configuration bounds a pool to 2 GiB")
+}

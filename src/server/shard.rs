@@ -1,0 +1,188 @@
+//! One data shard: its store, its doors, its connections.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::FutureExt as _;
+
+use crate::admin::Health;
+use crate::base::Clock;
+use crate::memory::Pool;
+use crate::net::{self, Listener};
+use crate::registry::{DiskSpace, Registry};
+use crate::runtime::{InFlight, JoinHandle, Shutdown, notify_stopping, spawn, timeout};
+use crate::telemetry::Metrics;
+use crate::{admin, api, blob, disk, exchange, raft};
+
+/// How often the room on the disk is measured.
+const ROOM_PERIOD: Duration = Duration::from_secs(1);
+
+/// What a shard is made of; crosses to its thread.
+#[derive(Clone)]
+pub(super) struct ShardParts {
+    pub(super) blobs: blob::Shared,
+    pub(super) journal: raft::Handle,
+    pub(super) space: DiskSpace,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) shutdown: Shutdown,
+    pub(super) pool_bytes: u32,
+    pub(super) connections_max: usize,
+    pub(super) grace: Duration,
+    pub(super) is_delete_enabled: bool,
+    pub(super) doors: exchange::Options,
+    pub(super) api: api::Options,
+    /// Where this shard listens; the first one may find the port.
+    pub(super) listen: SocketAddr,
+    /// Told the real address once the shard listens.
+    pub(super) listening: flume::Sender<SocketAddr>,
+    /// The operators' door, on the first shard only.
+    pub(super) operators: Option<Operators>,
+}
+
+/// The operators' door of the first shard.
+#[derive(Clone)]
+pub(super) struct Operators {
+    /// Where it listens.
+    pub(super) listen: SocketAddr,
+    /// What it says about the phase of the node.
+    pub(super) health: Health,
+}
+
+/// Runs a shard until shutdown: accepts, serves, then lets requests end.
+///
+/// - Errors: the address cannot be listened on.
+pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::Error> {
+    let machinery = blob::Machinery {
+        pool: Pool::new(parts.pool_bytes),
+        directories: disk::Directories::new(),
+        clock: Clock::system(),
+        metrics: Arc::clone(&parts.metrics),
+    };
+    let store = blob::Store::new(parts.blobs.clone(), index, machinery);
+    let journal = parts.journal.clone();
+    let space = parts.space.clone();
+    let registry = Registry::new(store, journal, space, parts.is_delete_enabled);
+    let door = api::Door::new(Rc::new(registry), parts.api.clone());
+    let listener = Listener::bind(parts.listen)?;
+    let operators = match &parts.operators {
+        Some(operators) => Some((Listener::bind(operators.listen)?, operators.health.clone())),
+        None => None,
+    };
+    let in_flight = InFlight::new();
+    let connections = Connections {
+        exchange: exchange::Door::open(
+            parts.doors.clone(),
+            Arc::clone(&parts.metrics),
+            parts.shutdown.clone(),
+        ),
+        in_flight: in_flight.clone(),
+        metrics: Arc::clone(&parts.metrics),
+        shutdown: parts.shutdown.clone(),
+        connections_max: parts.connections_max,
+    };
+    let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+    if let Some((listener, health)) = operators {
+        let journal = parts.journal.clone();
+        let accept = connections
+            .clone()
+            .accept_operators(listener, health, journal);
+        tasks.push(spawn(accept).detach());
+        tasks.push(spawn(measure_room(parts.space.clone(), parts.shutdown.clone())).detach());
+    }
+    // Nobody listens for the word when the start has failed elsewhere.
+    if parts.listening.send(listener.address()).is_err() {
+        return Ok(());
+    }
+    connections.accept(listener, door).await;
+    if let Some(operators) = &parts.operators {
+        operators.health.stop();
+        notify_stopping();
+    }
+    for task in tasks {
+        drop(task.await);
+    }
+    if timeout(parts.grace, in_flight.wait_zero()).await.is_err() {
+        let count = in_flight.count();
+        tracing::warn!(
+            shard = index,
+            count,
+            "connections were cut at the end of the grace period"
+        );
+    }
+    Ok(())
+}
+
+/// What the accept loops of one shard share.
+#[derive(Clone)]
+struct Connections {
+    exchange: Rc<exchange::Door>,
+    in_flight: InFlight,
+    metrics: Arc<Metrics>,
+    shutdown: Shutdown,
+    connections_max: usize,
+}
+
+impl Connections {
+    /// Accepts clients of the registry until shutdown.
+    async fn accept(self, listener: Listener, door: api::Door) {
+        while let Some(stream) = self.next(&listener).await {
+            let (exchange, door) = (Rc::clone(&self.exchange), door.clone());
+            let guard = self.in_flight.enter();
+            spawn(async move {
+                let handler = async |exchange: &mut exchange::Exchange| door.handle(exchange).await;
+                exchange::serve(stream, &exchange, &handler).await;
+                drop(guard);
+            })
+            .detach();
+        }
+    }
+
+    /// Accepts operators until shutdown.
+    async fn accept_operators(self, listener: Listener, health: Health, journal: raft::Handle) {
+        let probe = async move || journal.probe().await;
+        let door = admin::Door::new(Arc::clone(&self.metrics), health, probe);
+        while let Some(stream) = self.next(&listener).await {
+            let (exchange, door) = (Rc::clone(&self.exchange), door.clone());
+            let guard = self.in_flight.enter();
+            spawn(async move {
+                let handler = async |exchange: &mut exchange::Exchange| door.handle(exchange).await;
+                exchange::serve(stream, &exchange, &handler).await;
+                drop(guard);
+            })
+            .detach();
+        }
+    }
+
+    /// The next connection that this shard has room for; `None` at shutdown.
+    async fn next(&self, listener: &Listener) -> Option<net::Stream> {
+        loop {
+            let accepted = async { Some(listener.accept().await) };
+            let stopped = async {
+                self.shutdown.wait().await;
+                None
+            };
+            match accepted.or(stopped).await? {
+                Ok(stream) if self.in_flight.count() < self.connections_max => return Some(stream),
+                Ok(stream) => {
+                    self.metrics.http.connections_refused.count();
+                    drop(stream);
+                }
+                Err(error) => {
+                    tracing::error!(%error, "a listener broke; the node stops");
+                    self.shutdown.request();
+                }
+            }
+        }
+    }
+}
+
+/// Keeps the fill level of the disk fresh.
+async fn measure_room(space: DiskSpace, shutdown: Shutdown) {
+    while timeout(ROOM_PERIOD, shutdown.wait()).await.is_err() {
+        if let Err(error) = space.refresh() {
+            tracing::warn!(%error, "the room on the disk cannot be measured");
+        }
+    }
+}
