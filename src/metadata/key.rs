@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! repository/ name                        the repository exists
-//! tag/        name 0 tag                  where a tag points
+//! tag/        name 0 folded 0 tag         where a tag points; folded to lower case first,
+//!                                         as lists are in case-insensitive order
 //! tagged/     name 0 digest tag           the same, from the manifest's side
 //! history/    name 0 tag                  where a tag pointed before
 //! manifest/   name 0 digest               a manifest of a repository
@@ -80,9 +81,19 @@ pub(super) fn tags(repository: &Repository) -> Vec<u8> {
     in_repository(b"tag/", repository).finish()
 }
 
-/// `tag/name 0 tag`
+/// `tag/name 0 folded 0 tag`
 pub(super) fn tag(repository: &Repository, tag: &Tag) -> Vec<u8> {
-    with_text(in_repository(b"tag/", repository), tag.as_str())
+    let mut writer = in_repository(b"tag/", repository);
+    writer.raw(&tag_order(tag.as_str()));
+    writer.finish()
+}
+
+/// `folded 0 tag`: sorts tags without regard to case, and tells them apart by it.
+///
+/// - Source: distribution-spec v1.1, "Listing Tags", "case-insensitive alphanumeric order".
+pub(super) fn tag_order(tag: &str) -> Vec<u8> {
+    let folded = tag.to_ascii_lowercase();
+    [folded.as_bytes(), &SEPARATOR, tag.as_bytes()].concat()
 }
 
 /// `tagged/name 0 digest`

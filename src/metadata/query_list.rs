@@ -43,7 +43,8 @@ pub struct ReferrerPage {
     pub next: Option<Digest>,
 }
 
-/// Tags of a repository, in byte order, behind `after`, which need not be a tag.
+/// Tags of a repository, in case-insensitive order, behind `after`, which need
+/// not be a tag.
 pub fn tags(
     view: &dyn View,
     repository: &Repository,
@@ -53,16 +54,13 @@ pub fn tags(
     let tag = |tail: &[u8], _: &[u8]| {
         let text = std::str::from_utf8(tail)
             .ok()
-            .and_then(|text| Tag::parse(text).ok());
-        text.ok_or(CodecError::Invalid { field: "tag" })
+            .and_then(|text| text.split_once('\0'));
+        let tag = text.and_then(|(_, text)| Tag::parse(text).ok());
+        tag.ok_or(CodecError::Invalid { field: "tag" })
     };
-    page(
-        view,
-        &key::tags(repository),
-        after.map(str::as_bytes),
-        limit,
-        tag,
-    )
+    // NUL ends a tag in its key; the next byte sorts the same among tags.
+    let after = after.map(|after| key::tag_order(&after.replace('\0', "\u{1}")));
+    page(view, &key::tags(repository), after.as_deref(), limit, tag)
 }
 
 /// Repositories that ever had content, in byte order, behind `after`.
