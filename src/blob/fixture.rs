@@ -62,20 +62,19 @@ impl Home {
     /// Starts the node: one store per shard.
     pub(super) fn start(&self) -> (Vec<Store>, Recovery) {
         let (shared, recovery) = self.open();
-        (self.stores(&shared), recovery)
+        let store = |shard| self.store(&shared, shard);
+        ((0..SHARDS).map(store).collect(), recovery)
     }
 
-    pub(super) fn stores(&self, shared: &Shared) -> Vec<Store> {
-        let store = |shard| {
-            let machinery = Machinery {
-                pool: self.pool.clone(),
-                directories: Directories::new(),
-                clock: self.clock.clone(),
-                metrics: Arc::clone(&self.metrics),
-            };
-            Store::new(shared.clone(), shard, machinery)
+    /// The store of one shard.
+    pub(super) fn store(&self, shared: &Shared, shard: u16) -> Store {
+        let machinery = Machinery {
+            pool: self.pool.clone(),
+            directories: Directories::new(),
+            clock: self.clock.clone(),
+            metrics: Arc::clone(&self.metrics),
         };
-        (0..SHARDS).map(store).collect()
+        Store::new(shared.clone(), shard, machinery)
     }
 
     /// Waits until the kernel is done with every write, as it is when a process is gone.

@@ -157,7 +157,7 @@ mod tests {
             format!("{hex}.+1"),
             format!("{hex}.1.tmp"),
             format!("{}.1", hex.to_uppercase()),
-            format!("{}.1", &hex[1..]),
+            format!("{hex}0.1"),
         ] {
             assert_eq!(
                 parse_blob(Algorithm::Sha256, OsStr::new(&bad)),

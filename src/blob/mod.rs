@@ -16,6 +16,8 @@ mod growth;
 mod hasher;
 mod key;
 mod layout;
+#[cfg(test)]
+mod model_test;
 mod open;
 mod popularity;
 mod progress;

@@ -9,7 +9,8 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::path::PathBuf;
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use super::direct::Direct;
@@ -169,7 +170,11 @@ impl Reader {
                 .await
                 .map(Some);
         }
-        if self.file.is_resident(self.cursor, window_bytes) || self.warm(window_end).await {
+        let is_warming = self.warming.is_some();
+        if !is_warming && self.file.is_resident(self.cursor, window_bytes) {
+            return Ok(Some(self.resident(window_end)));
+        }
+        if self.warm(window_end).await {
             return Ok(Some(self.resident(window_end)));
         }
         self.next_direct().await.map(Some)
@@ -207,7 +212,9 @@ impl Reader {
 
     async fn next_direct(&mut self) -> Result<Piece, ReadError> {
         if self.direct.is_none() {
-            let file = ReadFile::open_direct(&self.path, self.size_bytes).await?;
+            // By number: the path may have been unlinked since the blob was opened.
+            let path = format!("/proc/self/fd/{}", self.file.as_fd().as_raw_fd());
+            let file = ReadFile::open_direct(Path::new(&path), self.size_bytes).await?;
             self.direct = Some(Direct::new(file, self.store.pool().clone(), self.cursor));
         }
         self.look_ahead();
@@ -243,7 +250,9 @@ impl Reader {
     }
 
     /// Brings the window at the cursor into the page cache, and starts on the one
-    /// after it. `false` when the blob is not in demand, or that failed.
+    /// after it, whether or not that looks resident: a page that is only on its way
+    /// counts as resident, and the send would wait for it. `false` when the blob is
+    /// not in demand, or that failed.
     async fn warm(&mut self, window_end: u64) -> bool {
         if !self.is_popular {
             return false;
@@ -263,9 +272,7 @@ impl Reader {
         self.is_popular = matches!(outcome, Ok(Ok(())));
         if self.is_popular && window_end < self.end {
             let next_end = self::window_end(window_end).min(self.end);
-            if !self.file.is_resident(window_end, next_end - window_end) {
-                self.warming = Some(self.start_warming(window_end, next_end));
-            }
+            self.warming = Some(self.start_warming(window_end, next_end));
         }
         self.is_popular
     }
@@ -308,3 +315,7 @@ impl fmt::Debug for Reader {
 const fn window_end(offset: u64) -> u64 {
     (offset / WINDOW_BYTES as u64 + 1) * WINDOW_BYTES as u64
 }
+
+#[cfg(test)]
+#[path = "reader_test.rs"]
+mod tests;

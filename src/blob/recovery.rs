@@ -233,9 +233,14 @@ impl Walk<'_> {
 
     fn set_aside(&mut self, path: &Path, why: &str) -> Result<(), OpenError> {
         let name = path.file_name().unwrap_or_default();
-        let mut aside = OsString::from(format!("{:013}.{why}.", self.now_ms));
-        aside.push(name);
-        let target = self.layout.quarantine().join(aside);
+        let place = |number: u64| {
+            let mut aside = OsString::from(format!("{:013}.{why}.{number}.", self.now_ms));
+            aside.push(name);
+            self.layout.quarantine().join(aside)
+        };
+        // Never over another file: two folders may hold the same name.
+        let free = (0..).map(place).find(|target| !target.exists());
+        let target = free.expect("invariant: fewer files than numbers");
         fs::rename(path, &target).map_err(failed("move to quarantine", path))?;
         match why {
             ORPHAN => self.recovery.orphans += 1,
@@ -270,3 +275,7 @@ fn names_in(directory: &Path) -> Result<Vec<OsString>, OpenError> {
 fn remove(path: &Path) -> Result<(), OpenError> {
     Ok(remove_blocking(path)?)
 }
+
+#[cfg(test)]
+#[path = "recovery_test.rs"]
+mod tests;

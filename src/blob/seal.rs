@@ -75,7 +75,7 @@ impl Upload {
         let declared = *declared;
         let (store, started) = (self.store.clone(), self.store.clock().now());
         let outcome = if self.held_bytes() <= u64::from(INLINE_BLOB_BYTES_MAX) {
-            self.seal_inline(declared, generation).await
+            Box::pin(self.seal_inline(declared, generation)).await
         } else {
             let done = spawn(self.seal_file(declared, generation)).detach();
             done.await.map_err(UploadError::from)?

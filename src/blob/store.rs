@@ -294,3 +294,7 @@ async fn purge(desk: Desk, layout: Layout, directories: Directories, metrics: Ar
         }
     }
 }
+
+#[cfg(test)]
+#[path = "store_test.rs"]
+mod tests;

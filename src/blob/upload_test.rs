@@ -3,8 +3,6 @@
 use std::fs;
 use std::time::Duration;
 
-use proptest::prelude::*;
-
 use crate::base::limits::UPLOAD_IDLE_MAX;
 use crate::blob::fixture::{Home, checksums, content, file, push, repository, send, sha256};
 use crate::blob::{SealError, Store, Upload, UploadError, UploadId};
@@ -194,7 +192,7 @@ fn a_client_that_hangs_up_leaves_what_was_acknowledged() {
         let content = content(3_000_000);
         let id = patched(&stores[0], &content[..1_000_001]).await;
         let mut upload = resume(&stores[0], &id).await;
-        send(&mut upload, &[0xee; 1_900_000], usize::MAX)
+        send(&mut upload, &vec![0xee; 1_900_000], usize::MAX)
             .await
             .unwrap();
         drop(upload);
@@ -333,125 +331,4 @@ fn sealing_the_same_content_twice_leaves_one_whole_file() {
         assert!(file(&blob) == content);
         assert_eq!(fs::read_dir(blob.parent().unwrap()).unwrap().count(), 1);
     });
-}
-
-/// One request of the generated client.
-#[derive(Debug, Clone)]
-enum Step {
-    /// A PATCH of so many bytes in pieces of so many.
-    Patch(usize, usize),
-    /// A PATCH that is dropped in the middle.
-    HangUp(usize),
-    /// The process is killed and started again.
-    Restart,
-    /// The process is killed between seal and commit.
-    KilledSeal(bool),
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let bytes = prop_oneof![
-        0_usize..10,
-        4090_usize..4100,
-        0_usize..40_000,
-        0_usize..1_300_000
-    ];
-    let piece = prop_oneof![1000_usize..5000, Just(65_536), Just(usize::MAX)];
-    prop_oneof![
-        5 => (bytes.clone(), piece).prop_map(|(bytes, piece)| Step::Patch(bytes, piece)),
-        2 => bytes.prop_map(Step::HangUp),
-        1 => Just(Step::Restart),
-        1 => any::<bool>().prop_map(Step::KilledSeal),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 20, ..ProptestConfig::default() })]
-    /// The model is a vector of acknowledged bytes.
-    #[test]
-    fn an_upload_is_the_concatenation_of_what_was_acknowledged(
-        steps in prop::collection::vec((step(), 0_usize..2), 1..9),
-        is_long: bool,
-        is_announced: bool,
-    ) {
-        run_alone(move || run_client(steps, is_long, is_announced));
-    }
-}
-
-async fn run_client(steps: Vec<(Step, usize)>, is_long: bool, is_announced: bool) {
-    let mut home = Home::new();
-    let (mut stores, _) = home.start();
-    let algorithm = if is_long {
-        Algorithm::Sha512
-    } else {
-        Algorithm::Sha256
-    };
-    let announced = is_announced.then_some(algorithm);
-    let id = stores[0].begin(&repository(), announced).unwrap();
-    let mut acknowledged: Vec<u8> = Vec::new();
-    for (step, shard) in steps {
-        let store = stores[shard].clone();
-        match step {
-            Step::Patch(bytes, piece) => {
-                let mut upload = resume(&store, &id).await;
-                assert_eq!(upload.held_bytes(), acknowledged.len() as u64);
-                let body = content(acknowledged.len() + bytes).split_off(acknowledged.len());
-                send(&mut upload, &body, piece).await.unwrap();
-                acknowledged.extend_from_slice(&body);
-                let held_bytes = upload.suspend().await.unwrap();
-                assert_eq!(held_bytes, acknowledged.len() as u64);
-            }
-            Step::HangUp(bytes) => {
-                let mut upload = resume(&store, &id).await;
-                send(&mut upload, &vec![0xab; bytes], usize::MAX)
-                    .await
-                    .unwrap();
-            }
-            Step::Restart => {
-                drop(store);
-                stores.clear();
-                home.settle().await;
-                stores = home.start().0;
-            }
-            Step::KilledSeal(is_long) => {
-                let algorithm = if is_long {
-                    Algorithm::Sha512
-                } else {
-                    Algorithm::Sha256
-                };
-                let mut upload = resume(&store, &id).await;
-                let body = [acknowledged.as_slice(), &[0xcd; 30_000]].concat();
-                send(&mut upload, &[0xcd; 30_000], usize::MAX)
-                    .await
-                    .unwrap();
-                let digest = Digest::of(algorithm, &body);
-                let sealed = upload.seal(&digest, 1).await.unwrap();
-                // As in a kill, whoever would clean up is gone first.
-                stores.clear();
-                drop(store);
-                drop(sealed);
-                home.settle().await;
-                stores = home.start().0;
-            }
-        }
-        let store = &stores[shard];
-        assert_eq!(
-            store.held(&repository(), &id).await.unwrap(),
-            acknowledged.len() as u64
-        );
-    }
-    let digest = Digest::of(algorithm, &acknowledged);
-    let sealed = resume(&stores[1], &id)
-        .await
-        .seal(&digest, 5)
-        .await
-        .unwrap();
-    assert_eq!(sealed.size_bytes, acknowledged.len() as u64);
-    assert_eq!(sealed.extent_checksums, checksums(&acknowledged));
-    match &sealed.inline {
-        Some(inline) => assert!(*inline == acknowledged),
-        None => assert!(file(&home.blob(&digest, 5)) == acknowledged),
-    }
-    home.live.insert((digest, 5));
-    sealed.commit().await;
-    assert_eq!(home.session_files(), [""; 0]);
 }
