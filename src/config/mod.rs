@@ -19,7 +19,6 @@ mod units;
 pub use error::ConfigError;
 pub use load::{Sources, load};
 pub use schema::{
-    CompatSection, Config, DeleteSection, HttpSection, JournalSection, LogSection, RuntimeSection,
-    StorageSection,
+    Config, DeleteSection, HttpSection, JournalSection, LogSection, RuntimeSection, StorageSection,
 };
 pub use units::{ByteSize, Period, UnitError};

@@ -32,10 +32,8 @@ pub struct Config {
     pub http: HttpSection,
     /// The journal and the state.
     pub journal: JournalSection,
-    /// Room on the disk, and upload sessions.
+    /// Room on the disk.
     pub storage: StorageSection,
-    /// What old clients need.
-    pub compat: CompatSection,
     /// What may be deleted.
     pub delete: DeleteSection,
 }
@@ -52,7 +50,6 @@ impl Default for Config {
             http: HttpSection::default(),
             journal: JournalSection::default(),
             storage: StorageSection::default(),
-            compat: CompatSection::default(),
             delete: DeleteSection::default(),
         }
     }
@@ -213,8 +210,6 @@ pub struct StorageSection {
     pub hard_percent: u8,
     /// With less free room than this, uploads are answered 507.
     pub hard_free: ByteSize,
-    /// Upload sessions idle for this long are removed.
-    pub upload_idle_max: Period,
 }
 
 impl Default for StorageSection {
@@ -222,17 +217,8 @@ impl Default for StorageSection {
         Self {
             hard_percent: 95,
             hard_free: ByteSize::new(2 * GIB_BYTES),
-            upload_idle_max: Period::new(limits::UPLOAD_IDLE_MAX),
         }
     }
-}
-
-/// `[compat]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CompatSection {
-    /// Whether Docker schema 1 manifests are accepted.
-    pub schema1: bool,
 }
 
 /// `[delete]`.
