@@ -142,6 +142,29 @@ fn page_sizes_are_digits_and_clamped() {
 }
 
 #[test]
+fn a_page_holds_a_thousand_tags_whatever_is_asked_for() {
+    let mut registry = registry();
+    let name = repository("tag-thousand");
+    let tags: Vec<String> = (0..1100).map(|number| format!("t{number:04}")).collect();
+    for hundred in tags.chunks(100) {
+        let views: Vec<&str> = hundred.iter().map(String::as_str).collect();
+        push_tags(&mut registry, &name, &views);
+    }
+    for query in ["", "?n=1000", "?n=1001", "?n=99999999999999999999999"] {
+        let first = registry
+            .get(&format!("/v2/{name}/tags/list{query}"))
+            .expect(200);
+        let next = first.next_page().expect("a second page");
+        let mut walked = names(&first.json());
+        assert_eq!(walked.len(), 1000, "{query}");
+        let second = registry.get(&next).expect(200);
+        assert!(second.next_page().is_none());
+        walked.extend(names(&second.json()));
+        assert_eq!(walked, tags);
+    }
+}
+
+#[test]
 fn values_in_links_are_percent_encoded() {
     let mut registry = registry();
     let name = repository("tag-link");
