@@ -38,7 +38,7 @@ fn pushed_repositories_appear_once_and_in_order() {
         expected.sort_unstable();
         let found: Vec<String> = all
             .iter()
-            .filter(|name| name.starts_with(&base))
+            .filter(|name| name.starts_with(&format!("{base}/")))
             .cloned()
             .collect();
         assert_eq!(found, expected);

@@ -29,7 +29,14 @@ fn artifact(registry: &mut Registry, name: &str, subject: &str, kind: &str, mark
         manifest["artifactType"] = json!(kind);
     }
     manifest["annotations"] = json!({"mark": mark.to_string()});
-    manifest["subject"] = json!({"mediaType": MANIFEST_TYPE, "digest": subject, "size": 100});
+    // The size must be right when the subject is there.
+    let stored = registry.get(&format!("/v2/{name}/manifests/{subject}"));
+    let size = if stored.status == 200 {
+        stored.body.len()
+    } else {
+        100
+    };
+    manifest["subject"] = json!({"mediaType": MANIFEST_TYPE, "digest": subject, "size": size});
     manifest
 }
 

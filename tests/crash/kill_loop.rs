@@ -83,7 +83,7 @@ fn leave_nothing_behind(node: &mut Node, pushers: &mut [Pusher]) {
     }
     let status = node.terminate(Duration::from_secs(30));
     assert!(status.success(), "{status}");
-    assert_eq!(node.files("uploads"), Vec::<std::path::PathBuf>::new());
+    assert_eq!(node.upload_files(), Vec::<std::path::PathBuf>::new());
     let blobs = node.files("blobs");
     assert!(!blobs.is_empty(), "blobs above the inline limit have files");
     for path in blobs {

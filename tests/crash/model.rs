@@ -425,8 +425,10 @@ impl Pusher {
             }
             let range = answer.only("Range").to_owned();
             let last: usize = range.strip_prefix("0-").unwrap().parse().unwrap();
-            if last == 0 && session.acknowledged == 0 && session.is_uncertain {
-                // `0-0` stands for no byte and for one: nobody can go on from here.
+            let has_begun = session.acknowledged > 0 || session.is_uncertain;
+            if last == 0 && has_begun && (session.is_ending || session.acknowledged == 0) {
+                // Ended before the kill, its id begins anew at 0; and `0-0` stands
+                // for no byte and for one, so nobody can go on from here.
                 self.registry.call("DELETE", &session.location).expect(204);
                 continue;
             }

@@ -124,12 +124,7 @@ fn leftovers_of_a_crash_are_cleaned_up_and_live_content_is_kept() {
     let gone = wait_for(Duration::from_secs(20), || {
         !upload_path.exists() && !orphan_path.exists()
     });
-    assert!(
-        gone,
-        "{:?} {:?}",
-        node.files("uploads"),
-        node.files("blobs")
-    );
+    assert!(gone, "{:?} {:?}", node.upload_files(), node.files("blobs"));
     assert!(
         registry
             .get(&format!("/v2/kept/blob/blobs/{digest}"))
@@ -182,6 +177,6 @@ fn a_single_post_that_breaks_off_leaves_nothing() {
         registry.client.write(&content[..1_500_000]).unwrap();
     }
     // Nobody knows a session of such a request, so nobody could go on with it.
-    let is_clean = wait_for(Duration::from_secs(20), || node.files("uploads").is_empty());
-    assert!(is_clean, "{:?}", node.files("uploads"));
+    let is_clean = wait_for(Duration::from_secs(20), || node.upload_files().is_empty());
+    assert!(is_clean, "{:?}", node.upload_files());
 }

@@ -223,6 +223,13 @@ impl Node {
         files
     }
 
+    /// The files of upload sessions; the key that signs their ids is none.
+    pub(crate) fn upload_files(&self) -> Vec<PathBuf> {
+        let mut files = self.files("uploads");
+        files.retain(|path| path.extension().is_some());
+        files
+    }
+
     fn status_bytes(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("the process has a status");
