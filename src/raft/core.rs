@@ -53,7 +53,7 @@ impl Core {
         journal: Journal,
         options: Options,
     ) -> Handle {
-        let (requests, asked) = mpsc::channel(PROPOSALS_WAITING_MAX + OTHERS_WAITING_MAX);
+        let (requests, mut asked) = mpsc::channel(PROPOSALS_WAITING_MAX + OTHERS_WAITING_MAX);
         let status = Status::of(&raft.metrics().borrow_watched());
         let (status, statuses) = watch::channel(status);
         let handle = Handle::new(requests, machine.published(), statuses, &options);
@@ -68,16 +68,18 @@ impl Core {
         runtime::spawn(observe(core.raft.clone(), status, metrics)).detach();
         let keeper = runtime::spawn(keep(Rc::clone(&core)));
         let serving = async move {
-            let ended = core.serve(asked).await;
+            let ended = core.serve(&mut asked).await;
             drop(keeper);
             core.end(ended).await;
+            // `Handle::closed` returns with this, and the executor may end then.
+            drop(asked);
         };
         runtime::spawn(serving).detach();
         handle
     }
 
     /// Serves until somebody asks for the end; says whom to tell.
-    async fn serve(&self, mut asked: mpsc::Receiver<Request>) -> Option<oneshot::Sender<()>> {
+    async fn serve(&self, asked: &mut mpsc::Receiver<Request>) -> Option<oneshot::Sender<()>> {
         while let Some(request) = asked.recv().await {
             match request {
                 Request::Propose(submitted) => self.propose(submitted).await,

@@ -142,6 +142,9 @@ where
                 .expect("invariant: the queue was made on this executor");
             let output = main.await;
             leave();
+            if let Some(beat) = &options.beat {
+                beat.retire();
+            }
             Ok(output)
         });
     let handle = match join {

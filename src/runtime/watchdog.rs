@@ -12,6 +12,9 @@ use crate::base::Clock;
 /// How often the watchdog looks.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
 
+/// Stands for an executor that has ended; no pulse gets this far.
+const RETIRED_BEATS: u64 = u64::MAX;
+
 /// The pulse of one executor; its keep-alive timer ticks it. Crosses threads.
 #[derive(Debug, Clone)]
 pub struct Beat(Arc<AtomicU64>);
@@ -20,6 +23,11 @@ impl Beat {
     /// Says that the executor moves.
     pub fn tick(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Says that the executor has ended on purpose; it is not missed then.
+    pub(super) fn retire(&self) {
+        self.0.store(RETIRED_BEATS, Ordering::Relaxed);
     }
 }
 
@@ -61,7 +69,7 @@ impl Watchdog {
     }
 
     /// Starts watching, on a thread that lives as long as the process. An executor
-    /// that ends on purpose must be taken off by [`Watchdog::stop`] of the handle.
+    /// that ends on purpose is missed no more.
     pub fn start(mut self) -> WatchdogHandle {
         let handle = WatchdogHandle(Arc::default());
         let stopped = Arc::clone(&handle.0);
@@ -100,7 +108,8 @@ impl Watchdog {
         let looks_max = self.stall_max.as_nanos().div_ceil(LOOK_PERIOD.as_nanos());
         for watched in &mut self.watched {
             let beats = watched.beat.0.load(Ordering::Relaxed);
-            watched.looks_without_beat = if beats == watched.beats_seen {
+            let is_still = beats == watched.beats_seen && beats != RETIRED_BEATS;
+            watched.looks_without_beat = if is_still {
                 watched.looks_without_beat + 1
             } else {
                 0
@@ -158,6 +167,17 @@ mod tests {
             .collect();
         assert_eq!(verdicts, [None, None, Some("two".to_owned())]);
         assert!(!watchdog.is_all_moving());
+    }
+
+    #[test]
+    fn look_does_not_miss_an_executor_that_ended_on_purpose() {
+        let (mut watchdog, one, two) = watchdog();
+        two.retire();
+        for _ in 0..10 {
+            one.tick();
+            assert_eq!(watchdog.look(), None);
+        }
+        assert!(watchdog.is_all_moving());
     }
 
     #[test]

@@ -69,6 +69,7 @@ impl Node {
         let blobs = open_blobs(directory, &plan, &journal, node)?;
         let space = DiskSpace::measure(directory.clone(), space_options(config))?;
         let health = Health::starting();
+        let (working, all_idle) = flume::bounded(1);
         let parts = |listen, listening| ShardParts {
             blobs: blobs.clone(),
             journal: journal.clone(),
@@ -78,6 +79,8 @@ impl Node {
             pool_bytes: pool_bytes(config),
             connections_max: config.http.shard_connections_max,
             grace: config.runtime.shutdown_grace.duration(),
+            working: working.clone(),
+            all_idle: all_idle.clone(),
             is_delete_enabled: config.delete.enabled,
             doors: door_options(config),
             api: api_options(config),
@@ -104,6 +107,7 @@ impl Node {
             listen = address;
             shards.push(handle);
         }
+        drop(working);
         let watchdog = watchdog.start();
         metrics.machine.shards.set(u64::from(shard_count(&plan)));
         health.serve();

@@ -1,5 +1,6 @@
 //! One data shard: its store, its doors, its connections.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -30,6 +31,10 @@ pub(super) struct ShardParts {
     pub(super) pool_bytes: u32,
     pub(super) connections_max: usize,
     pub(super) grace: Duration,
+    /// Held while requests are in flight here.
+    pub(super) working: flume::Sender<Infallible>,
+    /// Ends when no shard works any more.
+    pub(super) all_idle: flume::Receiver<Infallible>,
     pub(super) is_delete_enabled: bool,
     pub(super) doors: exchange::Options,
     pub(super) api: api::Options,
@@ -111,6 +116,9 @@ pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::
             "connections were cut at the end of the grace period"
         );
     }
+    // Another shard may work on an upload that this one owns.
+    drop(parts.working);
+    let _ = timeout(parts.grace, parts.all_idle.recv_async()).await;
     Ok(())
 }
 

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::{Client, Node, Random, Registry, Request, location, sha256};
+use super::support::{Client, Node, NodeOptions, Random, Registry, Request, location, sha256};
 
 /// Longest orderly end: the grace for requests in flight, and the last sync.
-const END_MAX: Duration = Duration::from_secs(30);
+const END_MAX: Duration = Duration::from_secs(10);
 /// An idle node and a node told twice end within this time.
 const END_SOON_MAX: Duration = Duration::from_secs(5);
 
@@ -48,7 +48,13 @@ fn a_request_in_flight_is_finished_before_the_end() {
 
 #[test]
 fn a_slow_upload_does_not_keep_the_node_and_keeps_its_bytes() {
-    let mut node = Node::start();
+    let mut node = Node::start_with(NodeOptions {
+        environment: vec![(
+            "WINDLASS_RUNTIME__SHUTDOWN_GRACE".to_owned(),
+            "2s".to_owned(),
+        )],
+        ..NodeOptions::default()
+    });
     let mut registry = Registry::new(node.address);
     let content = Random::new(3).bytes(300_000);
     let session = registry.open_upload("slow/end");
