@@ -4,17 +4,21 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test that cannot go on fails"
 )]
 
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use windlass::base::Clock;
+use windlass::base::units::to_u64;
 use windlass::exchange::{BodyError, Closed, Door, Exchange, Options, serve};
 use windlass::http::{Method, ResponseHead, Status};
 use windlass::net::Listener;
@@ -25,6 +29,9 @@ use windlass::telemetry::Metrics;
 mod dialect;
 
 use dialect::{Client, Target, failures};
+
+/// The handler of `/stall` has seen its client stall, which reads only then.
+static HAS_STALLED: AtomicBool = AtomicBool::new(false);
 
 /// A server on a thread of its own, and the end of it.
 struct Server {
@@ -116,6 +123,26 @@ async fn answer(exchange: &mut Exchange) -> Result<(), Closed> {
             }
             exchange.write(&body).await
         }
+        "/stall" => {
+            let body = pattern();
+            exchange.begin(ok.with_length(to_u64(body.len()))).await?;
+            let sent = exchange.write_some_or_stall(&body).await?;
+            assert!(sent < body.len(), "the client does not read yet");
+            HAS_STALLED.store(true, Ordering::Release);
+            let (first, rest) = body[sent..].split_at(100);
+            exchange.write(first).await?;
+            exchange.write(rest).await
+        }
+        "/file" => {
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&pattern()).unwrap();
+            let (skipped, bytes) = (1000, to_u64(pattern().len()) - 1000);
+            exchange.begin(ok.with_length(bytes)).await?;
+            if exchange.is_to_head() {
+                return Ok(());
+            }
+            exchange.send_file(&file, skipped, bytes).await
+        }
         "/short" => {
             exchange.begin(ok.with_length(10)).await?;
             exchange.write(b"12345").await
@@ -127,6 +154,11 @@ async fn answer(exchange: &mut Exchange) -> Result<(), Closed> {
             exchange.respond(head, b"not found").await
         }
     }
+}
+
+/// More than a socket holds, and no two places alike.
+fn pattern() -> Vec<u8> {
+    (0..2_000_000_u32).flat_map(u32::to_le_bytes).collect()
 }
 
 fn patient() -> Server {
@@ -252,6 +284,30 @@ fn head_promises_what_get_brings() {
 }
 
 #[test]
+fn a_stalled_reader_is_noticed_and_gets_every_byte_later() {
+    let server = patient();
+    let mut client = server.client();
+    client.send(&request("GET /stall", ""));
+    let begun = now();
+    while !HAS_STALLED.load(Ordering::Acquire) {
+        assert!(begun.elapsed() < Duration::from_secs(8), "no stall seen");
+        std::thread::yield_now();
+    }
+    assert!(client.answer(false).unwrap().body == pattern());
+    client.send(&request("GET /v2/", ""));
+    assert_eq!(client.answer(false).unwrap().status, 200);
+}
+
+#[test]
+fn a_file_is_sent_from_its_offset_and_the_connection_goes_on() {
+    let server = patient();
+    let mut client = server.client();
+    client.send(&[request("GET /file", ""), request("HEAD /file", "")].concat());
+    assert!(client.answer(false).unwrap().body == pattern()[1000..]);
+    assert_eq!(client.answer(true).unwrap().status, 200);
+}
+
+#[test]
 fn a_panic_costs_its_connection_only() {
     let server = patient();
     let (mut failing, mut other) = (server.client(), server.client());
@@ -294,8 +350,8 @@ fn hasty() -> Options {
     Options {
         idle_timeout: Duration::from_millis(700),
         head_timeout: Duration::from_millis(300),
-        body_window: Duration::from_millis(400),
-        body_rate_bytes_min: 1000,
+        body_window: Duration::from_secs(1),
+        body_rate_bytes_min: 200,
         write_stall_timeout: Duration::from_millis(400),
         linger_timeout: Duration::from_millis(200),
         ..Options::default()
@@ -324,12 +380,13 @@ fn bytes_that_keep_coming_do_not_move_the_deadline_of_a_head() {
     let mut client = server.client();
     client.send(b"GET /v2/ HTTP/1.1\r\nA: ");
     let begun = now();
-    let mut slow = server.client();
-    // Another connection's round trips are the clock of this loop.
+    // Round trips to another server are the clock of this loop.
+    let other = patient();
+    let mut ticks = other.client();
     while begun.elapsed() < Duration::from_millis(600) {
         client.send(b"a");
-        slow.send(&request("GET /v2/", ""));
-        slow.answer(false).unwrap();
+        ticks.send(&request("GET /v2/", ""));
+        ticks.answer(false).unwrap();
     }
     assert_eq!(client.answer(false).unwrap().status, 408);
 }
@@ -356,18 +413,19 @@ fn a_body_below_the_rate_is_408_and_one_above_it_is_not() {
     assert_eq!(client.answer(false).unwrap().status, 408);
     client.expect_end().unwrap();
     let mut client = server.client();
-    client.send(&request("PUT /body", "Content-Length: 5000\r\n"));
+    client.send(&request("PUT /body", "Content-Length: 8000\r\n"));
     let begun = now();
-    let mut other = server.client();
+    let other = patient();
+    let mut ticks = other.client();
     let mut sent = 0;
-    while sent < 5000 {
-        // 4 bytes per millisecond, timed by another connection's round trips.
+    while sent < 8000 {
+        // 4 bytes per millisecond, timed by round trips to another server.
         if begun.elapsed().as_millis() * 4 >= sent {
             client.send(&[b'x'; 100]);
             sent += 100;
         }
-        other.send(&request("GET /v2/", ""));
-        other.answer(false).unwrap();
+        ticks.send(&request("GET /v2/", ""));
+        ticks.answer(false).unwrap();
     }
     assert_eq!(client.answer(false).unwrap().status, 200);
 }

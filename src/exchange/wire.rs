@@ -115,7 +115,9 @@ impl Wire {
         bytes: u64,
         stall: Duration,
     ) -> Result<(), Closed> {
-        let sent = self.stream.send_file(file, offset, bytes, stall).await;
+        // Boxed, so that a sector of copy space is not part of every idle connection.
+        let sending = Box::pin(self.stream.send_file(file, offset, bytes, stall));
+        let sent = sending.await;
         match sent {
             Ok(()) => {
                 self.sent_bytes += bytes;

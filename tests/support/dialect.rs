@@ -6,10 +6,12 @@ use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
+#[path = "dialect_order.rs"]
+mod order;
 #[path = "dialect_rows.rs"]
 mod rows;
 
-pub(crate) use rows::rows;
+use rows::rows;
 
 /// A bound on every read, far above what a right answer takes.
 const PATIENCE: Duration = Duration::from_secs(8);
