@@ -4,7 +4,7 @@
 //! that the number of slow clients never decides how much memory a node needs.
 //!
 //! Floor: machinery.
-//! Uses: base
+//! Uses: base, runtime
 //! Crates: glommio
 
 mod budget;
