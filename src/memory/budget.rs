@@ -5,7 +5,10 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+
+use crate::telemetry::Metrics;
 
 /// A share of a pool's budget, given back when dropped.
 #[derive(Debug)]
@@ -26,6 +29,7 @@ struct State {
     next_ticket: u64,
     waits: u64,
     waiting: VecDeque<Waiter>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 #[derive(Debug)]
@@ -52,7 +56,15 @@ impl Budget {
             next_ticket: 0,
             waits: 0,
             waiting: VecDeque::new(),
+            metrics: None,
         })))
+    }
+
+    /// From now on, counts in `metrics` too.
+    pub(super) fn count_in(&self, metrics: Arc<Metrics>) {
+        let mut state = self.0.borrow_mut();
+        metrics.machine.pool_bytes.add(signed(state.total_bytes));
+        state.metrics = Some(metrics);
     }
 
     /// Takes `bytes` now, or not at all. Never overtakes a waiter.
@@ -96,6 +108,9 @@ impl Budget {
 
     fn take(&self, bytes: u64, state: &mut State) -> Permit {
         state.free_bytes -= bytes;
+        if let Some(metrics) = &state.metrics {
+            metrics.machine.pool_used_bytes.add(signed(bytes));
+        }
         Permit {
             bytes,
             budget: self.clone(),
@@ -114,6 +129,11 @@ impl Budget {
     }
 }
 
+/// A pool is far smaller than 2^63 bytes.
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
 impl Permit {
     /// Bytes this permit holds.
     #[must_use]
@@ -124,7 +144,12 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        self.budget.0.borrow_mut().free_bytes += self.bytes;
+        let mut state = self.budget.0.borrow_mut();
+        state.free_bytes += self.bytes;
+        if let Some(metrics) = &state.metrics {
+            metrics.machine.pool_used_bytes.add(-signed(self.bytes));
+        }
+        drop(state);
         self.budget.wake_first();
     }
 }
@@ -157,6 +182,9 @@ impl Future for Acquire {
             let ticket = state.next_ticket;
             state.next_ticket += 1;
             state.waits += 1;
+            if let Some(metrics) = &state.metrics {
+                metrics.machine.pool_waits.count();
+            }
             state.waiting.push_back(Waiter {
                 ticket,
                 bytes: self.bytes,

@@ -4,7 +4,7 @@
 //! that the number of slow clients never decides how much memory a node needs.
 //!
 //! Floor: machinery.
-//! Uses: base, runtime
+//! Uses: base, telemetry, runtime
 //! Crates: glommio
 
 mod budget;

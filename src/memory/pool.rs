@@ -1,9 +1,12 @@
 //! The buffers of one shard.
 
+use std::sync::Arc;
+
 use super::budget::{Budget, Permit};
 use super::buffer::Buffer;
 use crate::base::limits::MOVE_BYTES_MAX;
 use crate::base::units::{SECTOR_BYTES, to_usize};
+use crate::telemetry::Metrics;
 
 /// What the region's allocator needs for its own lists, generously.
 const REGION_OVERHEAD_BYTES: u32 = 64 * 1024;
@@ -51,6 +54,13 @@ impl Pool {
         Self {
             budget: Budget::new(u64::from(pool_bytes)),
         }
+    }
+
+    /// The same pool, counted in `metrics` beside the other shards' pools.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        self.budget.count_in(metrics);
+        self
     }
 
     /// A buffer of at least `bytes`, when all who asked before have theirs. Its
@@ -162,6 +172,30 @@ mod tests {
             let order: Vec<i32> = receiver.drain().collect();
             assert_eq!(order, [0, 1, 2]);
             assert_eq!(pool.usage().waits, 3);
+        });
+    }
+
+    #[test]
+    fn a_counted_pool_shows_what_is_used_and_who_waited() {
+        run_alone(|| async {
+            let metrics = Arc::new(Metrics::new());
+            let pool = Pool::new(MIB).with_metrics(Arc::clone(&metrics));
+            let shown = || {
+                let machine = &metrics.machine;
+                (machine.pool_bytes.value(), machine.pool_used_bytes.value())
+            };
+            let whole = (
+                pool.reserve(MOVE_BYTES_MAX).await,
+                pool.reserve(MOVE_BYTES_MAX).await,
+            );
+            assert_eq!(shown(), (i64::from(MIB), i64::from(MIB)));
+            let waiter = pool.clone();
+            let waiting = spawn(async move { drop(waiter.acquire(1).await) });
+            glommio::executor().yield_now().await;
+            assert_eq!(metrics.machine.pool_waits.value(), 1);
+            drop(whole);
+            waiting.await.unwrap();
+            assert_eq!(shown(), (i64::from(MIB), 0));
         });
     }
 

@@ -11,7 +11,7 @@ use glommio::{
 };
 
 use super::fatal::end_process;
-use super::plan::{Place, ShardPlan};
+use super::plan::Place;
 use super::probe::{ProbeError, prime};
 use super::task::panic_message;
 use super::timer::sleep;
@@ -163,26 +163,6 @@ where
             message: "ended before it started".into(),
         }),
     }
-}
-
-/// Starts one executor per data shard of `plan`. `main` gets the shard's index.
-///
-/// - Errors: as [`spawn_executor`]; shards started before the failing one go on,
-///   and the caller ends the process.
-pub fn spawn_executors<T, F>(
-    plan: &ShardPlan,
-    options: impl Fn(usize, Place) -> ExecutorOptions,
-    main: impl FnOnce(usize) -> F + Clone + Send + 'static,
-) -> Result<Vec<ExecutorHandle<T>>, ExecutorError>
-where
-    T: Send + 'static,
-    F: Future<Output = T> + 'static,
-{
-    let start = |(index, place): (usize, &Place)| {
-        let main = main.clone();
-        spawn_executor(options(index, *place), move || main(index))
-    };
-    plan.shards.iter().enumerate().map(start).collect()
 }
 
 /// Runs one future to its end on an executor of its own, unpinned: for tests,

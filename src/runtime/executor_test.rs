@@ -1,7 +1,7 @@
 //! Tests of executors: their start, their queues, their panics.
 
 use super::*;
-use crate::runtime::{Panicked, Topology, Watchdog, spawn, spawn_bulk, timeout};
+use crate::runtime::{Panicked, ShardPlan, Topology, Watchdog, spawn, spawn_bulk, timeout};
 
 fn options(name: &str, place: Place) -> ExecutorOptions {
     ExecutorOptions {
@@ -28,16 +28,12 @@ fn an_executor_runs_its_main_and_returns_its_output() {
 fn shards_run_where_the_plan_says() {
     let topology = Topology::detect().unwrap();
     let plan = ShardPlan::of(&topology, crate::runtime::Wishes::default()).unwrap();
-    let shards = spawn_executors(
-        &plan,
-        |index, place| options(&format!("shard-{index}"), place),
-        |index| async move { (index, rustix::thread::sched_getcpu()) },
-    );
-    for (handle, place) in shards.unwrap().into_iter().zip(&plan.shards) {
-        let (index, cpu) = handle.join().unwrap();
-        assert_eq!(plan.shards.get(index), Some(place));
+    for place in plan.shards {
+        let main = || async { rustix::thread::sched_getcpu() };
+        let handle = spawn_executor(options("placed", place), main).unwrap();
+        let cpu = handle.join().unwrap();
         if let Place::Cpu(planned) = place {
-            assert_eq!(cpu, *planned);
+            assert_eq!(cpu, planned);
         }
     }
 }

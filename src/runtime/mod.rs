@@ -28,9 +28,7 @@ mod topology;
 mod watchdog;
 
 pub use background::{Background, BackgroundError};
-pub use executor::{
-    ExecutorError, ExecutorHandle, ExecutorOptions, run_alone, spawn_executor, spawn_executors,
-};
+pub use executor::{ExecutorError, ExecutorHandle, ExecutorOptions, run_alone, spawn_executor};
 pub use fatal::{EXIT_FAULT_STATUS, end_process};
 pub use in_flight::{InFlight, InFlightGuard};
 pub use notify::{notify_ready, notify_stopping, notify_watchdog_period};

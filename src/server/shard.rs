@@ -60,7 +60,7 @@ pub(super) struct Operators {
 /// - Errors: the address cannot be listened on.
 pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::Error> {
     let machinery = blob::Machinery {
-        pool: Pool::new(parts.pool_bytes),
+        pool: Pool::new(parts.pool_bytes).with_metrics(Arc::clone(&parts.metrics)),
         directories: disk::Directories::new(),
         clock: Clock::system(),
         metrics: Arc::clone(&parts.metrics),
