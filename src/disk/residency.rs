@@ -18,14 +18,15 @@ struct Range {
     length_bytes: u64,
 }
 
+/// Pages of the range, by what became of them.
 #[repr(C)]
 #[derive(Default)]
 struct Counts {
-    cached_pages: u64,
-    dirty_pages: u64,
-    writeback_pages: u64,
-    evicted_pages: u64,
-    recently_evicted_pages: u64,
+    cached: u64,
+    dirty: u64,
+    under_writeback: u64,
+    evicted: u64,
+    recently_evicted: u64,
 }
 
 /// Whether every page of the range is in the page cache. `false` when the kernel
@@ -55,7 +56,7 @@ pub(super) fn is_resident(file: BorrowedFd<'_>, offset_bytes: u64, length_bytes:
             no_flags,
         )
     };
-    answer == 0 && counts.cached_pages >= pages
+    answer == 0 && counts.cached >= pages
 }
 
 #[cfg(test)]

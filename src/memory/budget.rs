@@ -70,14 +70,14 @@ impl Budget {
     /// Takes `bytes` now, or not at all. Never overtakes a waiter.
     pub(super) fn try_acquire(&self, bytes: u64) -> Option<Permit> {
         let mut state = self.0.borrow_mut();
-        self.check(bytes, &state);
+        Self::check(bytes, &state);
         let is_free = state.waiting.is_empty() && state.free_bytes >= bytes;
         is_free.then(|| self.take(bytes, &mut state))
     }
 
     /// Takes `bytes` when all who asked before have theirs.
     pub(super) fn acquire(&self, bytes: u64) -> Acquire {
-        self.check(bytes, &self.0.borrow());
+        Self::check(bytes, &self.0.borrow());
         Acquire {
             budget: self.clone(),
             bytes,
@@ -98,7 +98,7 @@ impl Budget {
         self.0.borrow().waits
     }
 
-    fn check(&self, bytes: u64, state: &State) {
+    fn check(bytes: u64, state: &State) {
         assert!(bytes > 0, "a buffer holds something");
         assert!(
             bytes <= state.total_bytes,

@@ -10,11 +10,11 @@ use proptest::prelude::*;
 struct Quiet;
 
 impl Wake for Quiet {
-    fn wake(self: std::sync::Arc<Self>) {}
+    fn wake(self: Arc<Self>) {}
 }
 
 fn poll(acquire: &mut Acquire) -> Option<Permit> {
-    let waker = Waker::from(std::sync::Arc::new(Quiet));
+    let waker = Waker::from(Arc::new(Quiet));
     let mut context = Context::from_waker(&waker);
     match Pin::new(acquire).poll(&mut context) {
         Poll::Ready(permit) => Some(permit),

@@ -1,12 +1,14 @@
 //! One connection.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
+use std::pin::Pin;
 use std::time::Duration;
 
-use futures_lite::{AsyncReadExt, AsyncWriteExt};
+use futures_lite::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use glommio::net::TcpStream;
 use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
 
@@ -16,7 +18,8 @@ use crate::base::limits::SEND_STEP_BYTES;
 use crate::base::units::{SECTOR_BYTES, index_of, to_u64, to_usize};
 use crate::runtime::{timeout, yield_if_needed};
 
-/// A TCP connection of this shard. Closes when dropped.
+/// A TCP connection of this shard. Closes when dropped, as soon as the executor looks
+/// at its rings: they still hold a wait on the socket.
 ///
 /// Reads go from the socket into the caller's slice, writes from the caller's slice
 /// into the socket; nothing is buffered between. Reads and writes may be given up at
@@ -120,33 +123,30 @@ impl Stream {
         Ok(())
     }
 
-    /// Copies at most a sector and waits until the socket takes some of it.
+    /// Copies at most a sector and waits until the socket takes some of it. The sector
+    /// is copied again after a wait, so that a waiting connection does not hold it.
     async fn send_tail(
         &mut self,
         file: impl AsFd,
         offset: u64,
         bytes_max: u64,
     ) -> Result<u64, SendFileError> {
-        let mut sector = [0; to_usize(SECTOR_BYTES)];
-        let wanted = bytes_max.min(u64::from(SECTOR_BYTES));
-        let into = sector
-            .get_mut(..index_of(wanted))
-            .expect("invariant: cut to a sector above");
-        let copied = rustix::io::pread(file, &mut *into, offset)
-            .map_err(|errno| SendFileError::File(errno.into()))?;
-        if copied == 0 {
-            let ended = io::ErrorKind::UnexpectedEof;
-            return Err(SendFileError::File(ended.into()));
-        }
-        let ready = into
-            .get(..copied)
-            .expect("invariant: a read fills at most what it was given");
-        let sent = self
-            .stream
-            .write(ready)
-            .await
-            .map_err(SendFileError::Peer)?;
-        Ok(to_u64(sent))
+        let wanted = index_of(bytes_max.min(u64::from(SECTOR_BYTES)));
+        poll_fn(|context| {
+            let mut sector = [0; to_usize(SECTOR_BYTES)];
+            let (into, _) = sector.split_at_mut(wanted);
+            let copied = match rustix::io::pread(&file, &mut *into, offset) {
+                Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(copied) => Ok(copied),
+                Err(errno) => Err(errno.into()),
+            };
+            let (ready, _) = into.split_at(copied.map_err(SendFileError::File)?);
+            Pin::new(&mut self.stream)
+                .poll_write(context, ready)
+                .map_ok(to_u64)
+                .map_err(SendFileError::Peer)
+        })
+        .await
     }
 
     /// Says that nothing more will be sent; reading goes on.

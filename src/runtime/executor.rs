@@ -133,18 +133,18 @@ where
         .blocking_thread_pool_placement(PoolPlacement::Unbound(OFF_SHARD_THREADS))
         .spawn(move || async move {
             let prompt = enter(&options);
-            if let Some(directory) = &options.data_directory {
-                prime(directory).await?;
+            if let Some(directory) = &options.data_directory
+                && let Err(error) = prime(directory).await
+            {
+                leave(&options);
+                return Err(error);
             }
             // The starter waits; nobody else could have dropped the receiver.
             let _ = started.send(());
             let main = glommio::spawn_local_into(async move { main().await }, prompt)
                 .expect("invariant: the queue was made on this executor");
             let output = main.await;
-            leave();
-            if let Some(beat) = &options.beat {
-                beat.retire();
-            }
+            leave(&options);
             Ok(output)
         });
     let handle = match join {
@@ -270,8 +270,11 @@ fn enter(options: &ExecutorOptions) -> TaskQueueHandle {
     prompt
 }
 
-fn leave() {
+fn leave(options: &ExecutorOptions) {
     context(|context| context.has_ended.set(true));
+    if let Some(beat) = &options.beat {
+        beat.retire();
+    }
 }
 
 /// Bounds the stall of a loop that parked with runnable tasks: the loop asks

@@ -1,7 +1,7 @@
 //! Notices an executor that stands still, and ends the process.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,22 +12,25 @@ use crate::base::Clock;
 /// How often the watchdog looks.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
 
-/// Stands for an executor that has ended; no pulse gets this far.
-const RETIRED_BEATS: u64 = u64::MAX;
-
 /// The pulse of one executor; its keep-alive timer ticks it. Crosses threads.
 #[derive(Debug, Clone)]
-pub struct Beat(Arc<AtomicU64>);
+pub struct Beat(Arc<Pulse>);
+
+#[derive(Debug, Default)]
+struct Pulse {
+    beats: AtomicU64,
+    is_retired: AtomicBool,
+}
 
 impl Beat {
     /// Says that the executor moves.
     pub fn tick(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.beats.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Says that the executor has ended on purpose; it is not missed then.
+    /// Says that the executor has ended on purpose; nobody expects ticks any more.
     pub(super) fn retire(&self) {
-        self.0.store(RETIRED_BEATS, Ordering::Relaxed);
+        self.0.is_retired.store(true, Ordering::Relaxed);
     }
 }
 
@@ -68,8 +71,7 @@ impl Watchdog {
         beat
     }
 
-    /// Starts watching, on a thread that lives as long as the process. An executor
-    /// that ends on purpose is missed no more.
+    /// Starts watching, on a thread that lives until the handle stops it.
     pub fn start(mut self) -> WatchdogHandle {
         let handle = WatchdogHandle(Arc::default());
         let stopped = Arc::clone(&handle.0);
@@ -77,7 +79,7 @@ impl Watchdog {
         let watch = move || {
             let clock = Clock::system();
             let mut notified: Option<Instant> = None;
-            while stopped.load(Ordering::Relaxed) == 0 {
+            while !stopped.load(Ordering::Relaxed) {
                 thread::park_timeout(LOOK_PERIOD);
                 let stall_max = self.stall_max;
                 if let Some(name) = self.look() {
@@ -107,9 +109,10 @@ impl Watchdog {
     fn look(&mut self) -> Option<&str> {
         let looks_max = self.stall_max.as_nanos().div_ceil(LOOK_PERIOD.as_nanos());
         for watched in &mut self.watched {
-            let beats = watched.beat.0.load(Ordering::Relaxed);
-            let is_still = beats == watched.beats_seen && beats != RETIRED_BEATS;
-            watched.looks_without_beat = if is_still {
+            let pulse = &watched.beat.0;
+            let beats = pulse.beats.load(Ordering::Relaxed);
+            let is_due = !pulse.is_retired.load(Ordering::Relaxed);
+            watched.looks_without_beat = if is_due && beats == watched.beats_seen {
                 watched.looks_without_beat + 1
             } else {
                 0
@@ -129,14 +132,14 @@ impl Watchdog {
     }
 }
 
-/// Ends the watch when the executors are about to end on purpose.
+/// Ends the watch. Executors that end on purpose retire by themselves.
 #[derive(Debug, Clone)]
-pub struct WatchdogHandle(Arc<AtomicU64>);
+pub struct WatchdogHandle(Arc<AtomicBool>);
 
 impl WatchdogHandle {
     /// Stops watching; from now on a deadline of the shutdown bounds everything.
     pub fn stop(&self) {
-        self.0.store(1, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 
@@ -170,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn look_does_not_miss_an_executor_that_ended_on_purpose() {
+    fn look_expects_nothing_of_an_executor_that_has_ended() {
         let (mut watchdog, one, two) = watchdog();
         two.retire();
         for _ in 0..10 {
