@@ -32,6 +32,7 @@ mod upload_id;
 
 pub use errors::{ReadError, SealError, UploadError};
 pub use open::{OpenError, Options, Shared, open};
+pub use progress::Progress;
 pub use reader::{Chunk, Piece, Reader};
 pub use recovery::Recovery;
 pub use seal::Sealed;

@@ -132,12 +132,11 @@ impl Node {
         let sealed = upload.seal(&digest, 5).await.unwrap();
         assert_eq!(sealed.size_bytes, self.acknowledged.len() as u64);
         assert_eq!(sealed.extent_checksums, checksums(&self.acknowledged));
-        match &sealed.inline {
-            Some(inline) => assert!(*inline == self.acknowledged),
-            None => {
-                assert!(file(&self.home.blob(&digest, 5)) == self.acknowledged);
-                self.home.live.insert((digest, 5));
-            }
+        if let Some(inline) = &sealed.inline {
+            assert!(*inline == self.acknowledged);
+        } else {
+            assert!(file(&self.home.blob(&digest, 5)) == self.acknowledged);
+            self.home.live.insert((digest, 5));
         }
         sealed.commit().await;
         assert_eq!(self.home.session_files(), [""; 0]);

@@ -7,7 +7,7 @@ use crate::oci::{Algorithm, Digest};
 
 /// Length, digest and checksums of a stream under way. Pure; `Clone` forks it.
 #[derive(Clone, Debug)]
-pub(super) struct Progress {
+pub struct Progress {
     pub(super) held_bytes: u64,
     pub(super) hasher: Hasher,
     pub(super) extents: ExtentChecksums,
@@ -15,7 +15,8 @@ pub(super) struct Progress {
 
 impl Progress {
     /// Nothing came yet.
-    pub(super) fn new(algorithm: Algorithm) -> Self {
+    #[must_use]
+    pub fn new(algorithm: Algorithm) -> Self {
         Self {
             held_bytes: 0,
             hasher: Hasher::new(algorithm),
@@ -25,14 +26,15 @@ impl Progress {
 
     /// Takes in the next bytes. Callers cut at `HASH_STEP_BYTES` and look for
     /// other work in between.
-    pub(super) fn absorb(&mut self, bytes: &[u8]) {
+    pub fn absorb(&mut self, bytes: &[u8]) {
         self.hasher.update(bytes);
         self.extents.update(bytes);
         self.held_bytes += to_u64(bytes.len());
     }
 
     /// The digest of everything so far; the stream may go on.
-    pub(super) fn digest(&self) -> Digest {
+    #[must_use]
+    pub fn digest(&self) -> Digest {
         self.hasher.clone().finish()
     }
 }

@@ -239,7 +239,7 @@ impl Walk<'_> {
             self.layout.quarantine().join(aside)
         };
         // Never over another file: two folders may hold the same name.
-        let free = (0..).map(place).find(|target| !target.exists());
+        let free = (0..u64::MAX).map(place).find(|target| !target.exists());
         let target = free.expect("invariant: fewer files than numbers");
         fs::rename(path, &target).map_err(failed("move to quarantine", path))?;
         match why {

@@ -71,8 +71,10 @@ impl Upload {
     /// - Errors: `DigestMismatch`, `Sync` and `ReadBack` end the session; after the
     ///   others it is what it was when it was resumed.
     /// - Cancel: goes on to its end without the caller, as when [`Sealed`] is dropped.
-    pub async fn seal(self, declared: &Digest, generation: u64) -> Result<Sealed, SealError> {
+    pub async fn seal(mut self, declared: &Digest, generation: u64) -> Result<Sealed, SealError> {
         let declared = *declared;
+        // An upload with a hole is refused before its digest is held against it.
+        self.custody.wait_below(usize::MAX).await?;
         let (store, started) = (self.store.clone(), self.store.clock().now());
         let outcome = if self.held_bytes() <= u64::from(INLINE_BLOB_BYTES_MAX) {
             Box::pin(self.seal_inline(declared, generation)).await
@@ -111,7 +113,7 @@ impl Upload {
         };
         let content = Bytes::copy_from_slice(content);
         if actual != declared {
-            self.abort().await;
+            self.discard().await;
             return Err(SealError::DigestMismatch { declared, actual });
         }
         let scraps = self.own_files();
@@ -133,7 +135,7 @@ impl Upload {
         if self.algorithm() == declared.algorithm() {
             let actual = self.progress.digest();
             if actual != declared {
-                self.abort().await;
+                self.discard().await;
                 return Err(SealError::DigestMismatch { declared, actual });
             }
         }
@@ -142,18 +144,18 @@ impl Upload {
             match self.read_back(declared.algorithm()).await {
                 Ok(actual) if actual == declared => {}
                 Ok(actual) => {
-                    self.abort().await;
+                    self.discard().await;
                     return Err(SealError::DigestMismatch { declared, actual });
                 }
                 Err(error) => {
-                    self.abort().await;
+                    self.discard().await;
                     return Err(error);
                 }
             }
         }
         if let Err(error) = self.make_durable(&declared, generation).await {
             if matches!(error, SealError::Sync { .. }) {
-                self.abort().await;
+                self.discard().await;
             }
             return Err(error);
         }

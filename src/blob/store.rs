@@ -22,7 +22,7 @@ use crate::base::limits::UPLOAD_IDLE_MAX;
 use crate::disk::{Directories, read_small_file, write_small_file};
 use crate::memory::Pool;
 use crate::oci::{Algorithm, Digest, Repository};
-use crate::runtime::{Task, sleep, spawn_bulk, timeout};
+use crate::runtime::{Task, sleep, spawn_bulk, spawn_prompt, timeout};
 use crate::telemetry::{Metrics, UploadEnd};
 
 /// A request waits this long for another one to let go of a session: a client that
@@ -81,8 +81,8 @@ impl Store {
         let desk = Desk::new(outbox.clone(), inbox.clone(), clock.clone());
         let (janitor, closings) = flume::unbounded();
         let tasks = [
-            spawn_bulk(desk.clone().serve()),
-            spawn_bulk(custody::clean(closings, directories.clone())),
+            spawn_prompt(desk.clone().serve()),
+            spawn_prompt(custody::clean(closings, directories.clone())),
             spawn_bulk(purge(
                 desk.clone(),
                 shared.layout().clone(),

@@ -135,6 +135,43 @@ fn a_failed_write_leaves_the_session_as_it_was_acknowledged() {
     });
 }
 
+/// `/dev/full` stands where the data file would: every write ends with a full disk.
+#[test]
+fn a_disk_that_fills_up_in_mid_upload_fails_it_for_good_and_keeps_the_session() {
+    run_alone(|| async {
+        let home = Home::new();
+        let (stores, _) = home.start();
+        let id = stores[0].begin(&repository(), None).unwrap();
+        let mut upload = stores[0].resume(&repository(), &id).await.unwrap();
+        send(&mut upload, b"acknowledged", usize::MAX)
+            .await
+            .unwrap();
+        upload.suspend().await.unwrap();
+        let data = home.path(&format!("uploads/{id}.data"));
+        for is_sealed in [false, true] {
+            std::os::unix::fs::symlink("/dev/full", &data).unwrap();
+            let mut upload = stores[1].resume(&repository(), &id).await.unwrap();
+            let body = content(2_000_000);
+            let failed = send(&mut upload, &body, usize::MAX).await;
+            assert!(
+                matches!(failed, Err(UploadError::NoSpace { .. })),
+                "{failed:?}"
+            );
+            let whole = [b"acknowledged".as_slice(), &body].concat();
+            if is_sealed {
+                let refused = upload.seal(&sha256(&whole), 1).await;
+                assert!(refused.is_err());
+            } else {
+                assert!(upload.suspend().await.is_err());
+            }
+            let upload = stores[0].resume(&repository(), &id).await.unwrap();
+            assert_eq!(upload.held_bytes(), 12);
+            assert_eq!(home.session_files(), [format!("{id}.session")]);
+        }
+        home.settle().await;
+    });
+}
+
 #[test]
 fn a_failed_rename_ends_the_session_and_says_so() {
     run_alone(|| async {

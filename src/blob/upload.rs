@@ -19,6 +19,7 @@ use crate::disk::WriteFile;
 use crate::memory::Buffer;
 use crate::oci::Repository;
 use crate::runtime::{spawn, yield_if_needed};
+use crate::telemetry::UploadEnd;
 
 /// An upload under way, on the shard of the request that drives it.
 ///
@@ -173,7 +174,14 @@ impl Upload {
     /// Ends the session and removes its files.
     ///
     /// - Cancel: goes on to its end without the caller.
-    pub async fn abort(mut self) {
+    pub async fn abort(self) {
+        let ended = &self.store.metrics().blob.uploads_ended;
+        ended.of(UploadEnd::Aborted).count();
+        self.discard().await;
+    }
+
+    /// Ends the session and removes its files, for whatever reason.
+    pub(super) async fn discard(mut self) {
         self.custody.will(Return::Ended, self.own_files());
         self.file = None;
         self.custody.close().await;
