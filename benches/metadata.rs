@@ -20,14 +20,17 @@ const LAYERS: u32 = 10;
 /// Tags that stand in the state before anything is measured.
 const TAGS: u32 = 10_000;
 
+/// Where everything is pushed to.
 fn repository() -> Repository {
     Repository::parse("team/service").unwrap()
 }
 
+/// What everything is pushed as.
 fn content_type() -> MediaType {
     MediaType::parse(MediaType::OCI_MANIFEST).unwrap()
 }
 
+/// The digest of one of the layers; number 0 is the config.
 fn layer(number: u32) -> Digest {
     Digest::of(Algorithm::Sha256, &number.to_le_bytes())
 }
@@ -52,6 +55,7 @@ fn image(number: u32, filler_bytes: usize) -> Bytes {
     .into()
 }
 
+/// The command that pushes `body` under a tag.
 fn put(body: &Bytes, name: &str) -> Command {
     let manifest = Manifest::parse(body, &content_type()).unwrap();
     let digest = Digest::of(Algorithm::Sha256, body);
@@ -60,6 +64,7 @@ fn put(body: &Bytes, name: &str) -> Command {
     Command::PutManifest(Box::new(put))
 }
 
+/// Applies a command and stores what it changes.
 fn run(view: &mut MemoryView, index: u64, command: &Command) {
     let (_, delta) = apply(view, Context { index, time_ms: 1 }, command).unwrap();
     view.absorb(&delta);
@@ -86,6 +91,7 @@ fn filled() -> MemoryView {
     view
 }
 
+/// Reads a usual manifest and one near the largest.
 fn parse(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("parse");
     for (name, filler_bytes) in [("10_layers", 0), ("3.9_mib", 3_900_000)] {
@@ -97,6 +103,7 @@ fn parse(criterion: &mut Criterion) {
     }
 }
 
+/// Decides pushes: of something new, of the same again, of a large one.
 fn apply_commands(criterion: &mut Criterion) {
     let view = filled();
     let context = Context {
@@ -116,6 +123,7 @@ fn apply_commands(criterion: &mut Criterion) {
     }
 }
 
+/// Writes and reads the journal form of a push.
 fn encode(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("proposal");
     for (name, filler_bytes) in [("push", 0), ("push_3.9_mib", 3_900_000)] {
@@ -134,6 +142,7 @@ fn encode(criterion: &mut Criterion) {
     }
 }
 
+/// Looks up what a pull by tag looks up, and a page of tags.
 fn query(criterion: &mut Criterion) {
     let view = filled();
     let (repository, name) = (repository(), Tag::parse("v5000").unwrap());

@@ -268,6 +268,19 @@ fn a_foreign_layer_that_came_later_is_kept_after_the_next_push() {
 }
 
 #[test]
+fn a_foreign_layer_that_left_is_let_go_by_the_next_push() {
+    let mut world = World::default();
+    world.link("a", "config");
+    world.link("a", "elsewhere");
+    let body = image("config", &["~elsewhere"], None);
+    world.put("a", &body, &[]);
+    world.run(&unlink("a", "elsewhere"));
+    world.put("a", &body, &[]);
+    world.time_ms = 9 * HOUR_MS;
+    assert_eq!(world.run(&condemn("elsewhere", 0)), Outcome::Condemned);
+}
+
+#[test]
 fn pushing_the_same_again_changes_nothing_and_still_checks() {
     let (mut world, body) = with_image();
     let unchanged = Outcome::Stored {

@@ -1,6 +1,7 @@
 //! Random commands against a naive model, with every query compared after each.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use super::world::{Body, HOUR_MS, World, batch, digest, image, index, link, name, put, tag};
 use super::*;
@@ -74,13 +75,13 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// An image, one with a foreign layer about it, an index of both, one about the index.
-fn bodies() -> [Body; 4] {
+static BODIES: LazyLock<[Body; 4]> = LazyLock::new(|| {
     let plain = image("one", &["two"], None);
     let about = image("two", &["~three"], Some(&plain));
     let parent = index(&[&plain, &about]);
     let last = image("three", &[], Some(&parent));
     [plain, about, parent, last]
-}
+});
 
 /// What body `index` needs: blobs, optional blobs, children.
 const NEEDS: [(&[usize], &[usize], &[usize]); 4] = [
@@ -213,7 +214,7 @@ impl Model {
 
     fn put(&mut self, to: usize, body: usize, tags: usize) -> Outcome {
         let (needed, optional, children) = NEEDS[body];
-        let all = bodies();
+        let all = &*BODIES;
         let mut missing: Vec<Digest> = Vec::new();
         let has = |content: &&usize| self.links.contains(&(to, **content));
         missing.extend(
@@ -320,7 +321,7 @@ impl Model {
             has_repository(view, repository).unwrap(),
             self.known.contains(&place)
         );
-        let all = bodies();
+        let all = &*BODIES;
         let mut listed = Vec::new();
         for (at, text) in TAGS.iter().enumerate() {
             let target = self.tags.get(&(place, at)).map(|body| all[*body].digest());
@@ -377,12 +378,12 @@ fn command(step: &Step) -> Option<Command> {
         },
         Step::Put { to, body, tags } => put(
             REPOSITORIES[to],
-            &bodies()[body],
+            &BODIES[body],
             &TAGS[..tags.min(TAGS.len())],
         ),
         Step::Delete { from, body } => Command::DeleteManifest {
             repository: place(from),
-            digest: bodies()[body].digest(),
+            digest: BODIES[body].digest(),
         },
         Step::DeleteTag { from, tag: at } => Command::DeleteTag {
             repository: place(from),
