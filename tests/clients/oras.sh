@@ -18,7 +18,8 @@ SUITE_OPTIONS=(-k 'not test_get_many_tags and not test_ssl_' --ignore "$SUITE/au
 run_pytest() {
     local report=$SCRATCH/report.xml code name seconds
     rm -f "$report"
-    timeout -k 10 240 "$PYTHON" -m pytest -q -p no:cacheprovider --junitxml "$report" "$@" >"$SCRATCH/pytest.log" 2>&1 || true
+    timeout -k 10 240 "$PYTHON" -m pytest -q -p no:cacheprovider \
+        --basetemp "$SCRATCH/pytest" --junitxml "$report" "$@" >"$SCRATCH/pytest.log" 2>&1 || true
     [ -s "$report" ] || {
         tail -n 20 "$SCRATCH/pytest.log"
         die 'pytest wrote no report'
