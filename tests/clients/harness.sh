@@ -5,7 +5,7 @@
 # for every promise, and ends with `finish`. It may define `end_client`, which
 # runs before the scratch folder goes, to stop what it started itself.
 #
-# WINDLASS_BINARY  the program under test (default: target/ci/windlass)
+# TESTED_BINARY    the program under test (default: target/ci/windlass)
 # CHECKS_FILE      where `ok NAME` and `FAIL NAME` lines are appended as well
 # KEEP_SCRATCH     when set, the scratch folder stays for a look afterwards
 # shellcheck shell=bash
@@ -15,7 +15,7 @@ shopt -s inherit_errexit
 
 CLIENT=$(basename "$0" .sh)
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-BINARY=${WINDLASS_BINARY:-$ROOT/target/ci/windlass}
+BINARY=${TESTED_BINARY:-$ROOT/target/ci/windlass}
 # Not /tmp: it may live in memory, and the server wants O_DIRECT. Short, because
 # a Unix socket's path holds 107 bytes.
 SCRATCH=$(mktemp -d /var/tmp/windlass-XXXXXX)
@@ -85,7 +85,7 @@ start_server() {
 
 # The way a power button does it: no chance to finish anything.
 kill_server() {
-    kill -KILL "$SERVER_PID"
+    kill -KILL "$SERVER_PID" 2>/dev/null || true
     wait "$SERVER_PID" 2>/dev/null || true
     SERVER_PID=
 }
@@ -93,7 +93,7 @@ kill_server() {
 # Asks the server to stop and demands a clean exit.
 stop_server() {
     local code=0
-    kill -TERM "$SERVER_PID"
+    kill -TERM "$SERVER_PID" || return 1
     until_true 30 is_gone "$SERVER_PID" || return 1
     wait "$SERVER_PID" || code=$?
     SERVER_PID=
