@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::thread::{CpuSet, sched_getaffinity};
 
@@ -57,31 +57,46 @@ impl Topology {
     }
 }
 
-/// The smallest quota on the path from our control group to the root.
+/// The smallest quota of the control groups from ours to the root, in either version
+/// of control groups. A folder that is not there is one we cannot see from a container.
 fn read_quota() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let root = Path::new("/sys/fs/cgroup");
-    let unified = groups.lines().find_map(|line| line.strip_prefix("0::/"));
-    let mut folder = root.join(unified.unwrap_or_default());
-    let mut smallest: Option<u64> = None;
-    loop {
-        let quota = fs::read_to_string(folder.join("cpu.max"))
-            .ok()
-            .and_then(|text| quota_of_v2(&text));
-        smallest = smallest.into_iter().chain(quota).min();
-        if folder == root || !folder.pop() {
-            break;
-        }
-    }
-    smallest.or_else(|| {
-        let quota = fs::read_to_string(root.join("cpu/cpu.cfs_quota_us")).ok()?;
-        let period = fs::read_to_string(root.join("cpu/cpu.cfs_period_us")).ok()?;
-        quota_of_v2(&format!("{} {}", quota.trim(), period.trim()))
-    })
+    let quotas = groups.lines().flat_map(quota_folders);
+    quotas.filter_map(|folder| read_quota_of(&folder)).min()
 }
 
-/// Reads `cpu.max`: microseconds granted, or `max`, and the period.
-fn quota_of_v2(text: &str) -> Option<u64> {
+/// The folders that may hold a CPU quota, for one line of `/proc/self/cgroup`:
+/// `number:controllers:path`, the controllers empty in version 2.
+fn quota_folders(line: &str) -> Vec<PathBuf> {
+    let mut fields = line.splitn(3, ':').skip(1);
+    let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+        return Vec::new();
+    };
+    let root = Path::new("/sys/fs/cgroup");
+    let root = match controllers {
+        "" => root.to_owned(),
+        _ if controllers.split(',').any(|name| name == "cpu") => root.join("cpu"),
+        _ => return Vec::new(),
+    };
+    let own = root.join(path.trim_start_matches('/'));
+    let up = own
+        .ancestors()
+        .take_while(|folder| folder.starts_with(&root));
+    up.map(Path::to_owned).collect()
+}
+
+fn read_quota_of(folder: &Path) -> Option<u64> {
+    if let Ok(text) = fs::read_to_string(folder.join("cpu.max")) {
+        return quota_of(&text);
+    }
+    let quota = fs::read_to_string(folder.join("cpu.cfs_quota_us")).ok()?;
+    let period = fs::read_to_string(folder.join("cpu.cfs_period_us")).ok()?;
+    quota_of(&format!("{quota} {period}"))
+}
+
+/// Reads microseconds granted (`max` or -1 is no quota) and the period they are
+/// granted for.
+fn quota_of(text: &str) -> Option<u64> {
     let mut fields = text.split_ascii_whitespace();
     let granted: u64 = fields.next()?.parse().ok()?;
     let period: u64 = fields.next()?.parse().ok()?;
@@ -103,7 +118,23 @@ mod tests {
             ("", None),
         ];
         for (text, expected) in rows {
-            assert_eq!(quota_of_v2(text), expected, "{text:?}");
+            assert_eq!(quota_of(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn quotas_are_looked_for_from_our_group_up_to_the_root() {
+        let found = |line| -> Vec<String> {
+            let folders = quota_folders(line).into_iter();
+            folders.map(|folder| folder.display().to_string()).collect()
+        };
+        let unified = ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"];
+        assert_eq!(found("0::/a/b"), unified);
+        let older = ["/sys/fs/cgroup/cpu/a", "/sys/fs/cgroup/cpu"];
+        assert_eq!(found("4:cpu,cpuacct:/a"), older);
+        assert_eq!(found("1:cpu:/"), ["/sys/fs/cgroup/cpu/"]);
+        for other in ["3:cpuset:/a", "9:name=systemd:/", "", "x"] {
+            assert!(found(other).is_empty(), "{other}");
         }
     }
 
