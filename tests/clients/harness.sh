@@ -115,8 +115,17 @@ check() {
     record "$code" "$name" "$((SECONDS - begin))"
     if [ "$code" -ne 0 ]; then
         tail -n 25 "$SCRATCH/check.log" | sed 's/^/      | /'
-        [ ! -f "$SCRATCH/server.log" ] || tail -n 6 "$SCRATCH/server.log" | cut -c1-240 | sed 's/^/      server | /'
+        show_server_log
     fi
+    [ -z "$SERVER_PID" ] || ! is_gone "$SERVER_PID" || {
+        show_server_log
+        die 'the server is gone; nothing after this can pass'
+    }
+}
+
+# The last lines of the log, cut to what one can read.
+show_server_log() {
+    [ ! -f "$SCRATCH/server.log" ] || tail -n 6 "$SCRATCH/server.log" | cut -c1-240 | sed 's/^/      server | /'
 }
 
 # record CODE NAME SECONDS — counts one result and says it.
@@ -185,6 +194,7 @@ finish() {
     local code=0 begin=$SECONDS
     stop_server || code=$?
     record "$code" "$CLIENT: the server ends cleanly on SIGTERM" "$((SECONDS - begin))"
+    [ "$code" -eq 0 ] || show_server_log
     printf '%s: %s passed, %s failed\n' "$CLIENT" "$PASSED" "$FAILED"
     [ "$FAILED" -eq 0 ]
 }
