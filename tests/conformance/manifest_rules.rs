@@ -32,7 +32,13 @@ fn refuse(registry: &mut Registry, name: &str, media_type: &str, body: &[u8]) {
     let answer = registry.put_manifest(name, "refused", media_type, body);
     let shown = String::from_utf8_lossy(&body[..body.len().min(300)]).into_owned();
     assert_eq!(answer.status, 400, "accepted: {shown}");
-    answer.says(&["MANIFEST_INVALID", "SIZE_INVALID", "DIGEST_INVALID"]);
+    let codes = [
+        "MANIFEST_INVALID",
+        "SIZE_INVALID",
+        "DIGEST_INVALID",
+        "UNSUPPORTED",
+    ];
+    answer.says(&codes);
     registry
         .get(&format!("/v2/{name}/manifests/refused"))
         .expect(404);
