@@ -20,11 +20,17 @@ use crate::base::limits::{KEEP_ALIVE_PERIOD, OFF_SHARD_THREADS};
 
 /// Entries of each of an executor's rings.
 const RING_ENTRIES: usize = 256;
-/// How long the loop may run tasks before it looks at its rings again. The default
-/// of 100 ms lets one warm download hold up a manifest for tens of milliseconds.
-const PREEMPT_PERIOD: Duration = Duration::from_micros(500);
-/// Latency goal of the prompt queue.
-const PROMPT_LATENCY: Duration = Duration::from_millis(1);
+/// How long the loop may run queues without a latency goal before it looks at its
+/// rings again. It must be longer than a thread waits for its CPU on a crowded
+/// machine: a loop whose time is up before it has run anything goes to sleep on
+/// full queues, and before its first task has run no timer is set to wake it. With
+/// 0.5 ms here one start in some hundred hung at a load of 10 on two CPUs.
+const PREEMPT_PERIOD: Duration = Duration::from_millis(100);
+/// The same while the prompt queue has work, which is nearly always. Longer, and
+/// one warm download holds up a manifest for tens of milliseconds.
+const PROMPT_LATENCY: Duration = Duration::from_micros(500);
+/// Keep-alive timers, each of twice the period of the one before it.
+const KEEP_ALIVE_TIMERS: u32 = 8;
 /// Weight of the prompt queue against the bulk queue.
 const PROMPT_SHARES: usize = 1000;
 /// Weight of the bulk queue.
@@ -181,7 +187,7 @@ where
         .preempt_timer(PREEMPT_PERIOD)
         .blocking_thread_pool_placement(PoolPlacement::Unbound(OFF_SHARD_THREADS))
         .spawn(move || async move {
-            glommio::spawn_local(keep_alive(None)).detach();
+            spawn_keep_alive(None);
             prime(&std::env::temp_dir())
                 .await
                 .map(drop)
@@ -266,7 +272,7 @@ fn enter(options: &ExecutorOptions) -> TaskQueueHandle {
     CONTEXT.with(|context| {
         assert!(context.set(entered).is_ok(), "one executor per thread");
     });
-    glommio::spawn_local(keep_alive(options.beat.clone())).detach();
+    spawn_keep_alive(options.beat.as_ref());
     prompt
 }
 
@@ -279,13 +285,25 @@ fn leave(options: &ExecutorOptions) {
 
 /// Bounds the stall of a loop that parked with runnable tasks: the loop asks
 /// whether it should be preempted before it has run anything, and when the answer
-/// is yes it goes to sleep on a full queue. This timer is what wakes it.
-async fn keep_alive(beat: Option<Beat>) {
+/// is yes it goes to sleep on a full queue. A timer is what wakes it.
+///
+/// One timer is not enough: the loop may go to sleep again right after that timer
+/// has fired, with the timer's own task among the runnable ones and no other timer
+/// set. So there are several, and each is the way out when the ones before it were
+/// lost.
+fn spawn_keep_alive(beat: Option<&Beat>) {
+    for timer in 0..KEEP_ALIVE_TIMERS {
+        let period = KEEP_ALIVE_PERIOD * (1 << timer);
+        glommio::spawn_local(keep_alive(period, beat.cloned())).detach();
+    }
+}
+
+async fn keep_alive(period: Duration, beat: Option<Beat>) {
     loop {
         if let Some(beat) = &beat {
             beat.tick();
         }
-        sleep(KEEP_ALIVE_PERIOD).await;
+        sleep(period).await;
     }
 }
 
