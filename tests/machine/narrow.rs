@@ -48,13 +48,33 @@ fn one_cpu_is_enough() {
     }));
 }
 
+/// Starts a node that must refuse to run, with 78 and a word on what to change.
+fn expect_refusal(options: NodeOptions, word: &str) {
+    let mut node = Node::prepare(options);
+    node.spawn();
+    let status = node.wait_end(END_MAX);
+    let log = node.log_text();
+    assert_eq!(status.code(), Some(78), "{log}");
+    assert!(log.contains(word), "{log}");
+}
+
 #[test]
-fn more_shards_than_cpus_work() {
-    exercise(Node::start_with(NodeOptions {
+fn more_shards_than_cpus_are_refused() {
+    let options = NodeOptions {
         wrapper: words("taskset -c 0"),
         environment: vec![("WINDLASS_RUNTIME__SHARDS".to_owned(), "3".to_owned())],
         ..NodeOptions::default()
-    }));
+    };
+    expect_refusal(options, "runtime.shards");
+}
+
+#[test]
+fn too_few_descriptors_are_refused() {
+    let options = NodeOptions {
+        wrapper: words("prlimit --nofile=160:160"),
+        ..NodeOptions::default()
+    };
+    expect_refusal(options, "RLIMIT_NOFILE");
 }
 
 #[test]
@@ -95,29 +115,26 @@ fn a_data_directory_of_another_user_is_refused() {
     fs::copy(env!("CARGO_BIN_EXE_windlass"), &binary).unwrap();
     let data_dir: PathBuf = directory.path().join("data");
     let user = format!("setpriv --reuid {NOBODY_ID} --regid {NOBODY_ID} --clear-groups");
-    let mut node = Node::prepare(NodeOptions {
+    let word = data_dir.to_str().unwrap().to_owned();
+    let options = NodeOptions {
         wrapper: words(&user),
-        data_dir: Some(data_dir.clone()),
+        data_dir: Some(data_dir),
         binary: Some(binary),
         ..NodeOptions::default()
-    });
-    node.spawn();
-    let status = node.wait_end(END_MAX);
-    let log = node.log_text();
-    assert_eq!(status.code(), Some(78), "{log}");
-    assert!(log.contains(data_dir.to_str().unwrap()), "{log}");
+    };
+    expect_refusal(options, &word);
 }
 
 #[test]
 fn connections_beyond_the_descriptors_wait_or_fail_and_the_node_recovers() {
     let node = Node::start_with(NodeOptions {
-        wrapper: words("prlimit --nofile=160:160"),
+        wrapper: words("prlimit --nofile=1024:1024"),
         ..NodeOptions::default()
     });
     let mut registry = Registry::new(node.address);
     registry.push_image("few/descriptors", "v1", 1);
     let mut crowd = Vec::new();
-    for _ in 0..300 {
+    for _ in 0..1300 {
         let mut client = Client::new(node.address);
         // Half a request keeps the connection.
         if client.write(b"GET /v2/ HTTP/1.1\r\n").is_ok() {
