@@ -1,8 +1,11 @@
 //! The journal as the raft core sees it: operations in, completions out.
 
 use std::fmt;
+use std::time::Instant;
 
 use bytes::Bytes;
+
+use crate::base::Clock;
 
 use super::error::JournalError;
 use super::group::{COMMITTED_KEY, Operation, PURGED_KEY, VOTE_KEY};
@@ -14,6 +17,7 @@ pub type Done = Box<dyn FnOnce(Result<(), JournalError>) + Send>;
 /// One operation and who waits for it.
 pub(super) struct Message {
     pub operation: Operation,
+    pub submitted_at: Instant,
     pub done: Done,
 }
 
@@ -83,7 +87,12 @@ impl Journal {
     }
 
     async fn submit(&self, operation: Operation, done: Done) -> Result<(), JournalError> {
-        let sent = self.sender.send_async(Message { operation, done }).await;
+        let message = Message {
+            operation,
+            submitted_at: Clock::system().now(),
+            done,
+        };
+        let sent = self.sender.send_async(message).await;
         sent.map_err(|_| JournalError::Closed)
     }
 

@@ -69,6 +69,11 @@ impl LogDatabase {
         batch.commit()
     }
 
+    /// Whether synced batches really are; `false` is the negative control.
+    pub(super) const fn is_synced(&self) -> bool {
+        self.is_synced
+    }
+
     /// Syncs everything that was written, by this process or the one before.
     pub(super) fn persist(&self) -> fjall::Result<()> {
         if self.is_synced {

@@ -6,7 +6,7 @@
 //! room knows bytes and indexes, not what they mean.
 //!
 //! Floor: machinery.
-//! Uses: base
+//! Uses: base, telemetry
 //! Crates: fjall
 
 mod check;
@@ -32,3 +32,12 @@ pub use open::{Opened, Recovered, open};
 pub use options::Options;
 pub use state::{Applied, Changes, Generation, GenerationBuilder, State};
 pub use view::StateView;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+#[path = "flip_test.rs"]
+mod flip_tests;
+#[cfg(test)]
+#[path = "reopen_test.rs"]
+mod reopen_tests;

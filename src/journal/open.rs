@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 use std::thread;
 
 use bytes::Bytes;
@@ -87,6 +88,7 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
         mark: mark_file,
         tail,
         on_failure: options.on_failure,
+        metrics: Arc::clone(&options.metrics),
     };
     let spawned = thread::Builder::new()
         .name("journal".to_owned())

@@ -1,9 +1,11 @@
 //! What the journal may be told when it is opened.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::units::{MIB, to_usize};
+use crate::telemetry::Metrics;
 
 use super::failure::{Failure, end_process};
 
@@ -44,12 +46,14 @@ pub struct Options {
     /// What happens when a write or a sync failed. The default ends the
     /// process: nothing that was promised can be promised any longer.
     pub on_failure: fn(&Failure),
+    /// Where to count.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Options {
     /// The defaults for a journal in `directory`.
     #[must_use]
-    pub fn new(directory: impl Into<PathBuf>) -> Self {
+    pub fn new(directory: impl Into<PathBuf>, metrics: Arc<Metrics>) -> Self {
         Self {
             directory: directory.into(),
             log_cache_bytes: u64::from(2 * MIB),
@@ -57,6 +61,7 @@ impl Options {
             memtable_bytes: u64::from(4 * MIB),
             is_synced: true,
             on_failure: end_process,
+            metrics,
         }
     }
 }

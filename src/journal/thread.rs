@@ -3,9 +3,12 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::Clock;
+use crate::base::units::{index_of, to_u64};
+use crate::telemetry::Metrics;
 
 use super::error::JournalError;
 use super::failure::Failure;
@@ -19,8 +22,18 @@ use super::options::{
 use super::record::{Link, NO_LINK};
 use super::tail::Tail;
 
-/// Why the journal stops: the process is about to end.
-struct Stop(Failure);
+/// Why the journal stops, and who has not been told.
+struct Stop {
+    failure: Failure,
+    waiting: Vec<Done>,
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        let waiting = Vec::new();
+        Self { failure, waiting }
+    }
+}
 
 /// What the thread owns.
 pub(super) struct JournalThread {
@@ -29,6 +42,7 @@ pub(super) struct JournalThread {
     pub mark: MarkFile,
     pub tail: Tail,
     pub on_failure: fn(&Failure),
+    pub metrics: Arc<Metrics>,
 }
 
 impl JournalThread {
@@ -37,16 +51,19 @@ impl JournalThread {
         let on_failure = self.on_failure;
         let receiver = self.receiver.clone();
         let outcome = catch_unwind(AssertUnwindSafe(|| self.serve()));
-        let failure = match outcome {
+        let stop = match outcome {
             Ok(Ok(())) => return,
-            Ok(Err(Stop(failure))) => failure,
-            Err(_) => Failure {
+            Ok(Err(stop)) => stop,
+            Err(_) => Stop::from(Failure {
                 operation: "the journal thread panicked",
                 kind: None,
-            },
+            }),
         };
-        on_failure(&failure);
+        on_failure(&stop.failure);
         // Reached only when the process is allowed to outlive its journal (tests).
+        for done in stop.waiting {
+            done(Err(JournalError::Poisoned));
+        }
         while let Ok(message) = receiver.recv() {
             (message.done)(Err(JournalError::Poisoned));
         }
@@ -59,7 +76,8 @@ impl JournalThread {
         self.sweep()?;
         while let Some(first) = carried.take().or_else(|| self.wait()) {
             let Some(first) = first else {
-                self.sync_mark(&mut mark_synced_at, clock.now())?;
+                mark_synced_at = clock.now();
+                self.sync_mark()?;
                 continue;
             };
             if matches!(first.operation, Operation::Close) {
@@ -76,10 +94,11 @@ impl JournalThread {
             };
             self.carry_out(batch)?;
             if clock.now() - mark_synced_at >= MARK_SYNC_PERIOD {
-                self.sync_mark(&mut mark_synced_at, clock.now())?;
+                mark_synced_at = clock.now();
+                self.sync_mark()?;
             }
         }
-        self.close()
+        Ok(self.close()?)
     }
 
     /// The next message; `Some(None)` when it is time to sync the mark instead,
@@ -117,26 +136,44 @@ impl JournalThread {
         let mut group = Group::after(self.tail);
         let mut is_synced = false;
         let mut waiting: Vec<Done> = Vec::with_capacity(batch.len());
+        let mut submitted: Vec<Instant> = Vec::with_capacity(batch.len());
+        let (next_before, mut payload_bytes) = (self.tail.next, 0);
         let mut outcome = Ok(());
         for message in batch {
             is_synced |= message.operation.is_synced();
+            payload_bytes += message.operation.payload_bytes();
             waiting.push(message.done);
+            submitted.push(message.submitted_at);
             if outcome.is_ok() {
                 outcome = self.add(&mut group, message.operation);
             }
         }
         let outcome = outcome.and_then(|()| self.commit(group, is_synced));
-        let outcome = outcome.and_then(|()| self.sweep());
-        for done in waiting {
-            done(match &outcome {
-                Ok(()) => Ok(()),
-                Err(_) => Err(JournalError::Poisoned),
-            });
+        if let Err(failure) = outcome.and_then(|()| self.sweep()) {
+            return Err(Stop { failure, waiting });
         }
-        outcome
+        let entries = self.tail.next.saturating_sub(next_before);
+        self.count(entries, payload_bytes, &submitted);
+        for done in waiting {
+            done(Ok(()));
+        }
+        Ok(())
     }
 
-    fn add(&mut self, group: &mut Group, operation: Operation) -> Result<(), Stop> {
+    fn count(&self, entries: u64, payload_bytes: usize, submitted: &[Instant]) {
+        let counted = &self.metrics.journal;
+        if entries > 0 {
+            let now = Clock::system().now();
+            counted.appended_entries.add(entries);
+            counted.appended_bytes.add(to_u64(payload_bytes));
+            counted.batch_entries.observe(index_of(entries));
+            for at in submitted {
+                counted.append_seconds.observe(now - *at);
+            }
+        }
+    }
+
+    fn add(&mut self, group: &mut Group, operation: Operation) -> Result<(), Failure> {
         match operation {
             Operation::Append { first, payloads } => group.append(first, &payloads),
             Operation::SaveVote { vote } => group.save_vote(&vote),
@@ -155,7 +192,7 @@ impl JournalThread {
 
     /// Removes records from the end, the last ones first and a bounded number
     /// per batch, so that a crash in between leaves a shorter log, not a hole.
-    fn truncate(&mut self, group: &mut Group, next: u64) -> Result<(), Stop> {
+    fn truncate(&mut self, group: &mut Group, next: u64) -> Result<(), Failure> {
         let next = next.max(group.tail.first);
         while group.tail.next > next {
             let cut = group.tail.next.saturating_sub(PURGE_RECORDS_MAX).max(next);
@@ -170,7 +207,7 @@ impl JournalThread {
     }
 
     /// Checksum of the record before `index`.
-    fn link_before(&self, tail: &Tail, index: u64) -> Result<Link, Stop> {
+    fn link_before(&self, tail: &Tail, index: u64) -> Result<Link, Failure> {
         if index == tail.first {
             return Ok(tail.first_link);
         }
@@ -180,31 +217,31 @@ impl JournalThread {
         if index > tail.next {
             return Ok(NO_LINK);
         }
-        let record = self.log.record(index - 1).map_err(|_| {
-            Stop(Failure {
-                operation: "read back a synced log record",
-                kind: None,
-            })
+        let record = self.log.record(index - 1).map_err(|_| Failure {
+            operation: "read back a synced log record",
+            kind: None,
         })?;
         Ok(record.link)
     }
 
     /// Writes the group; when it is synced, the mark follows before anyone hears.
-    fn commit(&mut self, group: Group, is_synced: bool) -> Result<(), Stop> {
+    fn commit(&mut self, group: Group, is_synced: bool) -> Result<(), Failure> {
+        let started = Clock::system().now();
         let (changes, tail) = group.seal();
-        self.log
-            .commit(changes, is_synced)
-            .map_err(|source| Stop(failed("write and sync a group of log records", &source)))?;
+        let committed = self.log.commit(changes, is_synced);
+        committed.map_err(|source| failed("write and sync a group of log records", &source))?;
         self.tail = tail;
-        if is_synced {
+        if is_synced && self.log.is_synced() {
             let written = self.mark.write(Mark::of(&tail));
-            written.map_err(|source| Stop(failed_file("write the mark", &source)))?;
+            written.map_err(|source| failed_file("write the mark", &source))?;
+            let took = Clock::system().now() - started;
+            self.metrics.journal.sync_seconds.observe(took);
         }
         Ok(())
     }
 
     /// Deletes what was purged, a bounded number of records per batch.
-    fn sweep(&mut self) -> Result<(), Stop> {
+    fn sweep(&mut self) -> Result<(), Failure> {
         while self.tail.floor < self.tail.first {
             let mut group = Group::after(self.tail);
             group.sweep();
@@ -213,21 +250,20 @@ impl JournalThread {
         Ok(())
     }
 
-    fn sync_mark(&mut self, synced_at: &mut Instant, now: Instant) -> Result<(), Stop> {
-        *synced_at = now;
+    fn sync_mark(&mut self) -> Result<(), Failure> {
         let synced = self.mark.sync();
-        synced.map_err(|source| Stop(failed_file("sync the mark", &source)))
+        synced.map_err(|source| failed_file("sync the mark", &source))
     }
 
     /// Leaves everything on disk and the mark exact.
-    fn close(&mut self) -> Result<(), Stop> {
+    fn close(&mut self) -> Result<(), Failure> {
         let persisted = self.log.persist();
-        persisted.map_err(|source| Stop(failed("sync the log while closing", &source)))?;
-        let mut now = Clock::system().now();
-        let written = self.mark.write(Mark::of(&self.tail));
-        written.map_err(|source| Stop(failed_file("write the mark", &source)))?;
-        let at = now;
-        self.sync_mark(&mut now, at)
+        persisted.map_err(|source| failed("sync the log while closing", &source))?;
+        if self.log.is_synced() {
+            let written = self.mark.write(Mark::of(&self.tail));
+            written.map_err(|source| failed_file("write the mark", &source))?;
+        }
+        self.sync_mark()
     }
 }
 

@@ -22,7 +22,7 @@ use super::status::Status;
 use super::types::{Change, Raft};
 
 /// Requests other than proposals that may wait: one per shard and some more.
-const OTHERS_WAITING_MAX: usize = 1024;
+const OTHER_REQUESTS_MAX: usize = 1024;
 
 /// What a handle asks the core for.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ impl Core {
         journal: Journal,
         options: Options,
     ) -> Handle {
-        let (requests, mut asked) = mpsc::channel(PROPOSALS_WAITING_MAX + OTHERS_WAITING_MAX);
+        let (requests, mut asked) = mpsc::channel(PROPOSALS_WAITING_MAX + OTHER_REQUESTS_MAX);
         let status = Status::of(&raft.metrics().borrow_watched());
         let (status, statuses) = watch::channel(status);
         let handle = Handle::new(requests, machine.published(), statuses, &options);

@@ -6,7 +6,7 @@
 //! same log, votes and snapshots serve three and five.
 //!
 //! Floor: services.
-//! Uses: base, journal, metadata, runtime, telemetry
+//! Uses: base, journal, metadata, oci, runtime, telemetry
 //! Crates: glommio, openraft, openraft_rt, serde_json, tokio
 
 mod async_runtime;
@@ -39,6 +39,9 @@ pub use start::{StartError, start};
 pub use status::Status;
 pub use view::StateView;
 
+#[cfg(test)]
+#[path = "crash_test.rs"]
+mod crash_tests;
 #[cfg(test)]
 #[path = "suite_test.rs"]
 mod suite_tests;

@@ -36,7 +36,7 @@ impl Options {
     pub fn new(data_directory: impl Into<PathBuf>, metrics: Arc<Metrics>) -> Self {
         let data_directory = data_directory.into();
         Self {
-            journal: journal::Options::new(data_directory.join("journal")),
+            journal: journal::Options::new(data_directory.join("journal"), Arc::clone(&metrics)),
             data_directory,
             propose_timeout: PROPOSE_TIMEOUT,
             snapshot_entries: 20_000,

@@ -9,9 +9,9 @@ use tempfile::TempDir;
 use super::log_store::LogStore;
 use super::state_machine::StateMachine;
 use super::types::Types;
-use super::{Handle, Opened, Options, open, start};
+use super::{Handle, Opened, Options, StateView, open, start};
 use crate::journal;
-use crate::metadata::{Command, Outcome, has_repository, state_hash};
+use crate::metadata::{Command, Outcome, has_repository, linked_blob, state_hash};
 use crate::oci::{Algorithm, Digest, Repository};
 use crate::runtime::run_alone;
 use crate::telemetry::Metrics;
@@ -27,10 +27,11 @@ struct Directory {
 impl StoreBuilder<Types, LogStore, StateMachine, Directory> for Stores {
     async fn build(&self) -> Result<(Directory, LogStore, StateMachine), StorageError<Types>> {
         let directory = tempfile::tempdir().unwrap();
-        let opened = journal::open(&journal::Options::new(directory.path())).unwrap();
+        let metrics = Arc::new(Metrics::new());
+        let options = journal::Options::new(directory.path(), Arc::clone(&metrics));
+        let opened = journal::open(&options).unwrap();
         let log = LogStore::new(&opened).unwrap();
         let snapshots = directory.path().join("snapshots");
-        let metrics = Arc::new(Metrics::new());
         let machine = StateMachine::new(&opened, snapshots, metrics).unwrap();
         let guard = Directory {
             _directory: directory,
@@ -48,14 +49,26 @@ fn the_store_passes_the_suite_of_openraft() {
     });
 }
 
-pub(super) fn options(directory: &TempDir) -> Options {
+fn options(directory: &TempDir) -> Options {
     Options::new(directory.path(), Arc::new(Metrics::new()))
 }
 
+fn digest(number: u64) -> Digest {
+    Digest::of(Algorithm::Sha256, &number.to_le_bytes())
+}
+
+/// Whether the command of [`link`] was applied.
+pub(super) fn is_linked(view: &StateView, number: u64) -> bool {
+    let repository = Repository::parse("a/b").unwrap();
+    let blob = linked_blob(view, &repository, &digest(number));
+    blob.unwrap().is_some()
+}
+
+/// A small command of its own for every number.
 pub(super) fn link(number: u64) -> Command {
     Command::LinkBlob {
         repository: Repository::parse("a/b").unwrap(),
-        digest: Digest::of(Algorithm::Sha256, &number.to_le_bytes()),
+        digest: digest(number),
         size_bytes: 8,
         generation: 0,
         extent_checksums: vec![7],

@@ -1,0 +1,221 @@
+//! What survives: a clean end, a torn end, a purge, a replaced state.
+
+use std::fs;
+
+use bytes::Bytes;
+
+use super::testing::{
+    allocated_bytes, append, assert_holds, close, contents, copy, finish, newest_journal_file,
+    open_in, overwrite, payload, used_bytes,
+};
+use super::{Applied, Changes, OpenError};
+use crate::base::units::index_of;
+
+#[test]
+fn everything_saved_is_there_after_a_clean_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_in(directory.path()).unwrap();
+    append(&opened.journal, 0, 20, 10);
+    let journal = &opened.journal;
+    finish(|done| journal.save_vote(Bytes::from_static(b"vote"), done)).unwrap();
+    finish(|done| journal.save_committed(Bytes::from_static(b"committed"), done)).unwrap();
+    finish(|done| journal.purge(50, Bytes::from_static(b"purged"), done)).unwrap();
+    finish(|done| journal.truncate(150, done)).unwrap();
+    close(opened);
+
+    let error = open_in(directory.path()).unwrap_err();
+    let expected = matches!(
+        error,
+        OpenError::StateBehind {
+            needed: 0,
+            first: 50
+        }
+    );
+    assert!(
+        expected,
+        "a purge needs a state that has applied what goes: {error}"
+    );
+}
+
+#[test]
+fn a_purged_and_truncated_log_continues_where_it_ended() {
+    let directory = tempfile::tempdir().unwrap();
+    for round in 0..3 {
+        let opened = open_in(directory.path()).unwrap();
+        let (first, next) = (round * 50, 150 + round * 50);
+        let start = if round == 0 { 0 } else { next - 50 };
+        append(&opened.journal, start, (next - start) / 10, 10);
+        assert_eq!(
+            opened.journal.read(first, next, usize::MAX).unwrap().len(),
+            150
+        );
+        let applied = Applied {
+            index: next - 1,
+            id: Bytes::from_static(b"applied"),
+        };
+        let changes = Changes {
+            applied: Some(applied),
+            ..Changes::default()
+        };
+        let committing = opened.state.commit(&opened.generation, changes);
+        futures_lite::future::block_on(committing).unwrap();
+        let journal = &opened.journal;
+        let vote = Bytes::from(format!("vote {round}"));
+        finish(|done| journal.save_vote(vote, done)).unwrap();
+        finish(|done| journal.purge(first + 50, Bytes::from_static(b"id"), done)).unwrap();
+        append(journal, next, 1, 20);
+        finish(|done| journal.truncate(next, done)).unwrap();
+        close(opened);
+
+        let opened = open_in(directory.path()).unwrap();
+        assert_holds(&opened, first + 50, next);
+        assert_eq!(opened.recovered.last, Some(payload(next - 1)));
+        let vote = opened.journal.vote().unwrap().unwrap();
+        assert_eq!(vote, format!("vote {round}"));
+        assert_eq!(opened.journal.purged().unwrap().unwrap(), "id");
+        close(opened);
+    }
+}
+
+#[test]
+fn an_unsynced_end_may_be_cut_zeroed_or_torn_and_a_synced_one_not() {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path().join("home");
+    let opened = open_in(&home).unwrap();
+    append(&opened.journal, 0, 30, 3);
+    let file = newest_journal_file(&home.join("log"));
+    let mark_before = contents(&home.join("mark"));
+    let synced_bytes = used_bytes(&file);
+    append(&opened.journal, 90, 10, 3);
+    close(opened);
+    let written_bytes = used_bytes(&file);
+    assert!(written_bytes > synced_bytes);
+
+    let name = file.strip_prefix(&home).unwrap();
+    for case in 0..24_u64 {
+        let lost = directory.path().join(format!("case-{case}"));
+        copy(&home, &lost);
+        let from = synced_bytes + (written_bytes - synced_bytes) * (case / 3) / 8;
+        let length = index_of(written_bytes - from);
+        match case % 3 {
+            0 => cut(&lost.join(name), from),
+            1 => overwrite(&lost.join(name), from, &vec![0; length]),
+            _ => overwrite(&lost.join(name), from, &vec![0xa5; length.min(700)]),
+        }
+        // The end was never acknowledged according to the older mark …
+        let synced = lost.join("mark");
+        overwrite(&synced, 0, &mark_before);
+        let opened = open_in(&lost).unwrap();
+        assert!(opened.recovered.next >= 90);
+        assert_holds(&opened, 0, opened.recovered.next);
+        close(opened);
+        // … and it was according to the newer one.
+        fs::remove_dir_all(&lost).unwrap();
+        copy(&home, &lost);
+        cut(&lost.join(name), from);
+        assert!(open_in(&lost).is_err(), "case {case}");
+        fs::remove_dir_all(&lost).unwrap();
+    }
+}
+
+/// Ends a file early, as a power cut does that lost its last pages.
+fn cut(path: &std::path::Path, length: u64) {
+    let allocated = allocated_bytes(path);
+    let file = fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.set_len(length).unwrap();
+    file.set_len(allocated).unwrap();
+}
+
+#[test]
+fn a_log_without_its_mark_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_in(directory.path()).unwrap();
+    append(&opened.journal, 0, 1, 1);
+    close(opened);
+    fs::remove_file(directory.path().join("mark")).unwrap();
+    let refused = open_in(directory.path());
+    assert!(matches!(refused, Err(OpenError::MarkLost { .. })));
+}
+
+#[test]
+fn a_log_that_vanished_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_in(directory.path()).unwrap();
+    append(&opened.journal, 0, 1, 1);
+    close(opened);
+    fs::remove_dir_all(directory.path().join("log")).unwrap();
+    let refused = open_in(directory.path());
+    assert!(matches!(refused, Err(OpenError::SyncedLost { .. })));
+}
+
+#[test]
+fn a_state_ahead_of_the_log_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_in(directory.path()).unwrap();
+    append(&opened.journal, 0, 1, 5);
+    let changes = Changes {
+        applied: Some(Applied {
+            index: 5,
+            id: Bytes::new(),
+        }),
+        ..Changes::default()
+    };
+    let committing = opened.state.commit(&opened.generation, changes);
+    futures_lite::future::block_on(committing).unwrap();
+    close(opened);
+    let refused = open_in(directory.path());
+    assert!(matches!(
+        refused,
+        Err(OpenError::StateAhead {
+            applied: 5,
+            next: 5
+        })
+    ));
+}
+
+#[test]
+fn a_replaced_generation_survives_and_an_unfinished_one_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_in(directory.path()).unwrap();
+    let key = Bytes::from_static(b"key");
+    let mut unfinished = opened.state.next_generation(&opened.generation).unwrap();
+    for number in 0..2000_u32 {
+        let stale = Bytes::from(number.to_be_bytes().to_vec());
+        unfinished
+            .put(Bytes::from(format!("stale{number}")), stale)
+            .unwrap();
+    }
+    drop(unfinished);
+    close(opened);
+
+    let opened = open_in(directory.path()).unwrap();
+    assert_eq!(opened.generation.number(), 0);
+    let mut builder = opened.state.next_generation(&opened.generation).unwrap();
+    builder
+        .put(key.clone(), Bytes::from_static(b"value"))
+        .unwrap();
+    let applied = Applied {
+        index: 99,
+        id: Bytes::from_static(b"id"),
+    };
+    let next = builder.finish(Some(applied.clone()), b"members").unwrap();
+    let before = opened.generation.view();
+    opened.state.delete(opened.generation.clone()).unwrap();
+    assert_eq!(before.value(&key).unwrap(), None);
+    assert_eq!(next.view().value(&key).unwrap().unwrap(), "value");
+    drop((before, next));
+    close(opened);
+
+    let opened = open_in(directory.path()).unwrap();
+    let view = opened.generation.view();
+    assert_eq!(opened.generation.number(), 1);
+    assert_eq!(view.applied().unwrap(), Some(applied));
+    assert_eq!(view.value(&key).unwrap().unwrap(), "value");
+    let mut keys = 0;
+    view.scan(&[], &[], &mut |_, _| {
+        keys += 1;
+        true
+    })
+    .unwrap();
+    assert_eq!(keys, 1);
+}
