@@ -51,6 +51,14 @@ pub enum OpenError {
         /// How that shows.
         source: CodecError,
     },
+    /// A journal file of a database that was synced whole is not whole.
+    #[error("{} is damaged at byte {whole_bytes}", path.display())]
+    SealedDamaged {
+        /// The file.
+        path: PathBuf,
+        /// Where the damage begins.
+        whole_bytes: u64,
+    },
     /// The records do not follow each other.
     #[error("the log has no record {expected} where one must be")]
     Gap {

@@ -22,6 +22,7 @@ mod record;
 mod state;
 mod tail;
 mod thread;
+mod torn;
 mod view;
 mod worker;
 

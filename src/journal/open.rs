@@ -19,6 +19,7 @@ use super::options::{Options, QUEUE_OPERATIONS_MAX};
 use super::state::{Applied, Generation, State};
 use super::tail::Tail;
 use super::thread::JournalThread;
+use super::torn;
 use super::worker::Worker;
 
 /// A journal whose log passed the full check.
@@ -58,6 +59,7 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
     let directory = &options.directory;
     fs::create_dir_all(directory).map_err(|source| files("create", directory, source))?;
     let (mut mark_file, mark) = open_mark(directory)?;
+    mend(directory, mark)?;
     let log = guarded("log", &LogDatabase::path(directory), || {
         LogDatabase::open(options)
     })?;
@@ -102,6 +104,43 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
         generation,
         recovered,
     })
+}
+
+/// Cuts what a power cut left torn at the end of fjall's journals, unless what
+/// would go was synced; then nothing is touched.
+fn mend(directory: &Path, mark: Mark) -> Result<(), OpenError> {
+    let mut torn = Vec::new();
+    for database in [LogDatabase::path(directory), State::path(directory)] {
+        let scanned = torn::scan_database(&database);
+        let mut scans = scanned.map_err(|source| files("read", &database, source))?;
+        let active = scans.pop();
+        if let Some(sealed) = scans.into_iter().find(|sealed| sealed.is_torn) {
+            return Err(OpenError::SealedDamaged {
+                path: sealed.path,
+                whole_bytes: sealed.whole_bytes,
+            });
+        }
+        torn.extend(active.filter(|active| active.is_torn));
+    }
+    // Only the log has tails; the state can be rebuilt from it.
+    let tails = torn.iter().filter_map(|active| active.tail);
+    if let Some(lost) = tails.into_iter().find(|tail| tail.group < mark.group) {
+        return Err(OpenError::SyncedLost {
+            synced: mark.group,
+            synced_next: mark.next,
+            found: lost.group,
+            found_next: lost.next,
+        });
+    }
+    for active in torn {
+        tracing::info!(
+            file = %active.path.display(),
+            whole_bytes = active.whole_bytes,
+            "cut the torn end of a journal that was never synced"
+        );
+        torn::cut(&active).map_err(|source| files("cut", &active.path, source))?;
+    }
+    Ok(())
 }
 
 /// Opens the mark, or makes it where there is no log yet.

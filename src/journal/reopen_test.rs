@@ -92,14 +92,16 @@ fn an_unsynced_end_may_be_cut_zeroed_or_torn_and_a_synced_one_not() {
     assert!(written_bytes > synced_bytes);
 
     let name = file.strip_prefix(&home).unwrap();
-    for case in 0..24_u64 {
+    for case in 0..32_u64 {
         let lost = directory.path().join(format!("case-{case}"));
         copy(&home, &lost);
-        let from = synced_bytes + (written_bytes - synced_bytes) * (case / 3) / 8;
+        let from = synced_bytes + (written_bytes - synced_bytes) * (case / 4) / 8;
         let length = index_of(written_bytes - from);
-        match case % 3 {
+        match case % 4 {
             0 => cut(&lost.join(name), from),
             1 => overwrite(&lost.join(name), from, &vec![0; length]),
+            // A page that never came, with whole bytes before and after.
+            2 => overwrite(&lost.join(name), from, &[0xa5; 8]),
             _ => overwrite(&lost.join(name), from, &vec![0xa5; length.min(700)]),
         }
         // The end was never acknowledged according to the older mark …
