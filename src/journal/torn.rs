@@ -134,8 +134,8 @@ impl Source {
         }
     }
 
-    fn array<const N: usize>(&mut self) -> io::Result<Option<[u8; N]>> {
-        let mut bytes = [0; N];
+    fn array<const BYTES: usize>(&mut self) -> io::Result<Option<[u8; BYTES]>> {
+        let mut bytes = [0; BYTES];
         Ok(self.take(&mut bytes)?.map(|()| bytes))
     }
 }
