@@ -14,7 +14,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
 
 use windlass::base::Clock;
-use windlass::base::limits::{EXTENT_BYTES, MOVE_BYTES_MAX, MOVES_IN_FLIGHT_MAX};
+use windlass::base::limits::{EXTENT_BYTES, MOVE_BYTES_MAX, IN_FLIGHT_MOVES_MAX};
 use windlass::base::units::{MIB, to_usize};
 use windlass::disk::{CachedFile, Pending, ReadFile, WriteFile};
 use windlass::memory::Pool;
@@ -49,7 +49,7 @@ fn moves(extents: u64) -> impl Iterator<Item = u64> {
     (0..count).map(move |index| index * step % FILE_BYTES)
 }
 
-/// Keeps at most `MOVES_IN_FLIGHT_MAX` under way.
+/// Keeps at most `IN_FLIGHT_MOVES_MAX` under way.
 async fn make_room<T: 'static>(under_way: &mut VecDeque<Pending<T>>, left: usize) {
     while under_way.len() > left {
         if let Some(first) = under_way.pop_front() {
@@ -63,7 +63,7 @@ async fn write(path: &Path, extents: u64) {
     let file = WriteFile::create(path).await.expect("the disk works");
     let mut under_way = VecDeque::new();
     for offset in moves(extents) {
-        make_room(&mut under_way, MOVES_IN_FLIGHT_MAX - 1).await;
+        make_room(&mut under_way, IN_FLIGHT_MOVES_MAX - 1).await;
         let buffer = pool.acquire(MOVE_BYTES_MAX).await;
         under_way.push_back(file.write_at(buffer, offset, MOVE_BYTES_MAX));
     }
@@ -76,7 +76,7 @@ async fn read(path: &Path, extents: u64) {
     let file = file.expect("the disk works");
     let mut under_way = VecDeque::new();
     for offset in moves(extents) {
-        make_room(&mut under_way, MOVES_IN_FLIGHT_MAX - 1).await;
+        make_room(&mut under_way, IN_FLIGHT_MOVES_MAX - 1).await;
         let permit = pool.reserve(MOVE_BYTES_MAX).await;
         under_way.push_back(file.read_at(offset, MOVE_BYTES_MAX, permit));
     }

@@ -1,7 +1,7 @@
 //! The operators' door: metrics, and the probes of whoever supervises the node.
 //!
 //! Floor: doors
-//! Uses: telemetry, http, runtime, exchange
+//! Uses: telemetry, http, runtime, net, exchange
 //! Crates: serde_json
 
 mod door;

@@ -49,7 +49,8 @@ impl Door {
         exchange.respond(answer.head(), &answer.body).await
     }
 
-    /// `None` when the handler has streamed its answer itself.
+    /// `None` when the handler has streamed its answer itself. What moves bodies is
+    /// boxed, so that a connection between requests does not hold its room.
     async fn dispatch(&self, exchange: &mut Exchange) -> Result<Option<Handled>, Closed> {
         let head = Rc::clone(exchange.head());
         if head
@@ -72,24 +73,30 @@ impl Door {
                 self.referrers(query, name, subject).await
             }
             (Route::Blob(name, digest), Method::Get | Method::Head) => {
-                return self.pull_blob(exchange, name, digest).await;
+                return Box::pin(self.pull_blob(exchange, name, digest)).await;
             }
             (Route::Blob(name, digest), Method::Delete) => self.delete_blob(name, digest).await,
             (Route::Manifest(name, reference), Method::Get | Method::Head) => {
                 self.pull_manifest(exchange, name, reference).await
             }
             (Route::Manifest(name, reference), Method::Put) => {
-                self.push_manifest(exchange, name, reference).await?
+                Box::pin(self.push_manifest(exchange, name, reference)).await?
             }
             (Route::Manifest(name, reference), Method::Delete) => {
                 self.delete_manifest(name, reference).await
             }
-            (Route::Uploads(name), Method::Post) => self.begin_upload(exchange, name).await?,
+            (Route::Uploads(name), Method::Post) => {
+                Box::pin(self.begin_upload(exchange, name)).await?
+            }
             (Route::Upload(name, id), Method::Get | Method::Head) => {
                 self.upload_status(name, id).await
             }
-            (Route::Upload(name, id), Method::Patch) => self.append(exchange, name, id).await?,
-            (Route::Upload(name, id), Method::Put) => self.close(exchange, name, id).await?,
+            (Route::Upload(name, id), Method::Patch) => {
+                Box::pin(self.append(exchange, name, id)).await?
+            }
+            (Route::Upload(name, id), Method::Put) => {
+                Box::pin(self.close(exchange, name, id)).await?
+            }
             (Route::Upload(name, id), Method::Delete) => self.cancel_upload(name, id).await,
             (route, _) => Err(Failure::method(allowed(route))),
         };

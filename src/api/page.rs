@@ -33,11 +33,13 @@ impl PageQuery {
     /// The `Link` value for the page behind `last`.
     pub(super) fn next_link(&self, path: &str, last: &str, extra: &[(&str, &str)]) -> String {
         let mut target = format!("{path}?last={}", encode_component(last));
-        if self.is_sized {
-            target.push_str(&format!("&n={}", self.limit));
-        }
-        for (name, value) in extra {
-            target.push_str(&format!("&{name}={}", encode_component(value)));
+        let limit = self.is_sized.then(|| self.limit.to_string());
+        let limit = limit.as_deref().map(|limit| ("n", limit));
+        for (name, value) in limit.iter().chain(extra) {
+            target += "&";
+            target += name;
+            target += "=";
+            target += &encode_component(value);
         }
         format!("<{target}>; rel=\"next\"")
     }

@@ -8,8 +8,8 @@ use super::limits::REQUEST_ID_BYTES_MAX;
 ///
 /// - Panics: when the kernel has no random source; nothing works then.
 #[must_use]
-pub fn random_bytes<const N: usize>() -> [u8; N] {
-    let mut bytes = [0; N];
+pub fn random_bytes<const BYTES: usize>() -> [u8; BYTES] {
+    let mut bytes = [0; BYTES];
     getrandom::fill(&mut bytes).expect("invariant: getrandom works after boot");
     bytes
 }

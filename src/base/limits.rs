@@ -19,7 +19,7 @@ pub const MOVE_BYTES_MAX: u32 = 512 * KIB;
 /// fills it faster than the disk takes it, so that a slow client pins little.
 pub const MOVE_BYTES_MIN: u32 = 64 * KIB;
 /// Direct reads or writes in flight for one request.
-pub const MOVES_IN_FLIGHT_MAX: usize = 4;
+pub const IN_FLIGHT_MOVES_MAX: usize = 4;
 /// Bytes hashed before the shard looks for other work: about 33 µs.
 pub const HASH_STEP_BYTES: u32 = 64 * KIB;
 /// Bytes sent by one `sendfile` before the shard looks for other work.
@@ -129,7 +129,7 @@ pub const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 // ---- journal ----------------------------------------------------------
 
 /// Proposals waiting for the raft core; further ones are answered 429.
-pub const PROPOSALS_WAITING_MAX: usize = 4096;
+pub const WAITING_PROPOSALS_MAX: usize = 4096;
 /// A write waits this long for the journal before it is answered 503.
 pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::limits::{MOVE_BYTES_MAX, MOVES_IN_FLIGHT_MAX};
+use crate::base::limits::{MOVE_BYTES_MAX, IN_FLIGHT_MOVES_MAX};
 use crate::base::units::{index_of, to_u32};
 use crate::disk::{self, Pending, Piece, ReadFile, read_span_bytes};
 use crate::memory::{Permit, Pool};
@@ -49,7 +49,7 @@ impl Direct {
             let permit = self.pool.reserve(self.span_bytes(bytes)).await;
             self.start(bytes, permit);
         }
-        while self.queue.len() < MOVES_IN_FLIGHT_MAX && self.next_offset < ahead_end {
+        while self.queue.len() < IN_FLIGHT_MOVES_MAX && self.next_offset < ahead_end {
             let bytes = self.step_bytes(ahead_end);
             let Some(permit) = self.pool.try_reserve(self.span_bytes(bytes)) else {
                 break;

@@ -16,7 +16,7 @@ use std::rc::Rc;
 use super::direct::Direct;
 use super::errors::ReadError;
 use super::store::Store;
-use crate::base::limits::{MOVE_BYTES_MAX, MOVE_BYTES_MIN, MOVES_IN_FLIGHT_MAX};
+use crate::base::limits::{MOVE_BYTES_MAX, MOVE_BYTES_MIN, IN_FLIGHT_MOVES_MAX};
 use crate::base::units::{MIB, index_of, to_u32, to_u64};
 use crate::disk::{self, CachedFile, ReadFile};
 use crate::memory::Buffer;
@@ -232,7 +232,7 @@ impl Reader {
     /// Moves `cold_end` on, window by window, as far as reads may run ahead and no
     /// further than the next window that the page cache holds.
     fn look_ahead(&mut self) {
-        let reach_bytes = u64::from(MOVE_BYTES_MAX) * to_u64(MOVES_IN_FLIGHT_MAX);
+        let reach_bytes = u64::from(MOVE_BYTES_MAX) * to_u64(IN_FLIGHT_MOVES_MAX);
         let reach = self.end.min(self.cursor + reach_bytes);
         if self.cold_end <= self.cursor {
             self.cold_end = window_end(self.cursor).min(self.end);

@@ -13,7 +13,7 @@ use super::record::{Record, tail_start};
 use super::store::Store;
 use super::table::Return;
 use super::upload_id::UploadId;
-use crate::base::limits::{BLOB_BYTES_MAX, HASH_STEP_BYTES, MOVES_IN_FLIGHT_MAX};
+use crate::base::limits::{BLOB_BYTES_MAX, HASH_STEP_BYTES, IN_FLIGHT_MOVES_MAX};
 use crate::base::units::{index_of, to_u32, to_u64, to_usize};
 use crate::disk::WriteFile;
 use crate::memory::Buffer;
@@ -229,7 +229,7 @@ impl Upload {
     pub(super) async fn write_out(&mut self, bytes: usize) -> Result<(), UploadError> {
         let offset_bytes = self.base_bytes();
         let file = self.open_file(offset_bytes).await?;
-        self.custody.wait_below(MOVES_IN_FLIGHT_MAX).await?;
+        self.custody.wait_below(IN_FLIGHT_MOVES_MAX).await?;
         let Some(buffer) = self.buffer.take() else {
             return Ok(());
         };

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{FallocateFlags, Mode, OFlags};
 
 use super::directories::sync_parent;
 use super::error::Error;
@@ -71,6 +71,15 @@ pub fn remove_blocking(path: &Path) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
+}
+
+/// Makes a file that holds `bytes` of the disk and nothing else, to be removed when
+/// the room is needed. Blocks.
+pub fn reserve_file_blocking(path: &Path, bytes: u64) -> Result<(), Error> {
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let failed = |errno| Error::new("reserve", path, errno);
+    let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+    rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes).map_err(failed)
 }
 
 /// Writes beside the file and renames over it.

@@ -7,7 +7,7 @@ use openraft::ReadPolicy;
 use openraft::async_runtime::WatchReceiver;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::base::limits::PROPOSALS_WAITING_MAX;
+use crate::base::limits::WAITING_PROPOSALS_MAX;
 use crate::journal::Journal;
 use crate::runtime;
 use crate::telemetry::Metrics;
@@ -53,7 +53,7 @@ impl Core {
         journal: Journal,
         options: Options,
     ) -> Handle {
-        let (requests, mut asked) = mpsc::channel(PROPOSALS_WAITING_MAX + OTHER_REQUESTS_MAX);
+        let (requests, mut asked) = mpsc::channel(WAITING_PROPOSALS_MAX + OTHER_REQUESTS_MAX);
         let status = Status::of(&raft.metrics().borrow_watched());
         let (status, statuses) = watch::channel(status);
         let handle = Handle::new(requests, machine.published(), statuses, &options);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use openraft::raft::responder::Responder;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use crate::base::limits::{ENTRY_BYTES_MAX, PROPOSALS_WAITING_MAX};
+use crate::base::limits::{ENTRY_BYTES_MAX, WAITING_PROPOSALS_MAX};
 use crate::base::units::{MIB, to_usize};
 use crate::metadata::Outcome;
 use crate::telemetry::Metrics;
@@ -37,7 +37,7 @@ pub(super) struct Waiting {
 impl Waiting {
     pub(super) fn new(metrics: Arc<Metrics>) -> Self {
         Self {
-            count: Arc::new(tokio::sync::Semaphore::new(PROPOSALS_WAITING_MAX)),
+            count: Arc::new(tokio::sync::Semaphore::new(WAITING_PROPOSALS_MAX)),
             bytes: Arc::new(tokio::sync::Semaphore::new(WAITING_BYTES_MAX)),
             metrics,
         }

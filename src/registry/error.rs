@@ -32,8 +32,6 @@ pub enum Error {
     /// The content does not have the digest the client declared.
     #[error("content does not match the declared digest")]
     DigestMismatch {
-        /// What the client declared.
-        declared: Digest,
         /// What the bytes have.
         actual: Digest,
     },

@@ -45,11 +45,8 @@ impl Registry {
             .digest
             .map_or(Algorithm::Sha256, |digest| digest.algorithm());
         let digest = Digest::of(algorithm, &push.bytes);
-        if let Some(declared) = push.digest.filter(|declared| *declared != digest) {
-            return Err(Error::DigestMismatch {
-                declared,
-                actual: digest,
-            });
+        if push.digest.is_some_and(|declared| declared != digest) {
+            return Err(Error::DigestMismatch { actual: digest });
         }
         let manifest = oci::Manifest::parse(&push.bytes, &push.media_type)?;
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);

@@ -135,9 +135,7 @@ impl Registry {
 
 fn unsealed(error: SealError) -> Error {
     match error {
-        SealError::DigestMismatch { declared, actual } => {
-            Error::DigestMismatch { declared, actual }
-        }
+        SealError::DigestMismatch { actual, .. } => Error::DigestMismatch { actual },
         SealError::Upload(error) => failed(error),
         error @ (SealError::Sync { .. } | SealError::ReadBack { .. }) => {
             tracing::error!(%error, "a blob could not be made durable");

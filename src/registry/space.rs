@@ -1,8 +1,9 @@
 //! How full the disk is, and when new content is refused.
 //!
 //! Past the hard mark new uploads are answered before their body is read, while
-//! pulls, deletes and the journal go on. A reserve file keeps room for them: it
-//! is given up when little is left, and taken back when there is room again.
+//! pulls, deletes and the journal go on. A reserve file keeps room for them even
+//! when something else fills the disk: it is given up when little is left, and
+//! taken back when there is room again.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,15 @@ pub struct DiskSpaceOptions {
     pub free_bytes_min: u64,
 }
 
+/// Size of the reserve file: some thousand deletes, or one journal file of fjall.
+const RESERVE_BYTES: u64 = 64 * 1024 * 1024;
+/// With less than this left the reserve is given up.
+const RESERVE_GIVEN_BYTES: u64 = 64 * 1024 * 1024;
+/// With more than this left it is taken back.
+const RESERVE_TAKEN_BYTES: u64 = 512 * 1024 * 1024;
+/// Name of the reserve file in the data directory.
+const RESERVE_FILE: &str = "reserve";
+
 /// What is left on the data directory's file system; shared by all shards,
 /// refreshed by one task.
 #[derive(Clone, Debug)]
@@ -31,6 +41,7 @@ struct State {
     options: DiskSpaceOptions,
     free_bytes: AtomicU64,
     is_full: AtomicBool,
+    has_reserve: AtomicBool,
 }
 
 impl DiskSpace {
@@ -41,12 +52,14 @@ impl DiskSpace {
             options,
             free_bytes: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
+            has_reserve: AtomicBool::new(false),
         }));
         space.refresh()?;
         Ok(space)
     }
 
-    /// Measures again; called once a second.
+    /// Measures again, and gives up or takes back the reserve. Called once a second;
+    /// blocks on the file system when the reserve changes, so call it off the shard.
     pub fn refresh(&self) -> Result<(), disk::Error> {
         let room = disk::room(&self.0.directory)?;
         let is_full = is_full(&self.0.options, room.free_bytes, room.total_bytes);
@@ -63,6 +76,26 @@ impl DiskSpace {
                     "the disk has room again: uploads are taken"
                 );
             }
+        }
+        self.keep_reserve(room.free_bytes)
+    }
+
+    fn keep_reserve(&self, free_bytes: u64) -> Result<(), disk::Error> {
+        let path = self.0.directory.join(RESERVE_FILE);
+        let has_reserve = self.0.has_reserve.load(Ordering::Relaxed);
+        if free_bytes < RESERVE_GIVEN_BYTES {
+            // Also one that an earlier start left behind.
+            disk::remove_blocking(&path)?;
+            if has_reserve {
+                tracing::warn!(
+                    free_bytes,
+                    "the disk is nearly full: the reserve is given up"
+                );
+            }
+            self.0.has_reserve.store(false, Ordering::Relaxed);
+        } else if !has_reserve && free_bytes > RESERVE_TAKEN_BYTES {
+            disk::reserve_file_blocking(&path, RESERVE_BYTES)?;
+            self.0.has_reserve.store(true, Ordering::Relaxed);
         }
         Ok(())
     }

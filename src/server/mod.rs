@@ -1,7 +1,7 @@
 //! Wiring: from a configuration to a running node, and back down in order.
 //!
 //! Floor: roof.
-//! Uses: base, telemetry, oci, metadata, runtime, memory, disk, net, journal, blob, raft, registry, exchange, api, admin, config
+//! Uses: base, telemetry, metadata, runtime, memory, disk, net, blob, raft, registry, exchange, api, admin, config
 //! Crates: -
 
 mod error;

@@ -13,7 +13,7 @@ use crate::base::Clock;
 use crate::memory::Pool;
 use crate::net::{self, Listener};
 use crate::registry::{DiskSpace, Registry};
-use crate::runtime::{InFlight, JoinHandle, Shutdown, notify_stopping, spawn, timeout};
+use crate::runtime::{InFlight, JoinHandle, Shutdown, notify_stopping, off_shard, spawn, timeout};
 use crate::telemetry::Metrics;
 use crate::{admin, api, blob, disk, exchange, raft};
 
@@ -189,8 +189,11 @@ impl Connections {
 /// Keeps the fill level of the disk fresh.
 async fn measure_room(space: DiskSpace, shutdown: Shutdown) {
     while timeout(ROOM_PERIOD, shutdown.wait()).await.is_err() {
-        if let Err(error) = space.refresh() {
-            tracing::warn!(%error, "the room on the disk cannot be measured");
+        let measured = space.clone();
+        match off_shard(move || measured.refresh()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the room on the disk cannot be measured"),
+            Err(panic) => tracing::error!(%panic, "measuring the room on the disk panicked"),
         }
     }
 }
