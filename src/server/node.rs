@@ -47,25 +47,14 @@ impl Node {
     /// Checks the machine, recovers what is on disk, and listens.
     pub(super) fn start(
         config: &Config,
-        metrics: Arc<Metrics>,
-        shutdown: Shutdown,
+        metrics: &Arc<Metrics>,
+        shutdown: &Shutdown,
     ) -> Result<Self, ServerError> {
         let directory = &config.data_dir;
-        let found = preflight(directory)?;
-        tracing::info!(kernel = %found.kernel, memlock_bytes = ?found.memlock_bytes,
-            open_files = ?found.open_files, "the machine can run a node");
-        let lock = lock_directory(directory).map_err(locked)?;
-        let plan = ShardPlan::of(
-            &Topology::detect()?,
-            Wishes {
-                shards: config.runtime.shards,
-                raft_cpu: config.runtime.raft_cpu,
-            },
-        )?;
-        tracing::info!(shards = ?plan.shards, raft = ?plan.raft, "executors are placed");
+        let (lock, plan) = prepare(config)?;
         let is_first_start = !directory.join("journal").exists();
         let mut watchdog = Watchdog::new(config.runtime.stall_max.duration());
-        let (raft, journal, node) = start_raft(config, &plan, &metrics, &mut watchdog)?;
+        let (raft, journal, node) = start_raft(config, &plan, metrics, &mut watchdog)?;
         let blobs = open_blobs(directory, &plan, &journal, node)?;
         let space = DiskSpace::measure(directory.clone(), space_options(config))?;
         let health = Health::starting();
@@ -74,7 +63,7 @@ impl Node {
             blobs: blobs.clone(),
             journal: journal.clone(),
             space: space.clone(),
-            metrics: Arc::clone(&metrics),
+            metrics: Arc::clone(metrics),
             shutdown: shutdown.clone(),
             pool_bytes: pool_bytes(config),
             connections_max: config.http.shard_connections_max,
@@ -127,13 +116,30 @@ impl Node {
         let mut outcome = Ok(());
         for shard in self.shards {
             let ended = shard.join().map_err(ServerError::from);
-            outcome = outcome.and(ended.and_then(|served| served.map_err(ServerError::from)));
+            let ended = ended.and_then(|served| served.map_err(ServerError::from));
+            outcome = outcome.and(ended);
         }
         block_on(self.journal.shutdown());
         self.watchdog.stop();
         self.raft.join()?;
         outcome
     }
+}
+
+/// Checks the machine, takes the data directory for this process, and places the
+/// executors.
+fn prepare(config: &Config) -> Result<(DirectoryLock, ShardPlan), ServerError> {
+    let found = preflight(&config.data_dir)?;
+    tracing::info!(kernel = %found.kernel, memlock_bytes = ?found.memlock_bytes,
+        open_files = ?found.open_files, "the machine can run a node");
+    let lock = lock_directory(&config.data_dir).map_err(locked)?;
+    let wishes = Wishes {
+        shards: config.runtime.shards,
+        raft_cpu: config.runtime.raft_cpu,
+    };
+    let plan = ShardPlan::of(&Topology::detect()?, wishes)?;
+    tracing::info!(shards = ?plan.shards, raft = ?plan.raft, "executors are placed");
+    Ok((lock, plan))
 }
 
 fn locked(error: crate::disk::Error) -> ServerError {

@@ -20,7 +20,7 @@ pub fn run(config: &Config) -> ExitCode {
     let metrics = Arc::new(Metrics::new());
     let log = start_log(&config.log.options(), &metrics);
     let ended = match &log {
-        Ok(_) => serve(config, metrics),
+        Ok(_) => serve(config, &metrics),
         Err(error) => {
             complain(error);
             return ExitCode::from(EXIT_CONFIGURATION_CODES);
@@ -38,10 +38,10 @@ pub fn run(config: &Config) -> ExitCode {
     }
 }
 
-fn serve(config: &Config, metrics: Arc<Metrics>) -> Result<(), ServerError> {
+fn serve(config: &Config, metrics: &Arc<Metrics>) -> Result<(), ServerError> {
     let shutdown = Shutdown::new();
     Signals::catch(shutdown.clone())?;
-    let node = Node::start(config, metrics, shutdown)?;
+    let node = Node::start(config, metrics, &shutdown)?;
     node.wait_and_stop()
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::
         in_flight: in_flight.clone(),
         metrics: Arc::clone(&parts.metrics),
         shutdown: parts.shutdown.clone(),
-        connections_max: parts.connections_max,
+        open_max: parts.connections_max,
     };
     let mut tasks: Vec<JoinHandle<()>> = Vec::new();
     if let Some((listener, health)) = operators {
@@ -129,7 +129,7 @@ struct Connections {
     in_flight: InFlight,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
-    connections_max: usize,
+    open_max: usize,
 }
 
 impl Connections {
@@ -172,7 +172,7 @@ impl Connections {
                 None
             };
             match accepted.or(stopped).await? {
-                Ok(stream) if self.in_flight.count() < self.connections_max => return Some(stream),
+                Ok(stream) if self.in_flight.count() < self.open_max => return Some(stream),
                 Ok(stream) => {
                     self.metrics.http.connections_refused.count();
                     drop(stream);
