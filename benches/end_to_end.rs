@@ -7,7 +7,15 @@ use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
-#[expect(dead_code, reason = "a bench needs a part of what the tests share")]
+#[expect(
+    dead_code,
+    unused_imports,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    reason = "a bench needs a part of what the tests share, and fails as they do"
+)]
 #[path = "../tests/support/mod.rs"]
 mod support;
 
@@ -22,12 +30,16 @@ const MEASURED: Duration = Duration::from_secs(8);
 
 /// One blob, its digest, and where a single POST puts it.
 struct Content {
+    /// The content.
     bytes: Vec<u8>,
+    /// Where it is posted.
     push_target: String,
+    /// Where it is pulled from.
     pull_target: String,
 }
 
 impl Content {
+    /// Random content of `count` bytes.
     fn new(seed: u64, count: usize) -> Self {
         let bytes = Random::new(seed).bytes(count);
         let digest = digest_of("sha256", &bytes);
@@ -38,11 +50,13 @@ impl Content {
         }
     }
 
+    /// Pushes it in one request.
     fn push(&self, registry: &mut Registry) {
         let request = Request::new("POST", &*self.push_target).body(&*self.bytes);
         assert_eq!(registry.client.send(&request).status, 201);
     }
 
+    /// Pulls it whole.
     fn pull(&self, registry: &mut Registry) {
         let request = Request::new("GET", &*self.pull_target);
         let response = registry.client.send(&request);
