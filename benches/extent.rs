@@ -14,7 +14,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tempfile::TempDir;
 
 use windlass::base::Clock;
-use windlass::base::limits::{EXTENT_BYTES, MOVE_BYTES_MAX, IN_FLIGHT_MOVES_MAX};
+use windlass::base::limits::{EXTENT_BYTES, IN_FLIGHT_MOVES_MAX, MOVE_BYTES_MAX};
 use windlass::base::units::{MIB, to_usize};
 use windlass::disk::{CachedFile, Pending, ReadFile, WriteFile};
 use windlass::memory::Pool;

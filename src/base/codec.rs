@@ -126,7 +126,9 @@ impl<'a> Reader<'a> {
     /// Takes a fixed-size array.
     pub fn array<const BYTES: usize>(&mut self) -> Result<[u8; BYTES], CodecError> {
         let field = self.raw(BYTES)?;
-        Ok(field.try_into().expect("invariant: raw returns as many bytes"))
+        Ok(field
+            .try_into()
+            .expect("invariant: raw returns as many bytes"))
     }
 
     /// Takes one byte.

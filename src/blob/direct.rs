@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::limits::{MOVE_BYTES_MAX, IN_FLIGHT_MOVES_MAX};
+use crate::base::limits::{IN_FLIGHT_MOVES_MAX, MOVE_BYTES_MAX};
 use crate::base::units::{index_of, to_u32};
 use crate::disk::{self, Pending, Piece, ReadFile, read_span_bytes};
 use crate::memory::{Permit, Pool};

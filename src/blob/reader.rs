@@ -16,7 +16,7 @@ use std::rc::Rc;
 use super::direct::Direct;
 use super::errors::ReadError;
 use super::store::Store;
-use crate::base::limits::{MOVE_BYTES_MAX, MOVE_BYTES_MIN, IN_FLIGHT_MOVES_MAX};
+use crate::base::limits::{IN_FLIGHT_MOVES_MAX, MOVE_BYTES_MAX, MOVE_BYTES_MIN};
 use crate::base::units::{MIB, index_of, to_u32, to_u64};
 use crate::disk::{self, CachedFile, ReadFile};
 use crate::memory::Buffer;
