@@ -94,7 +94,12 @@ pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::
             .clone()
             .accept_operators(listener, health, journal);
         tasks.push(spawn(accept).detach());
-        tasks.push(spawn(measure_room(parts.space.clone(), parts.shutdown.clone())).detach());
+        let room = measure_room(
+            parts.space.clone(),
+            Arc::clone(&parts.metrics),
+            parts.shutdown.clone(),
+        );
+        tasks.push(spawn(room).detach());
     }
     // Nobody listens for the word when the start has failed elsewhere.
     if parts.listening.send(listener.address()).is_err() {
@@ -186,9 +191,13 @@ impl Connections {
     }
 }
 
-/// Keeps the fill level of the disk fresh.
-async fn measure_room(space: DiskSpace, shutdown: Shutdown) {
-    while timeout(ROOM_PERIOD, shutdown.wait()).await.is_err() {
+/// Keeps the fill level of the disk fresh, and shows it.
+async fn measure_room(space: DiskSpace, metrics: Arc<Metrics>, shutdown: Shutdown) {
+    loop {
+        metrics.machine.disk_free_bytes.set(space.free_bytes());
+        if timeout(ROOM_PERIOD, shutdown.wait()).await.is_ok() {
+            return;
+        }
         let measured = space.clone();
         match off_shard(move || measured.refresh()).await {
             Ok(Ok(())) => {}
