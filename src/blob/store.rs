@@ -19,6 +19,7 @@ use super::upload::Upload;
 use super::upload_id::UploadId;
 use crate::base::Clock;
 use crate::base::limits::UPLOAD_IDLE_MAX;
+use crate::base::units::to_u64;
 use crate::disk::{Directories, read_small_file, write_small_file};
 use crate::memory::Pool;
 use crate::oci::{Algorithm, Digest, Repository};
@@ -278,21 +279,29 @@ impl std::fmt::Debug for Store {
     }
 }
 
-/// Ends the sessions that nobody uses any more. A task of the owner shard.
+/// Ends idle sessions, again and again. A task of the owner shard.
 async fn purge(desk: Desk, layout: Layout, directories: Directories, metrics: Arc<Metrics>) {
-    let idle_ms = u64::try_from(UPLOAD_IDLE_MAX.as_millis()).unwrap_or(u64::MAX);
     loop {
         sleep(PURGE_PERIOD).await;
-        for id in desk.purge(idle_ms) {
-            // The record first: bytes without one are known to be a leftover.
-            let files: [&Path; 2] = [&layout.upload_session(&id), &layout.upload_data(&id)];
-            for path in files {
-                custody::remove(&directories, path).await;
-            }
-            metrics.blob.uploads_ended.of(UploadEnd::Expired).count();
-            tracing::debug!(upload = %id, "an idle upload session ends");
-        }
+        let ended = purge_once(&desk, &layout, &directories).await;
+        let expired = metrics.blob.uploads_ended.of(UploadEnd::Expired);
+        expired.add(to_u64(ended));
     }
+}
+
+/// Ends the sessions that nobody uses any more. Returns how many.
+async fn purge_once(desk: &Desk, layout: &Layout, directories: &Directories) -> usize {
+    let idle_ms = u64::try_from(UPLOAD_IDLE_MAX.as_millis()).unwrap_or(u64::MAX);
+    let ended = desk.purge(idle_ms);
+    for id in &ended {
+        // The record first: bytes without one are known to be a leftover.
+        let files: [&Path; 2] = [&layout.upload_session(id), &layout.upload_data(id)];
+        for path in files {
+            custody::remove(directories, path).await;
+        }
+        tracing::debug!(upload = %id, "an idle upload session ends");
+    }
+    ended.len()
 }
 
 #[cfg(test)]

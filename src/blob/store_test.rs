@@ -102,6 +102,35 @@ fn seal_in_the_next_boot(options: &Options, id: UploadId) {
     });
 }
 
+#[test]
+fn an_idle_session_is_purged_with_its_files_and_one_in_use_is_not() {
+    run_alone(|| async {
+        let home = Home::new();
+        let (stores, _) = home.start();
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let id = stores[0].begin(&repository(), None).unwrap();
+            let mut upload = stores[0].resume(&repository(), &id).await.unwrap();
+            let body = content(100_000);
+            send(&mut upload, &body, usize::MAX).await.unwrap();
+            upload.suspend().await.unwrap();
+            ids.push(id);
+        }
+        let used = stores[1].resume(&repository(), &ids[1]).await.unwrap();
+        home.clock
+            .advance(UPLOAD_IDLE_MAX + Duration::from_millis(1));
+        let inner = &stores[0].0;
+        let purged = purge_once(&inner.desk, inner.shared.layout(), &inner.directories).await;
+        assert_eq!(purged, 1);
+        let gone = stores[0].resume(&repository(), &ids[0]).await;
+        assert!(matches!(gone, Err(UploadError::Unknown)));
+        assert_eq!(home.session_files().len(), 2);
+        let sealed = used.seal(&sha256(&content(100_000)), 1).await.unwrap();
+        sealed.commit().await;
+        assert_eq!(home.session_files(), [""; 0]);
+    });
+}
+
 /// A file-size limit or a full disk fails a write in the middle; here a directory
 /// stands where the data file would.
 #[test]
