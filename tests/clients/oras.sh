@@ -12,13 +12,18 @@ PYTHON=$VENV/bin/python
 # Left out of the suite: what talks to a public registry instead of ours, and
 # what tests tokens of a cloud provider without any registry.
 SUITE=$VENV/suite/oras/tests
-SUITE_OPTIONS=(-k 'not test_get_many_tags and not test_ssl_' --ignore "$SUITE/auth")
+LEFT_OUT='not test_get_many_tags and not test_ssl_'
+# It pushes and pulls 16 GiB in one test: the server's copy and the pulled one.
+if [ "$(df --output=avail -k "$SCRATCH" | tail -n 1)" -lt $((40 * 1024 * 1024)) ]; then
+    note 'less than 40 GiB free: test_chunked_push of the suite is left out'
+    LEFT_OUT="$LEFT_OUT and not test_chunked_push"
+fi
 
 # run_pytest ARGUMENT… — every test of the run becomes one check.
 run_pytest() {
     local report=$SCRATCH/report.xml code name seconds
     rm -f "$report"
-    timeout -k 10 240 "$PYTHON" -m pytest -q -p no:cacheprovider \
+    timeout -k 10 480 "$PYTHON" -m pytest -q -p no:cacheprovider \
         --basetemp "$SCRATCH/pytest" --junitxml "$report" "$@" >"$SCRATCH/pytest.log" 2>&1 || true
     [ -s "$report" ] || {
         tail -n 20 "$SCRATCH/pytest.log"
@@ -43,6 +48,6 @@ start_server
 export HOME=$SCRATCH/home
 mkdir -p "$HOME"
 REGISTRY=$R run_pytest "$ROOT/tests/clients/oras_test.py"
-ORAS_HOST=127.0.0.1 ORAS_PORT=$PORT run_pytest "${SUITE_OPTIONS[@]}" \
+ORAS_HOST=127.0.0.1 ORAS_PORT=$PORT run_pytest -k "$LEFT_OUT" --ignore "$SUITE/auth" \
     --rootdir "$VENV/suite" "$SUITE"
 finish
