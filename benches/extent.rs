@@ -58,6 +58,7 @@ async fn make_room<T: 'static>(under_way: &mut VecDeque<Pending<T>>, left: usize
     }
 }
 
+/// Writes extents to a fresh file, as an upload does.
 async fn write(path: &Path, extents: u64) {
     let pool = Pool::new(POOL_BYTES);
     let file = WriteFile::create(path).await.expect("the disk works");
@@ -70,6 +71,7 @@ async fn write(path: &Path, extents: u64) {
     make_room(&mut under_way, 0).await;
 }
 
+/// Reads extents past the page cache, as a cold pull does.
 async fn read(path: &Path, extents: u64) {
     let pool = Pool::new(POOL_BYTES);
     let file = ReadFile::open_direct(path, FILE_BYTES).await;
@@ -83,6 +85,7 @@ async fn read(path: &Path, extents: u64) {
     make_room(&mut under_way, 0).await;
 }
 
+/// Sends extents from the page cache to a peer that only reads.
 async fn send(path: &Path, extents: u64) {
     let file = CachedFile::open(path).await.expect("the disk works");
     let anywhere = "127.0.0.1:0".parse().expect("an address");
@@ -107,13 +110,14 @@ async fn send(path: &Path, extents: u64) {
     );
 }
 
+/// Every way an extent moves.
 fn extents(criterion: &mut Criterion) {
     let home = TempDir::new().expect("a temporary directory");
     let path = home.path().join("extents");
     let filled = path.clone();
     let whole = FILE_BYTES / u64::from(EXTENT_BYTES);
     timed(whole, move |extents| async move {
-        write(&filled, extents).await
+        write(&filled, extents).await;
     });
     let sent = path.clone();
     run_alone(move || async move {

@@ -64,6 +64,10 @@ pub(super) fn open_in(directory: &Path) -> Result<Opened, OpenError> {
 }
 
 /// Ends a journal in order.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "what is closed is not used again"
+)]
 pub(super) fn close(opened: Opened) {
     finish(|done| opened.journal.close(done)).unwrap();
 }

@@ -35,6 +35,8 @@ const CLEAR_TAG: u8 = 4;
 const TRAILER: [u8; 4] = *b"FJL\x03";
 /// Bytes of an item before its key.
 const ITEM_HEAD_BYTES: usize = 20;
+/// The last fields of an item's head: length of the key, and of the value twice.
+const ITEM_SIZES_BYTES: usize = 10;
 /// Longest value that can be genuine.
 const VALUE_BYTES_MAX: u32 = 64 * MIB;
 /// Read at once.
@@ -182,10 +184,13 @@ fn read_item(
     let Some(head) = source.array::<ITEM_HEAD_BYTES>()? else {
         return Ok(None);
     };
-    let [.., key_low, key_high, a, b, c, d, e, f, g, h] = head;
-    let key_bytes = usize::from(u16::from_le_bytes([key_low, key_high]));
-    let value_bytes = u32::from_le_bytes([a, b, c, d]);
-    let stored_bytes = u32::from_le_bytes([e, f, g, h]);
+    let (_, sizes) = head.split_at(ITEM_HEAD_BYTES - ITEM_SIZES_BYTES);
+    let mut sizes = Reader::new(sizes);
+    let (Ok(key), Ok(value_bytes), Ok(stored_bytes)) = (sizes.array(), sizes.u32(), sizes.u32())
+    else {
+        return Ok(None);
+    };
+    let key_bytes = usize::from(u16::from_le_bytes(key));
     if value_bytes != stored_bytes || value_bytes > VALUE_BYTES_MAX {
         return Ok(None);
     }

@@ -18,13 +18,7 @@ pub(super) enum SnapshotData {
     /// This node's own state at one moment: nothing is copied to take it.
     View(Rc<StateView>),
     /// A complete, synced file from another node; removed once installed.
-    #[cfg_attr(
-        not(test),
-        expect(
-            dead_code,
-            reason = "a sole voter is never sent one; the suites send some"
-        )
-    )]
+    #[expect(dead_code, reason = "a sole voter is never sent one")]
     File(PathBuf),
 }
 
