@@ -18,8 +18,8 @@ WINDLASS_CONFIG names configuration files, separated by colons, when --config is
 The command line overrides the environment, the environment overrides files, and a later
 file overrides an earlier one.
 
-Exit codes: 0 after an orderly stop, 1 after a failure, 2 for a wrong command line,
-78 when the configuration or this machine has to be changed first.";
+Exit codes: 0 after an orderly stop, 2 for a wrong command line, 78 when the configuration
+or this machine has to be changed first, any other after a failure.";
 
 /// A container image registry that a team runs on its own machines.
 #[derive(Debug, Parser)]
