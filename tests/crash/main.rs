@@ -21,6 +21,7 @@
 )]
 mod support;
 
+mod checker;
 mod kill_loop;
 mod model;
 mod shutdown;

@@ -80,6 +80,10 @@ pub(crate) struct Pusher {
     sessions: Vec<Session>,
     /// Operations whose success was acknowledged.
     pub(crate) acknowledged_count: usize,
+    /// Sessions with bytes that went on after a kill.
+    pub(crate) resumed_count: usize,
+    /// Writes whose answer was lost and that turned out to have happened, or not.
+    pub(crate) settled_counts: [usize; 2],
 }
 
 impl Pusher {
@@ -94,6 +98,8 @@ impl Pusher {
             tags: BTreeMap::new(),
             sessions: Vec::new(),
             acknowledged_count: 0,
+            resumed_count: 0,
+            settled_counts: [0; 2],
         }
     }
 
@@ -359,6 +365,9 @@ impl Pusher {
             404 => assert!(*state != State::Present, "lost: {target}"),
             other => panic!("{target}: {other}"),
         }
+        if *state == State::Unknown {
+            self.settled_counts[usize::from(answer.status == 404)] += 1;
+        }
         *state = State::of_answer(&answer);
     }
 
@@ -379,6 +388,9 @@ impl Pusher {
             }
             404 => assert!(state != State::Present, "lost: {target}"),
             other => panic!("{target}: {other}"),
+        }
+        if state == State::Unknown {
+            self.settled_counts[usize::from(answer.status == 404)] += 1;
         }
         self.manifests.get_mut(digest).unwrap().2 = State::of_answer(&answer);
     }
@@ -451,6 +463,7 @@ impl Pusher {
             session.acknowledged = held;
             session.is_uncertain = false;
             session.is_ending = false;
+            self.resumed_count += usize::from(held > 0);
             kept.push(session);
         }
         self.sessions = kept;
