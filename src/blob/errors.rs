@@ -82,7 +82,8 @@ pub enum SealError {
         /// What failed.
         source: disk::Error,
     },
-    /// The bytes read back for the second digest are not those that were written.
+    /// The bytes read back are not those that were written: the machine went down
+    /// since, or the disk is bad.
     /// The session is gone.
     #[error("an upload of {size_bytes} bytes reads back differently")]
     ReadBack {

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::kernel_boot::KernelBoot;
+use super::open::open_in;
 use super::{Machinery, Options, Recovery, SealError, Sealed, Shared, Store, Upload, UploadError};
 use crate::base::Clock;
 use crate::base::units::MIB;
@@ -29,6 +31,8 @@ pub(super) struct Home {
     pub(super) clock: Clock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) pool: Pool,
+    /// Which boot of the kernel the next start is in.
+    pub(super) kernel_boot: KernelBoot,
 }
 
 impl Home {
@@ -43,6 +47,7 @@ impl Home {
             clock: Clock::hand_moved(),
             metrics: Arc::default(),
             pool: Pool::new(pool_bytes),
+            kernel_boot: KernelBoot([1; 16]),
         }
     }
 
@@ -53,7 +58,7 @@ impl Home {
             shards: SHARDS,
             now_ms: self.clock.unix_ms(),
         };
-        super::open(&options, |digest, generation| {
+        open_in(self.kernel_boot, &options, |digest, generation| {
             self.live.contains(&(*digest, generation))
         })
         .unwrap()

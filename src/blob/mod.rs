@@ -14,6 +14,7 @@ mod extents;
 mod fixture;
 mod growth;
 mod hasher;
+mod kernel_boot;
 mod key;
 mod layout;
 #[cfg(test)]

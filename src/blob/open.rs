@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::desk::{Inbox, Letter, Outbox};
+use super::kernel_boot::KernelBoot;
 use super::key::Key;
 use super::layout::Layout;
 use super::recovery::{self, Recovery};
@@ -70,6 +71,7 @@ pub struct Shared(Arc<Inner>);
 struct Inner {
     layout: Layout,
     minter: Minter,
+    kernel_boot: KernelBoot,
     desks: Vec<(Outbox, Inbox)>,
 }
 
@@ -82,6 +84,15 @@ struct Inner {
 ///
 /// Blocks on the file system; call it before the shards start.
 pub fn open(
+    options: &Options,
+    is_live: impl Fn(&Digest, u64) -> bool,
+) -> Result<(Shared, Recovery), OpenError> {
+    open_in(KernelBoot::current(), options, is_live)
+}
+
+/// As [`open`], in a boot that a test may choose.
+pub(super) fn open_in(
+    kernel_boot: KernelBoot,
     options: &Options,
     is_live: impl Fn(&Digest, u64) -> bool,
 ) -> Result<(Shared, Recovery), OpenError> {
@@ -104,6 +115,7 @@ pub fn open(
     let inner = Inner {
         layout,
         minter: Minter::new(key.secret, options.node, key.boot),
+        kernel_boot,
         desks,
     };
     Ok((Shared(Arc::new(inner)), recovery))
@@ -120,6 +132,10 @@ impl Shared {
 
     pub(super) fn layout(&self) -> &Layout {
         &self.0.layout
+    }
+
+    pub(super) fn kernel_boot(&self) -> KernelBoot {
+        self.0.kernel_boot
     }
 
     pub(super) fn minter(&self) -> &Minter {

@@ -7,7 +7,8 @@
 //! 6   [40] upload id
 //! 46  u64  held bytes, all of them acknowledged
 //! 54  u64  last use, milliseconds since the Unix epoch
-//! 62  u32  length, then UTF-8: repository
+//! 62  [16] kernel boot in which its first bytes came, see `kernel_boot.rs`
+//! 78  u32  length, then UTF-8: repository
 //!     u32  length, then hash state (`Hasher::state`)
 //!     u32  CRC32 of the extent under way, 0 when there is none
 //!     u32  length in bytes, then u32 per whole extent: CRC32
@@ -22,6 +23,7 @@
 
 use super::extents::ExtentChecksums;
 use super::hasher::Hasher;
+use super::kernel_boot::KernelBoot;
 use super::progress::Progress;
 use super::upload_id::UploadId;
 use crate::base::limits::{BLOB_BYTES_MAX, ENTRY_BYTES_MAX, INLINE_BLOB_BYTES_MAX, MOVE_BYTES_MIN};
@@ -42,6 +44,7 @@ pub(super) struct Record {
     pub(super) repository: Repository,
     /// Milliseconds since the Unix epoch.
     pub(super) touched_ms: u64,
+    pub(super) kernel_boot: KernelBoot,
     pub(super) progress: Progress,
     /// The last held bytes; the ones before are in the data file.
     pub(super) tail: Vec<u8>,
@@ -70,6 +73,7 @@ impl Record {
             .raw(self.id.as_bytes())
             .u64(self.progress.held_bytes)
             .u64(self.touched_ms)
+            .raw(&self.kernel_boot.0)
             .text(self.repository.as_str())
             .bytes(&self.progress.hasher.state())
             .u32(self.progress.extents.partial())
@@ -105,6 +109,7 @@ impl Record {
         let id = UploadId::from_bytes(reader.array()?);
         let held_bytes = reader.u64()?;
         let touched_ms = reader.u64()?;
+        let kernel_boot = KernelBoot(reader.array()?);
         let repository = Repository::parse(reader.text("repository")?);
         let repository = repository.map_err(|_| CodecError::Invalid {
             field: "repository",
@@ -126,6 +131,7 @@ impl Record {
             id,
             repository,
             touched_ms,
+            kernel_boot,
             progress: Progress {
                 held_bytes,
                 hasher,

@@ -22,6 +22,7 @@ fn record(total: usize, algorithm: Algorithm, is_sealing: bool) -> Record {
         id: UploadId::from_bytes([0x5a; 40]),
         repository: Repository::parse("library/alpine").unwrap(),
         touched_ms: 1_700_000_000_123,
+        kernel_boot: KernelBoot([0xb0; 16]),
         progress,
         tail: bytes[tail..].to_vec(),
         sealing: is_sealing.then(|| (Digest::of(algorithm, b"x"), 7)),
@@ -42,6 +43,7 @@ fn the_golden_record_reads_and_writes_alike() {
     assert_eq!(read.tail, whole[1024 * 1024 + 4096..]);
     assert_eq!(read.repository.as_str(), "library/alpine");
     assert_eq!(read.touched_ms, 1_700_000_000_123);
+    assert_eq!(read.kernel_boot, KernelBoot([0xb0; 16]));
     assert_eq!(read.sealing, Some((Digest::of(Algorithm::Sha256, b"x"), 7)));
     read.progress.absorb(b"more");
     let more = [whole.as_slice(), b"more"].concat();

@@ -4,7 +4,7 @@ use std::fs;
 
 use crate::base::limits::UPLOAD_IDLE_MAX;
 use crate::blob::fixture::{Home, content, file, push, repository, send, sha256};
-use crate::blob::{OpenError, Options, Recovery, Store, UploadError, UploadId};
+use crate::blob::{OpenError, Options, Recovery, SealError, Store, UploadError, UploadId};
 use crate::runtime::run_alone;
 
 async fn patched(store: &Store, content: &[u8]) -> UploadId {
@@ -167,6 +167,42 @@ fn a_kill_before_the_commit_gives_the_session_its_bytes_back() {
             .commit()
             .await;
         assert!(file(&home.blob(&sha256(&content), 4)) == content);
+    });
+}
+
+#[test]
+fn bytes_that_a_power_cut_lost_are_found_before_they_become_a_blob() {
+    run_alone(|| async {
+        let mut home = Home::new();
+        let (mut stores, _) = home.start();
+        for is_lost in [false, true] {
+            let content = content(200_000);
+            let id = patched(&stores[0], &content[..150_000]).await;
+            drop(stores);
+            if is_lost {
+                let data = home.path(&format!("uploads/{id}.data"));
+                let mut bytes = file(&data);
+                bytes[70_000..80_000].fill(0);
+                fs::write(&data, bytes).unwrap();
+            }
+            home.kernel_boot.0[0] += 1;
+            stores = home.start().0;
+            let mut upload = stores[0].resume(&repository(), &id).await.unwrap();
+            send(&mut upload, &content[150_000..], usize::MAX)
+                .await
+                .unwrap();
+            // What was written before stays uncertain across another request.
+            upload.suspend().await.unwrap();
+            let upload = stores[1].resume(&repository(), &id).await.unwrap();
+            let outcome = upload.seal(&sha256(&content), 1).await;
+            assert_eq!(outcome.is_err(), is_lost);
+            match outcome {
+                Ok(sealed) => sealed.commit().await,
+                Err(error) => assert!(matches!(error, SealError::ReadBack { .. })),
+            }
+            assert_eq!(home.session_files(), [""; 0]);
+            assert!(file(&home.blob(&sha256(&content), 1)) == content || is_lost);
+        }
     });
 }
 

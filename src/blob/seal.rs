@@ -1,5 +1,9 @@
 //! The end of an upload: its digest is checked, and its bytes become a blob.
 //!
+//! The digest is the one that was computed while the bytes passed. They are read
+//! back only when the close names another algorithm, or when the machine went down
+//! in between and may have lost some that were never synced.
+//!
 //! The order is what a crash may interrupt anywhere: write the rest, cut the
 //! padding off, sync the data, note in the session's record what it is about to
 //! become, rename, sync the directory. Only then the caller proposes the blob, and
@@ -140,7 +144,8 @@ impl Upload {
             }
         }
         self.write_rest().await?;
-        if self.algorithm() != declared.algorithm() {
+        let is_certain = self.kernel_boot == self.store.shared().kernel_boot();
+        if self.algorithm() != declared.algorithm() || !is_certain {
             match self.read_back(declared.algorithm()).await {
                 Ok(actual) if actual == declared => {}
                 Ok(actual) => {
@@ -198,8 +203,9 @@ impl Upload {
         Ok(())
     }
 
-    /// Hashes the written bytes once more, in the algorithm that only the close
-    /// named, and holds them against the checksums of what came in.
+    /// Hashes the written bytes once more, in an algorithm that only the close
+    /// named, or because the machine went down since some of them were written, and
+    /// holds them against the checksums of what came in.
     async fn read_back(&self, algorithm: Algorithm) -> Result<Digest, SealError> {
         let size_bytes = self.progress.held_bytes;
         let file = ReadFile::open_direct(&self.data_path(), size_bytes).await?;

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::custody::Custody;
 use super::errors::UploadError;
 use super::growth::Growth;
+use super::kernel_boot::KernelBoot;
 use super::progress::Progress;
 use super::record::{Record, tail_start};
 use super::store::Store;
@@ -39,6 +40,8 @@ pub struct Upload {
     /// What the session was when it was taken up; `None` when it was empty.
     pub(super) record: Option<Box<Record>>,
     pub(super) progress: Progress,
+    /// The kernel boot in which the first bytes came.
+    pub(super) kernel_boot: KernelBoot,
     /// The record's tail, until the first buffer takes it.
     pub(super) tail: Vec<u8>,
     pub(super) buffer: Option<Buffer>,
@@ -61,6 +64,7 @@ impl Upload {
         progress: Progress,
     ) -> Self {
         let filling_since = store.clock().now();
+        let kernel_boot = store.shared().kernel_boot();
         Self {
             store,
             id,
@@ -68,6 +72,7 @@ impl Upload {
             custody,
             record: None,
             progress,
+            kernel_boot,
             tail: Vec::new(),
             buffer: None,
             filled: 0,
@@ -82,6 +87,7 @@ impl Upload {
     pub(super) fn with_record(mut self, mut record: Box<Record>) -> Self {
         self.progress = record.progress.clone();
         self.tail.clone_from(&record.tail);
+        self.kernel_boot = record.kernel_boot;
         record.sealing = None;
         self.record = Some(record);
         self
@@ -209,6 +215,7 @@ impl Upload {
             id: self.id,
             repository: self.repository.clone(),
             touched_ms: self.store.clock().unix_ms(),
+            kernel_boot: self.kernel_boot,
             progress: self.progress.clone(),
             tail,
             sealing: None,
@@ -227,13 +234,13 @@ impl Upload {
     /// Starts writing the first `bytes` of the buffer, whole sectors, and lets go
     /// of the buffer. When as many writes as may be are under way, waits for one.
     pub(super) async fn write_out(&mut self, bytes: usize) -> Result<(), UploadError> {
+        let filled_in = self.store.clock().now() - self.filling_since;
         let offset_bytes = self.base_bytes();
         let file = self.open_file(offset_bytes).await?;
         self.custody.wait_below(IN_FLIGHT_MOVES_MAX).await?;
         let Some(buffer) = self.buffer.take() else {
             return Ok(());
         };
-        let filled_in = self.store.clock().now() - self.filling_since;
         self.growth.learn(filled_in);
         self.filled = 0;
         self.custody
