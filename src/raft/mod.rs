@@ -43,5 +43,8 @@ pub use view::StateView;
 #[path = "crash_test.rs"]
 mod crash_tests;
 #[cfg(test)]
+#[path = "node_test.rs"]
+mod node_tests;
+#[cfg(test)]
 #[path = "suite_test.rs"]
 mod suite_tests;

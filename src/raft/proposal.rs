@@ -138,3 +138,32 @@ pub(super) fn outcome_of(result: WriteResult) -> Result<Outcome, ProposeError> {
     let written = result.map_err(|_| ProposeError::Unavailable)?;
     written.data.outcome.ok_or(ProposeError::Unavailable)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_queue_is_bounded_and_a_place_is_given_back() {
+        let waiting = Waiting::new(Arc::new(Metrics::new()));
+        let mut places: Vec<Place> = std::iter::from_fn(|| waiting.enter()).collect();
+        assert_eq!(places.len(), PROPOSALS_WAITING_MAX);
+        places.pop();
+        assert!(waiting.enter().is_some());
+    }
+
+    #[test]
+    fn bytes_beyond_the_bound_wait_for_those_before() {
+        let waiting = Waiting::new(Arc::new(Metrics::new()));
+        let mut first = waiting.enter().unwrap();
+        let mut second = waiting.enter().unwrap();
+        let all = WAITING_BYTES_MAX;
+        futures_lite::future::block_on(waiting.reserve(&mut first, all));
+        let blocked = futures_lite::future::block_on(futures_lite::future::poll_once(
+            waiting.reserve(&mut second, 1),
+        ));
+        assert!(blocked.is_none());
+        drop(first);
+        futures_lite::future::block_on(waiting.reserve(&mut second, 1));
+    }
+}

@@ -212,3 +212,7 @@ fn damaged(source: CodecError) -> JournalError {
         source,
     }
 }
+
+#[cfg(test)]
+#[path = "snapshot_file_test.rs"]
+mod tests;

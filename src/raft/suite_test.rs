@@ -49,7 +49,7 @@ fn the_store_passes_the_suite_of_openraft() {
     });
 }
 
-fn options(directory: &TempDir) -> Options {
+pub(super) fn options(directory: &TempDir) -> Options {
     Options::new(directory.path(), Arc::new(Metrics::new()))
 }
 
@@ -76,7 +76,7 @@ pub(super) fn link(number: u64) -> Command {
     }
 }
 
-async fn node(options: Options) -> Handle {
+pub(super) async fn node(options: Options) -> Handle {
     let opened: Opened = open(&options).unwrap();
     start(opened, options).await.unwrap()
 }
