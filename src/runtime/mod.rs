@@ -41,3 +41,7 @@ pub use task::{JoinHandle, Panicked, Task, spawn, spawn_bulk, spawn_prompt, yiel
 pub use timer::{Elapsed, sleep, timeout};
 pub use topology::{Topology, TopologyError};
 pub use watchdog::{Beat, Watchdog, WatchdogHandle};
+
+#[cfg(test)]
+#[path = "process_test.rs"]
+mod process_tests;
