@@ -44,6 +44,7 @@ fn append(journal: &Journal, next: &Cell<u64>, payloads: Vec<Bytes>) {
     receiver.recv().unwrap().unwrap();
 }
 
+/// Appends in batches, each synced before it is acknowledged, and reads them back.
 fn appends(criterion: &mut Criterion) {
     let home = tempfile::tempdir().unwrap();
     let options = journal::Options::new(home.path(), Arc::new(Metrics::new()));
@@ -137,6 +138,7 @@ fn propose(handle: Handle, first: u64, count: u64, in_flight: u64) -> Duration {
     })
 }
 
+/// Proposals through consensus, as many at a time as the name says.
 fn proposals(criterion: &mut Criterion) {
     let home = tempfile::tempdir().unwrap();
     let (handle, core) = node(home.path());

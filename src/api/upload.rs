@@ -128,13 +128,9 @@ impl Door {
     ) -> Result<Handled, Closed> {
         match receive(exchange, &mut upload).await {
             Ok(()) => {}
-            Err(Unread::Body(error)) => {
-                // A cut close keeps its bytes like a cut chunk; nothing is promised for them.
-                if let Err(error) = upload.keep().await {
-                    tracing::debug!(%error, "bytes of a cut upload were not kept");
-                }
-                return Err(error);
-            }
+            // A cut close leaves the session as it was acknowledged, so that the
+            // whole request can be repeated; nothing was promised for its bytes.
+            Err(Unread::Body(error)) => return Err(error),
             Err(Unread::Store(error)) => return Ok(Err(error.into())),
         }
         let sealed = self.registry.seal_upload(repository, upload, digest).await;

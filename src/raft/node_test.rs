@@ -85,7 +85,10 @@ fn a_long_log_is_snapshot_and_purged_and_a_restart_finds_everything() {
             proposer.await.unwrap();
         }
         eventually("the log is purged", || {
-            handle.status().purged_index.is_some_and(|purged| purged > 500)
+            handle
+                .status()
+                .purged_index
+                .is_some_and(|purged| purged > 500)
         })
         .await;
         let purged = handle.status().purged_index;

@@ -147,7 +147,7 @@ mod tests {
     fn the_queue_is_bounded_and_a_place_is_given_back() {
         let waiting = Waiting::new(Arc::new(Metrics::new()));
         let mut places: Vec<Place> = std::iter::from_fn(|| waiting.enter()).collect();
-        assert_eq!(places.len(), PROPOSALS_WAITING_MAX);
+        assert_eq!(places.len(), WAITING_PROPOSALS_MAX);
         places.pop();
         assert!(waiting.enter().is_some());
     }

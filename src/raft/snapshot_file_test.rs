@@ -64,7 +64,12 @@ fn a_file_brings_over_every_entry_and_a_damaged_one_nothing() {
         let key = Bytes::from(format!("key {number:04}"));
         builder.put(key, Bytes::from(value)).unwrap();
     }
-    builder.put(Bytes::from_static(b"large"), Bytes::from(vec![1; 3_900_000])).unwrap();
+    builder
+        .put(
+            Bytes::from_static(b"large"),
+            Bytes::from(vec![1; 3_900_000]),
+        )
+        .unwrap();
     let generation = builder.finish(None, b"").unwrap();
     let path = directory.path().join("files").join("a.snapshot");
     export(&generation.view(), &meta(), &path).unwrap();
@@ -85,7 +90,11 @@ fn a_file_brings_over_every_entry_and_a_damaged_one_nothing() {
     }
     for at in [3, 9, 17, 40, length / 3, length - 5] {
         fs::copy(&path, &damaged).unwrap();
-        let file = fs::OpenOptions::new().read(true).write(true).open(&damaged).unwrap();
+        let file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .open(&damaged)
+            .unwrap();
         flip(&file, at);
         assert!(installed(&target, &damaged).is_none(), "flipped at {at}");
     }
