@@ -23,8 +23,10 @@ fn two_executors_share_a_session_without_losing_a_byte() {
     };
     let (shared, _) = crate::blob::open(&options, |_, _| false).unwrap();
     let (told, id) = flume::bounded(1);
+    let (finished, is_finished) = flume::bounded::<()>(1);
     let run = |shard: u16| {
         let (shared, told, id) = (shared.clone(), told.clone(), id.clone());
+        let (finished, is_finished) = (finished.clone(), is_finished.clone());
         std::thread::spawn(move || {
             run_alone(move || async move {
                 let store = real_store(shared, shard);
@@ -35,9 +37,14 @@ fn two_executors_share_a_session_without_losing_a_byte() {
                 let id: UploadId = id.recv_async().await.unwrap();
                 told.send(id).unwrap();
                 let sent = fill(&store, &id).await;
-                // The owner must answer for as long as others ask.
                 while store.held(&repository(), &id).await.unwrap() < whole_bytes() {
                     sleep(Duration::from_millis(1)).await;
+                }
+                // The owner must answer for as long as others ask.
+                if shard == 0 {
+                    is_finished.recv_async().await.unwrap();
+                } else {
+                    finished.send(()).unwrap();
                 }
                 sent
             })
