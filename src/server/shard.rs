@@ -10,6 +10,7 @@ use futures_lite::FutureExt as _;
 
 use crate::admin::Health;
 use crate::base::Clock;
+use crate::exchange::{Closed, Exchange};
 use crate::memory::Pool;
 use crate::net::{self, Listener};
 use crate::registry::{DiskSpace, Registry};
@@ -77,7 +78,7 @@ pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::
     };
     let in_flight = InFlight::new();
     let connections = Connections {
-        exchange: exchange::Door::open(
+        door: exchange::Door::open(
             parts.doors.clone(),
             Arc::clone(&parts.metrics),
             parts.shutdown.clone(),
@@ -90,10 +91,10 @@ pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::
     let mut tasks: Vec<JoinHandle<()>> = Vec::new();
     if let Some((listener, health)) = operators {
         let journal = parts.journal.clone();
-        let accept = connections
-            .clone()
-            .accept_operators(listener, health, journal);
-        tasks.push(spawn(accept).detach());
+        let probe = async move || journal.probe().await;
+        let door = admin::Door::new(Arc::clone(&parts.metrics), health, probe);
+        let handler = async move |exchange: &mut Exchange| door.handle(exchange).await;
+        tasks.push(spawn(connections.clone().accept(listener, handler)).detach());
         let room = measure_room(
             parts.space.clone(),
             Arc::clone(&parts.metrics),
@@ -105,7 +106,8 @@ pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::
     if parts.listening.send(listener.address()).is_err() {
         return Ok(());
     }
-    connections.accept(listener, door).await;
+    let handler = async move |exchange: &mut Exchange| door.handle(exchange).await;
+    connections.accept(listener, handler).await;
     if let Some(operators) = &parts.operators {
         operators.health.stop();
         notify_stopping();
@@ -130,7 +132,7 @@ pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::
 /// What the accept loops of one shard share.
 #[derive(Clone)]
 struct Connections {
-    exchange: Rc<exchange::Door>,
+    door: Rc<exchange::Door>,
     in_flight: InFlight,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
@@ -138,30 +140,17 @@ struct Connections {
 }
 
 impl Connections {
-    /// Accepts clients of the registry until shutdown.
-    async fn accept(self, listener: Listener, door: api::Door) {
+    /// Accepts connections until shutdown; `handler` answers their requests.
+    async fn accept<H>(self, listener: Listener, handler: H)
+    where
+        H: AsyncFn(&mut Exchange) -> Result<(), Closed> + 'static,
+    {
+        let handler = Rc::new(handler);
         while let Some(stream) = self.next(&listener).await {
-            let (exchange, door) = (Rc::clone(&self.exchange), door.clone());
+            let (door, handler) = (Rc::clone(&self.door), Rc::clone(&handler));
             let guard = self.in_flight.enter();
             spawn(async move {
-                let handler = async |exchange: &mut exchange::Exchange| door.handle(exchange).await;
-                exchange::serve(stream, &exchange, &handler).await;
-                drop(guard);
-            })
-            .detach();
-        }
-    }
-
-    /// Accepts operators until shutdown.
-    async fn accept_operators(self, listener: Listener, health: Health, journal: raft::Handle) {
-        let probe = async move || journal.probe().await;
-        let door = admin::Door::new(Arc::clone(&self.metrics), health, probe);
-        while let Some(stream) = self.next(&listener).await {
-            let (exchange, door) = (Rc::clone(&self.exchange), door.clone());
-            let guard = self.in_flight.enter();
-            spawn(async move {
-                let handler = async |exchange: &mut exchange::Exchange| door.handle(exchange).await;
-                exchange::serve(stream, &exchange, &handler).await;
+                exchange::serve(stream, &door, &*handler).await;
                 drop(guard);
             })
             .detach();
