@@ -197,7 +197,7 @@ impl Default for JournalSection {
             propose_timeout: Period::new(limits::PROPOSE_TIMEOUT),
             log_cache: ByteSize::new(u64::from(2 * MIB)),
             state_cache: ByteSize::new(u64::from(16 * MIB)),
-            memtable: ByteSize::new(u64::from(4 * MIB)),
+            memtable: ByteSize::new(u64::from(16 * MIB)),
         }
     }
 }

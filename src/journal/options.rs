@@ -58,7 +58,7 @@ impl Options {
             directory: directory.into(),
             log_cache_bytes: u64::from(2 * MIB),
             state_cache_bytes: u64::from(16 * MIB),
-            memtable_bytes: u64::from(4 * MIB),
+            memtable_bytes: u64::from(16 * MIB),
             is_synced: true,
             on_failure: end_process,
             metrics,
