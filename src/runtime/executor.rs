@@ -290,8 +290,11 @@ fn leave(options: &ExecutorOptions) {
 /// One timer is not enough: the loop may go to sleep again right after that timer
 /// has fired, with the timer's own task among the runnable ones and no other timer
 /// set. So there are several, and each is the way out when the ones before it were
-/// lost.
+/// lost; and when all of them were, the watchdog's thread wakes the loop.
 fn spawn_keep_alive(beat: Option<&Beat>) {
+    if let Some(beat) = beat {
+        glommio::spawn_local(beat.clone().answer_kicks()).detach();
+    }
     for timer in 0..KEEP_ALIVE_TIMERS {
         let period = KEEP_ALIVE_PERIOD * (1 << timer);
         glommio::spawn_local(keep_alive(period, beat.cloned())).detach();

@@ -16,13 +16,33 @@ const LOOK_PERIOD: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone)]
 pub struct Beat(Arc<Pulse>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Pulse {
     beats: AtomicU64,
     is_retired: AtomicBool,
+    /// Wakes the executor from outside, whatever its own timers do.
+    kick: flume::Sender<()>,
+    kicked: flume::Receiver<()>,
 }
 
 impl Beat {
+    fn new() -> Self {
+        // One kick waits at most: the executor only has to wake.
+        let (kick, kicked) = flume::bounded(1);
+        Self(Arc::new(Pulse {
+            beats: AtomicU64::new(0),
+            is_retired: AtomicBool::new(false),
+            kick,
+            kicked,
+        }))
+    }
+
+    /// Wakes up each time the watchdog has missed the executor for one look. A loop
+    /// that went to sleep on a full queue, its timers used up, goes round again.
+    pub(super) async fn answer_kicks(self) {
+        while self.0.kicked.recv_async().await.is_ok() {}
+    }
+
     /// Says that the executor moves.
     pub fn tick(&self) {
         self.0.beats.fetch_add(1, Ordering::Relaxed);
@@ -61,7 +81,7 @@ impl Watchdog {
 
     /// The pulse for one more executor.
     pub fn beat(&mut self, name: &str) -> Beat {
-        let beat = Beat(Arc::default());
+        let beat = Beat::new();
         self.watched.push(Watched {
             name: name.to_owned(),
             beat: beat.clone(),
@@ -118,6 +138,10 @@ impl Watchdog {
                 0
             };
             watched.beats_seen = beats;
+            if watched.looks_without_beat > 0 {
+                // Full means that a kick is under way already.
+                let _ = pulse.kick.try_send(());
+            }
         }
         self.watched
             .iter()
@@ -152,6 +176,18 @@ mod tests {
         let one = watchdog.beat("one");
         let two = watchdog.beat("two");
         (watchdog, one, two)
+    }
+
+    #[test]
+    fn an_executor_that_was_missed_is_kicked_once_until_it_answers() {
+        let (mut watchdog, one, two) = watchdog();
+        two.tick();
+        assert_eq!(watchdog.look(), None);
+        assert_eq!(one.0.kicked.len(), 1);
+        assert_eq!(two.0.kicked.len(), 0);
+        two.tick();
+        assert_eq!(watchdog.look(), None);
+        assert_eq!(one.0.kicked.len(), 1, "the first kick still waits");
     }
 
     #[test]
