@@ -15,7 +15,7 @@ shopt -s inherit_errexit
 
 CLIENT=$(basename "$0" .sh)
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-BINARY=${TESTED_BINARY:-$ROOT/target/ci/windlass}
+BINARY=${TESTED_BINARY:-${CARGO_TARGET_DIR:-$ROOT/target}/ci/windlass}
 # Not /tmp: it may live in memory, and the server wants O_DIRECT. Short, because
 # a Unix socket's path holds 107 bytes.
 SCRATCH=$(mktemp -d /var/tmp/windlass-XXXXXX)
