@@ -65,7 +65,7 @@ impl Registry {
     /// - Errors: `DigestMismatch` leaves neither file nor session.
     /// - Cancel: before the entry is proposed nothing is promised; a file without
     ///   an entry is found at the next start.
-    /// - Source: distribution-spec v1.1, end-6; DESIGN "push".
+    /// - Source: distribution-spec v1.1, end-6.
     pub async fn seal_upload(
         &self,
         repository: &Repository,

@@ -24,7 +24,7 @@ const RING_ENTRIES: usize = 256;
 /// rings again. It must be longer than a thread waits for its CPU on a crowded
 /// machine: a loop whose time is up before it has run anything goes to sleep on
 /// full queues, and before its first task has run no timer is set to wake it. With
-/// 0.5 ms here one start in some hundred hung at a load of 10 on two CPUs.
+/// 0.5 ms here a start hung once in a run of kill and restart on two crowded CPUs.
 const PREEMPT_PERIOD: Duration = Duration::from_millis(100);
 /// The same while the prompt queue has work, which is nearly always. Longer, and
 /// one warm download holds up a manifest for tens of milliseconds.
