@@ -7,8 +7,9 @@
 //!
 //! Floor: machinery.
 //! Uses: base, telemetry
-//! Crates: fjall
+//! Crates: fjall, rustix
 
+mod ahead;
 mod check;
 mod error;
 mod failure;

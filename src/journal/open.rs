@@ -9,6 +9,7 @@ use std::thread;
 
 use bytes::Bytes;
 
+use super::ahead::Ahead;
 use super::check::Check;
 use super::error::{JournalError, OpenError};
 use super::group::VOTE_KEY;
@@ -89,6 +90,7 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
         log: log.clone(),
         mark: mark_file,
         tail,
+        ahead: Ahead::new(LogDatabase::path(directory)),
         on_failure: options.on_failure,
         metrics: Arc::clone(&options.metrics),
     };

@@ -23,8 +23,10 @@ pub(super) const MARK_SYNC_PERIOD: Duration = Duration::from_millis(100);
 /// The mark is synced after this much silence.
 pub(super) const MARK_SYNC_IDLE: Duration = Duration::from_millis(5);
 /// fjall's own threads per database. One is not enough: its worker then waits
-/// on the queue that only it drains.
-pub(super) const WORKER_THREADS: usize = 2;
+/// on the queue that only it drains. With two, the first spins while the second
+/// compacts: it is kept free for flushes and hands every other task back to the
+/// queue at once. A third takes those tasks.
+pub(super) const WORKER_THREADS: usize = 3;
 /// Values from here on live in files of their own, so that compaction moves
 /// keys and not manifests.
 pub(super) const SEPARATE_VALUE_BYTES_MIN: u32 = 32 * 1024;

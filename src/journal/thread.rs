@@ -10,6 +10,7 @@ use crate::base::Clock;
 use crate::base::units::{index_of, to_u64};
 use crate::telemetry::Metrics;
 
+use super::ahead::{Ahead, CHANGE_OVERHEAD_BYTES};
 use super::error::JournalError;
 use super::failure::Failure;
 use super::group::{Group, Operation};
@@ -41,6 +42,7 @@ pub(super) struct JournalThread {
     pub log: LogDatabase,
     pub mark: MarkFile,
     pub tail: Tail,
+    pub ahead: Ahead,
     pub on_failure: fn(&Failure),
     pub metrics: Arc<Metrics>,
 }
@@ -154,9 +156,12 @@ impl JournalThread {
         }
         let entries = self.tail.next.saturating_sub(next_before);
         self.count(entries, payload_bytes, &submitted);
+        let changes = waiting.len() + index_of(entries);
         for done in waiting {
             done(Ok(()));
         }
+        self.ahead
+            .grown(payload_bytes + changes * CHANGE_OVERHEAD_BYTES);
         Ok(())
     }
 

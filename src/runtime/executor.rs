@@ -16,7 +16,7 @@ use super::probe::{ProbeError, prime};
 use super::task::panic_message;
 use super::timer::sleep;
 use super::watchdog::Beat;
-use crate::base::limits::{KEEP_ALIVE_PERIOD, OFF_SHARD_THREADS};
+use crate::base::limits::{KEEP_ALIVE_IDLE_PERIOD, KEEP_ALIVE_PERIOD, OFF_SHARD_THREADS};
 
 /// Entries of each of an executor's rings.
 const RING_ENTRIES: usize = 256;
@@ -29,8 +29,13 @@ const PREEMPT_PERIOD: Duration = Duration::from_millis(100);
 /// The same while the prompt queue has work, which is nearly always. Longer, and
 /// one warm download holds up a manifest for tens of milliseconds.
 const PROMPT_LATENCY: Duration = Duration::from_micros(500);
-/// Keep-alive timers, each of twice the period of the one before it.
-const KEEP_ALIVE_TIMERS: u32 = 8;
+/// How long the bulk queue may run before the loop looks at its rings again.
+/// Without a goal of its own a warm download runs for `PREEMPT_PERIOD`, and
+/// requests that arrive meanwhile wait for all of it.
+const BULK_LATENCY: Duration = Duration::from_millis(2);
+/// An executor that ran tasks for less than one part in this many of the last
+/// keep-alive period counts as idle.
+const IDLE_SHARE: u32 = 100;
 /// Weight of the prompt queue against the bulk queue.
 const PROMPT_SHARES: usize = 1000;
 /// Weight of the bulk queue.
@@ -50,7 +55,7 @@ pub struct ExecutorOptions {
     pub data_directory: Option<PathBuf>,
     /// Whether a panic in any task ends the process, as on the raft core.
     pub is_panic_fatal: bool,
-    /// Told every `KEEP_ALIVE_PERIOD` that the executor moves.
+    /// Told by the keep-alive timers that the executor moves.
     pub beat: Option<Beat>,
 }
 
@@ -260,8 +265,11 @@ fn enter(options: &ExecutorOptions) -> TaskQueueHandle {
         Latency::Matters(PROMPT_LATENCY),
         "prompt",
     );
-    let bulk =
-        executor.create_task_queue(Shares::Static(BULK_SHARES), Latency::NotImportant, "bulk");
+    let bulk = executor.create_task_queue(
+        Shares::Static(BULK_SHARES),
+        Latency::Matters(BULK_LATENCY),
+        "bulk",
+    );
     let entered = ExecutorContext {
         name: options.name.clone(),
         is_panic_fatal: options.is_panic_fatal,
@@ -289,24 +297,37 @@ fn leave(options: &ExecutorOptions) {
 ///
 /// One timer is not enough: the loop may go to sleep again right after that timer
 /// has fired, with the timer's own task among the runnable ones and no other timer
-/// set. So there are several, and each is the way out when the ones before it were
-/// lost; and when all of them were, the watchdog's thread wakes the loop.
+/// set. A second one of a longer period is the way out then; and when both were
+/// lost, the watchdog's thread wakes the loop.
 fn spawn_keep_alive(beat: Option<&Beat>) {
     if let Some(beat) = beat {
         glommio::spawn_local(beat.clone().answer_kicks()).detach();
     }
-    for timer in 0..KEEP_ALIVE_TIMERS {
-        let period = KEEP_ALIVE_PERIOD * (1 << timer);
-        glommio::spawn_local(keep_alive(period, beat.cloned())).detach();
+    glommio::spawn_local(keep_busy_alive(beat.cloned())).detach();
+    glommio::spawn_local(keep_idle_alive(beat.cloned())).detach();
+}
+
+/// Ticks often while the executor works. A wake costs some ten microseconds of
+/// CPU, so an idle executor, which has little to stall, is woken more and more
+/// rarely.
+async fn keep_busy_alive(beat: Option<Beat>) {
+    let mut period = KEEP_ALIVE_PERIOD;
+    loop {
+        beat.iter().for_each(Beat::tick);
+        sleep(period).await;
+        let ran = glommio::executor().executor_stats().executor_runtime();
+        period = if ran * IDLE_SHARE > period {
+            KEEP_ALIVE_PERIOD
+        } else {
+            (period * 2).min(KEEP_ALIVE_IDLE_PERIOD)
+        };
     }
 }
 
-async fn keep_alive(period: Duration, beat: Option<Beat>) {
+async fn keep_idle_alive(beat: Option<Beat>) {
     loop {
-        if let Some(beat) = &beat {
-            beat.tick();
-        }
-        sleep(period).await;
+        beat.iter().for_each(Beat::tick);
+        sleep(KEEP_ALIVE_IDLE_PERIOD).await;
     }
 }
 

@@ -87,7 +87,7 @@ fn a_dropped_task_stops_and_a_detached_one_goes_on() {
 
 #[test]
 fn a_wake_from_another_thread_is_never_lost_for_long() {
-    let mut watchdog = Watchdog::new(Duration::from_secs(60));
+    let watchdog = Watchdog::start(Duration::from_secs(60)).unwrap();
     let mut options = options("stall", Place::Anywhere);
     options.beat = Some(watchdog.beat("stall"));
     let handle = spawn_executor(options, || async {

@@ -40,7 +40,7 @@ pub use signals::{Signals, SignalsError};
 pub use task::{JoinHandle, Panicked, Task, spawn, spawn_bulk, spawn_prompt, yield_if_needed};
 pub use timer::{Elapsed, sleep, timeout};
 pub use topology::{Topology, TopologyError};
-pub use watchdog::{Beat, Watchdog, WatchdogHandle};
+pub use watchdog::{Beat, Watchdog};
 
 #[cfg(test)]
 #[path = "process_test.rs"]

@@ -33,7 +33,7 @@ fn child(name: &str) -> Option<Output> {
     Some(output.unwrap())
 }
 
-fn options(name: &str, watchdog: &mut Watchdog) -> ExecutorOptions {
+fn options(name: &str, watchdog: &Watchdog) -> ExecutorOptions {
     ExecutorOptions {
         name: name.to_owned(),
         place: Place::Anywhere,
@@ -50,26 +50,24 @@ fn an_executor_that_stands_still_ends_the_process() {
         assert_eq!(output.status.code(), Some(EXIT_FAULT_STATUS), "{output:?}");
         return;
     }
-    let mut watchdog = Watchdog::new(Duration::from_millis(300));
-    let options = options("stuck", &mut watchdog);
+    let watchdog = Watchdog::start(Duration::from_millis(300)).unwrap();
+    let options = options("stuck", &watchdog);
     let (_hold, never) = mpsc::channel::<()>();
     let stuck = spawn_executor(options, || async move {
         sleep(Duration::from_millis(200)).await;
         assert!(never.recv_timeout(CHILD_WAIT).is_err());
     });
-    let _watching = watchdog.start();
     stuck.unwrap().join().unwrap();
 }
 
 #[test]
 fn executors_that_move_and_then_end_are_left_alone() {
-    let mut watchdog = Watchdog::new(Duration::from_millis(300));
-    let options = options("moving", &mut watchdog);
+    let watchdog = Watchdog::start(Duration::from_millis(300)).unwrap();
+    let options = options("moving", &watchdog);
     let moving = spawn_executor(options, || sleep(Duration::from_millis(700)));
-    let watching = watchdog.start();
     moving.unwrap().join().unwrap();
     thread::park_timeout(Duration::from_millis(700));
-    watching.stop();
+    watchdog.stop();
 }
 
 #[test]
@@ -78,8 +76,8 @@ fn a_panic_on_an_executor_whose_panics_are_fatal_ends_the_process() {
         assert_eq!(output.status.code(), Some(EXIT_FAULT_STATUS), "{output:?}");
         return;
     }
-    let mut watchdog = Watchdog::new(CHILD_WAIT);
-    let handle = spawn_executor(options("core", &mut watchdog), || async {
+    let watchdog = Watchdog::start(CHILD_WAIT).unwrap();
+    let handle = spawn_executor(options("core", &watchdog), || async {
         spawn(async { panic!("on purpose") }).detach();
         sleep(CHILD_WAIT).await;
     });

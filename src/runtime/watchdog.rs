@@ -1,5 +1,6 @@
 //! Notices an executor that stands still, and ends the process.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
@@ -54,11 +55,49 @@ impl Beat {
     }
 }
 
-/// Watches the pulses. Made before the executors, started after them.
+/// Watches the pulses, from before the first executor starts. Owned by whoever
+/// starts the executors; they retire by themselves when they end on purpose.
 #[derive(Debug)]
 pub struct Watchdog {
-    stall_max: Duration,
-    watched: Vec<Watched>,
+    newcomers: flume::Sender<Watched>,
+    is_stopped: Arc<AtomicBool>,
+}
+
+impl Watchdog {
+    /// Starts watching, on a thread that bites after `stall_max`, normally
+    /// `WATCHDOG_STALL_MAX`, and lives until [`Watchdog::stop`].
+    ///
+    /// - Errors: the thread cannot be started.
+    pub fn start(stall_max: Duration) -> io::Result<Self> {
+        let (newcomers, receiver) = flume::unbounded();
+        let is_stopped = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&is_stopped);
+        thread::Builder::new()
+            .name("watchdog".to_owned())
+            .spawn(move || Watch::new(stall_max, receiver).run(&stopped))?;
+        Ok(Self {
+            newcomers,
+            is_stopped,
+        })
+    }
+
+    /// The pulse for one more executor, which is expected to beat from now on.
+    pub fn beat(&self, name: &str) -> Beat {
+        let beat = Beat::new();
+        // The thread is gone after a stop; then nobody expects beats.
+        drop(self.newcomers.send(Watched {
+            name: name.to_owned(),
+            beat: beat.clone(),
+            beats_seen: 0,
+            looks_without_beat: 0,
+        }));
+        beat
+    }
+
+    /// Stops watching; from now on a deadline of the shutdown bounds everything.
+    pub fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
 }
 
 #[derive(Debug)]
@@ -69,55 +108,39 @@ struct Watched {
     looks_without_beat: u128,
 }
 
-impl Watchdog {
-    /// A watchdog that bites after `stall_max`, normally `WATCHDOG_STALL_MAX`.
-    #[must_use]
-    pub const fn new(stall_max: Duration) -> Self {
+/// What the watchdog's thread owns.
+#[derive(Debug)]
+struct Watch {
+    stall_max: Duration,
+    newcomers: flume::Receiver<Watched>,
+    watched: Vec<Watched>,
+}
+
+impl Watch {
+    const fn new(stall_max: Duration, newcomers: flume::Receiver<Watched>) -> Self {
         Self {
             stall_max,
+            newcomers,
             watched: Vec::new(),
         }
     }
 
-    /// The pulse for one more executor.
-    pub fn beat(&mut self, name: &str) -> Beat {
-        let beat = Beat::new();
-        self.watched.push(Watched {
-            name: name.to_owned(),
-            beat: beat.clone(),
-            beats_seen: 0,
-            looks_without_beat: 0,
-        });
-        beat
-    }
-
-    /// Starts watching, on a thread that lives until the handle stops it.
-    pub fn start(mut self) -> WatchdogHandle {
-        let handle = WatchdogHandle(Arc::default());
-        let stopped = Arc::clone(&handle.0);
+    fn run(mut self, is_stopped: &AtomicBool) {
+        let clock = Clock::system();
         let notify_period = notify_watchdog_period();
-        let watch = move || {
-            let clock = Clock::system();
-            let mut notified: Option<Instant> = None;
-            while !stopped.load(Ordering::Relaxed) {
-                thread::park_timeout(LOOK_PERIOD);
-                let stall_max = self.stall_max;
-                if let Some(name) = self.look() {
-                    end_process(&format!("executor {name} has not moved for {stall_max:?}"));
-                }
-                let is_due = |last: Instant| notify_period.is_some_and(|p| clock.now() - last >= p);
-                if notify_period.is_some() && notified.is_none_or(is_due) && self.is_all_moving() {
-                    notify_alive();
-                    notified = Some(clock.now());
-                }
+        let mut notified: Option<Instant> = None;
+        while !is_stopped.load(Ordering::Relaxed) {
+            thread::park_timeout(LOOK_PERIOD);
+            let stall_max = self.stall_max;
+            if let Some(name) = self.look() {
+                end_process(&format!("executor {name} has not moved for {stall_max:?}"));
             }
-        };
-        drop(
-            thread::Builder::new()
-                .name("watchdog".to_owned())
-                .spawn(watch),
-        );
-        handle
+            let is_due = |last: Instant| notify_period.is_some_and(|p| clock.now() - last >= p);
+            if notify_period.is_some() && notified.is_none_or(is_due) && self.is_all_moving() {
+                notify_alive();
+                notified = Some(clock.now());
+            }
+        }
     }
 
     /// Looks once at every pulse. Returns the name of an executor that stood still
@@ -127,6 +150,7 @@ impl Watchdog {
     /// frozen (stopped, suspended, throttled) this thread is too, and looks at
     /// nothing meanwhile. After the thaw every executor has all of its looks left.
     fn look(&mut self) -> Option<&str> {
+        self.watched.extend(self.newcomers.try_iter());
         let looks_max = self.stall_max.as_nanos().div_ceil(LOOK_PERIOD.as_nanos());
         for watched in &mut self.watched {
             let pulse = &watched.beat.0;
@@ -156,26 +180,19 @@ impl Watchdog {
     }
 }
 
-/// Ends the watch. Executors that end on purpose retire by themselves.
-#[derive(Debug, Clone)]
-pub struct WatchdogHandle(Arc<AtomicBool>);
-
-impl WatchdogHandle {
-    /// Stops watching; from now on a deadline of the shutdown bounds everything.
-    pub fn stop(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn watchdog() -> (Watchdog, Beat, Beat) {
-        let mut watchdog = Watchdog::new(LOOK_PERIOD * 3);
+    fn watchdog() -> (Watch, Beat, Beat) {
+        let (newcomers, receiver) = flume::unbounded();
+        let watchdog = Watchdog {
+            newcomers,
+            is_stopped: Arc::default(),
+        };
         let one = watchdog.beat("one");
         let two = watchdog.beat("two");
-        (watchdog, one, two)
+        (Watch::new(LOOK_PERIOD * 3, receiver), one, two)
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(super) enum ServerError {
     Blobs(#[from] blob::OpenError),
     #[error("a thread cannot be started")]
     Background(#[from] runtime::BackgroundError),
+    #[error("the watchdog cannot be started")]
+    Watchdog(#[from] std::io::Error),
     #[error("an executor failed")]
     Executor(#[from] runtime::ExecutorError),
     #[error(
@@ -64,6 +66,7 @@ impl ServerError {
             | Self::Raft(_)
             | Self::Blobs(_)
             | Self::Background(_)
+            | Self::Watchdog(_)
             | Self::Executor(_)
             | Self::Listen(_)
             | Self::State(_)

@@ -20,7 +20,7 @@ use crate::metadata;
 use crate::registry::DiskSpace;
 use crate::runtime::{
     Background, ExecutorHandle, ExecutorOptions, Place, ShardPlan, Shutdown, Topology, Watchdog,
-    WatchdogHandle, Wishes, notify_ready, preflight, spawn_executor,
+    Wishes, notify_ready, preflight, spawn_executor,
 };
 use crate::telemetry::Metrics;
 use crate::{blob, net, raft};
@@ -39,7 +39,7 @@ pub(super) struct Node {
     shards: Vec<ShardHandle>,
     raft: ExecutorHandle<()>,
     journal: raft::Handle,
-    watchdog: WatchdogHandle,
+    watchdog: Watchdog,
     _lock: DirectoryLock,
 }
 
@@ -53,8 +53,8 @@ impl Node {
         let directory = &config.data_dir;
         let (lock, plan) = prepare(config)?;
         let is_first_start = !directory.join("journal").exists();
-        let mut watchdog = Watchdog::new(config.runtime.stall_max.duration());
-        let (raft, journal, node) = start_raft(config, &plan, metrics, &mut watchdog)?;
+        let watchdog = Watchdog::start(config.runtime.stall_max.duration())?;
+        let (raft, journal, node) = start_raft(config, &plan, metrics, &watchdog)?;
         let blobs = open_blobs(directory, &plan, &journal, node)?;
         let space = DiskSpace::measure(directory.clone(), space_options(config))?;
         let health = Health::starting();
@@ -88,7 +88,7 @@ impl Node {
                     health: health.clone(),
                 });
             }
-            let options = shard_options(config, index, *place, &mut watchdog);
+            let options = shard_options(config, index, *place, &watchdog);
             let handle = spawn_executor(options, move || run_shard(index, parts))?;
             let Ok(address) = heard.recv() else {
                 return Err(ended_early(handle));
@@ -97,7 +97,6 @@ impl Node {
             shards.push(handle);
         }
         drop(working);
-        let watchdog = watchdog.start();
         metrics.machine.shards.set(u64::from(shard_count(&plan)));
         health.serve();
         notify_ready();
@@ -155,7 +154,7 @@ fn start_raft(
     config: &Config,
     plan: &ShardPlan,
     metrics: &Arc<Metrics>,
-    watchdog: &mut Watchdog,
+    watchdog: &Watchdog,
 ) -> Result<(ExecutorHandle<()>, raft::Handle, u64), ServerError> {
     let options = raft_options(config, Arc::clone(metrics));
     let open = {
@@ -250,7 +249,7 @@ fn shard_options(
     config: &Config,
     index: u16,
     place: Place,
-    watchdog: &mut Watchdog,
+    watchdog: &Watchdog,
 ) -> ExecutorOptions {
     let name = format!("shard-{index}");
     ExecutorOptions {

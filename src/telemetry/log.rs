@@ -19,6 +19,11 @@ use super::metrics::Metrics;
 /// Lines that may wait for the writing thread: at 300 bytes each, about 1 MiB.
 const WAITING_LINES_MAX: usize = 4096;
 
+/// How long lines gather before they are written together.
+const GATHER_PERIOD: Duration = Duration::from_millis(5);
+/// Bytes written with one call.
+const GATHERED_BYTES_MAX: usize = 64 * 1024;
+
 /// Crates below us whose news is for developers; the operator's filter comes
 /// after it and wins. glommio logs only what we already answer for: that memory
 /// was not registered, that our probe of the device failed as it should.
@@ -163,12 +168,30 @@ enum Message {
     Flush(Sender<()>),
 }
 
+/// Writes what waits with one call, then lets lines gather for `GATHER_PERIOD`:
+/// a shard pays for a wake of this thread only when the log was silent.
 fn write_lines(lines: &Receiver<Message>, outlet: &mut impl Write) {
-    while let Ok(message) = lines.recv() {
-        match message {
-            // Nobody is left to tell when standard error is gone.
-            Message::Line(line) => drop(outlet.write_all(&line)),
-            Message::Flush(told) => drop(told.send(())),
+    let mut gathered = Vec::new();
+    while let Ok(first) = lines.recv() {
+        let is_flush = matches!(first, Message::Flush(_));
+        let mut flushes = Vec::new();
+        for message in std::iter::once(first).chain(lines.try_iter()) {
+            match message {
+                Message::Line(line) => gathered.extend_from_slice(&line),
+                Message::Flush(told) => flushes.push(told),
+            }
+            if gathered.len() >= GATHERED_BYTES_MAX {
+                break;
+            }
+        }
+        // Nobody is left to tell when standard error is gone.
+        drop(outlet.write_all(&gathered));
+        gathered.clear();
+        for told in flushes {
+            let _gone = told.send(());
+        }
+        if !is_flush {
+            thread::sleep(GATHER_PERIOD);
         }
     }
 }
