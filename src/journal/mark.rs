@@ -51,7 +51,7 @@ impl Mark {
     /// ```text
     /// magic u64 | group u64 | next u64 | link u32 | checksum u32
     /// ```
-    fn encode(self) -> Vec<u8> {
+    pub(super) fn encode(self) -> Vec<u8> {
         let mut slot = Writer::with_capacity(MARK_BYTES);
         slot.u64(MARK_MAGIC)
             .u64(self.group)
@@ -62,7 +62,7 @@ impl Mark {
         slot.finish()
     }
 
-    fn decode(slot: &[u8; MARK_BYTES]) -> Option<Self> {
+    pub(super) fn decode(slot: &[u8; MARK_BYTES]) -> Option<Self> {
         let mut reader = Reader::new(slot);
         let covered = reader.clone().raw(MARK_BYTES - 4).ok()?;
         let is_ours = reader.u64().ok()? == MARK_MAGIC;

@@ -41,5 +41,8 @@ mod testing;
 #[path = "flip_test.rs"]
 mod flip_tests;
 #[cfg(test)]
+#[path = "format_test.rs"]
+mod format_tests;
+#[cfg(test)]
 #[path = "reopen_test.rs"]
 mod reopen_tests;
