@@ -14,6 +14,7 @@ pub mod disk;
 pub mod net;
 pub mod journal;
 pub mod blob;
+pub mod peer;
 pub mod raft;
 pub mod registry;
 pub mod exchange;

@@ -133,6 +133,51 @@ pub const WAITING_PROPOSALS_MAX: usize = 4096;
 /// A write waits this long for the journal before it is answered 503.
 pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
+// ---- peers ------------------------------------------------------------
+
+/// Largest payload of one frame between nodes: the largest journal entry, and room
+/// for the entries that travel with it.
+pub const PEER_PAYLOAD_BYTES_MAX: u32 = 16 * MIB;
+/// Calls under way on one connection; further ones wait on the calling side and are
+/// refused on the serving side, which a node that counts alike never sees.
+pub const PEER_CALLS_MAX: usize = 1024;
+/// Bytes of the calls, and of the answers, under way on one connection: a few of the
+/// largest, or all of the usual ones.
+pub const PEER_CALL_BYTES_MAX: u32 = 64 * MIB;
+/// Connections at the peer port that have not said who they are; further ones wait
+/// to be accepted.
+pub const PEER_NEWCOMERS_MAX: usize = 128;
+/// The first eight bytes of a connection must come within this time.
+pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Both ends must have proved who they are within this time.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connecting to one address of a node. A node in the same network answers in
+/// milliseconds; one that is cut off is given up before its first repeated packet
+/// would double the wait.
+pub const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the calling side of a connection asks whether the other is alive.
+pub const PEER_PING_PERIOD: Duration = Duration::from_secs(1);
+/// The calling side ends a connection on which nothing moved for so long.
+pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// The serving side does, after a dozen pings that did not come.
+pub const PEER_SERVED_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// After a failed connection the next one is tried no sooner than this, doubled by
+/// every further failure …
+pub const PEER_REST_MIN: Duration = Duration::from_millis(50);
+/// … up to this, which bounds how long a healed network goes unnoticed.
+pub const PEER_REST_MAX: Duration = Duration::from_secs(1);
+/// A connection without calls for this long is closed by the calling side.
+pub const PEER_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+const _: () = assert!(
+    ENTRY_BYTES_MAX < PEER_PAYLOAD_BYTES_MAX,
+    "an entry fits a frame"
+);
+const _: () = assert!(
+    PEER_PAYLOAD_BYTES_MAX < PEER_CALL_BYTES_MAX,
+    "the largest call can go"
+);
+
 // ---- runtime ----------------------------------------------------------
 
 /// Every executor runs a timer of this period: it bounds the stall of an

@@ -189,3 +189,34 @@ fn a_stream_holds_no_descriptor_after_its_end() {
         assert!(count() < before + 40);
     });
 }
+
+#[test]
+fn a_detached_stream_goes_on_where_it_was_on_another_executor() {
+    let (hand_over, handed) = flume::bounded(1);
+    let other = thread::spawn(move || {
+        run_alone(move || async move {
+            let mut stream = Stream::attach(handed.recv_async().await.unwrap()).unwrap();
+            let mut rest = [0; 4];
+            stream.read_exact(&mut rest).await.unwrap();
+            stream.write_all(&rest).await.unwrap();
+            let more = stream.read_exact(&mut rest).await;
+            assert!(matches!(more, Err(Error::Broken(_))), "{more:?}");
+        });
+    });
+    run_alone(move || async move {
+        let listener = listen();
+        let (mut stream, mut peer) = pair(&listener).await;
+        peer.write_all(b"headrest").unwrap();
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"head");
+        hand_over.send(stream.detach().unwrap()).unwrap();
+        let echoed = off_shard(move || {
+            let mut echoed = [0; 4];
+            peer.read_exact(&mut echoed).unwrap();
+            echoed
+        });
+        assert_eq!(&echoed.await.unwrap(), b"rest");
+    });
+    other.join().unwrap();
+}

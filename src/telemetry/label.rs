@@ -41,6 +41,25 @@ impl<L: Label> LabelSet for L {
     }
 }
 
+impl<A: Label, B: Label> LabelSet for (A, B) {
+    fn all() -> Vec<Self> {
+        let pairs = |a: A| B::ALL.iter().map(move |b| (a, *b));
+        A::ALL.iter().flat_map(|a| pairs(*a)).collect()
+    }
+
+    fn index(self) -> usize {
+        let (a, b) = self;
+        Label::index(a) * B::ALL.len() + Label::index(b)
+    }
+
+    fn write(self, text: &mut String) {
+        let (a, b) = self;
+        LabelSet::write(a, text);
+        text.push(',');
+        LabelSet::write(b, text);
+    }
+}
+
 impl<A: Label, B: Label, C: Label> LabelSet for (A, B, C) {
     fn all() -> Vec<Self> {
         let pairs = |a: A| B::ALL.iter().map(move |b| (a, *b));
@@ -246,6 +265,70 @@ label! {
     }
 }
 
+label! {
+    /// What a call between nodes asks for.
+    PeerService "service" {
+        /// Entries of the log, and heartbeats.
+        Append "append",
+        /// A vote.
+        Vote "vote",
+        /// A part of a snapshot.
+        Snapshot "snapshot",
+        /// A confirmed read index.
+        ReadIndex "read_index",
+        /// A proposal, handed to the leader.
+        Propose "propose",
+        /// Membership and what nodes tell of themselves.
+        Cluster "cluster",
+        /// Admission of a new node.
+        Join "join",
+        /// Blobs: who holds them, copies.
+        Blob "blob",
+        /// An upload session of another node.
+        Upload "upload",
+        /// One that this build does not know.
+        Unknown "unknown",
+    }
+}
+
+label! {
+    /// How a call between nodes ended.
+    CallEnd "end" {
+        /// Answered.
+        Answered "answered",
+        /// Refused by the node called.
+        Refused "refused",
+        /// No connection could be made.
+        Unreachable "unreachable",
+        /// The connection ended before the answer.
+        Lost "lost",
+        /// No answer in time.
+        TimedOut "timed_out",
+    }
+}
+
+label! {
+    /// Why a connection between nodes was refused before its first frame.
+    HandshakeFailure "reason" {
+        /// The other end is gone, or the socket failed.
+        Closed "closed",
+        /// Not done in time.
+        TimedOut "timed_out",
+        /// Not what a node would have sent.
+        Protocol "protocol",
+        /// Another secret, or another cluster with another secret.
+        Secret "secret",
+        /// A certificate that does not hold: wrong authority, expired, or none.
+        Certificate "certificate",
+        /// A node of another cluster.
+        Cluster "cluster",
+        /// Another node than the one wanted.
+        Node "node",
+        /// Refused by the other end.
+        Refused "refused",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,6 +336,9 @@ mod tests {
     #[test]
     fn indexes_follow_the_order_of_all() {
         for (index, labels) in <(Route, Verb, StatusClass)>::all().into_iter().enumerate() {
+            assert_eq!(labels.index(), index);
+        }
+        for (index, labels) in <(PeerService, CallEnd)>::all().into_iter().enumerate() {
             assert_eq!(labels.index(), index);
         }
     }

@@ -15,6 +15,7 @@ mod label;
 mod log;
 mod machine;
 mod metrics;
+mod peer;
 mod process;
 mod value;
 
@@ -25,10 +26,11 @@ pub use histogram::{CountHistogram, DurationHistogram};
 pub use http::HttpMetrics;
 pub use journal::JournalMetrics;
 pub use label::{
-    BlobForm, Label, LabelSet, ProposalEnd, ReadPath, Route, StatusClass, SyncedThing,
-    TimeoutPhase, UploadEnd, Verb,
+    BlobForm, CallEnd, HandshakeFailure, Label, LabelSet, PeerService, ProposalEnd, ReadPath,
+    Route, StatusClass, SyncedThing, TimeoutPhase, UploadEnd, Verb,
 };
 pub use log::{Log, LogError, LogFormat, LogOptions, flush_log, start_log};
 pub use machine::MachineMetrics;
 pub use metrics::Metrics;
+pub use peer::PeerMetrics;
 pub use value::{Counter, Gauge, Raised};

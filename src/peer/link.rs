@@ -1,0 +1,162 @@
+//! A connection whose two ends trust each other.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::base::units::to_u64;
+use crate::net::{self, Stream};
+use crate::telemetry::Metrics;
+
+/// An authenticated connection to another node. Belongs to its executor; closes when
+/// dropped. Made by `connect` and `authenticate`, used up by `serve_calls`.
+pub struct Link {
+    stream: Stream,
+    peer: u64,
+    counted: Option<Counted>,
+}
+
+/// Keeps the gauge of connections up.
+struct Counted(Arc<Metrics>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.peer.connections.fall();
+    }
+}
+
+impl Link {
+    /// A connection that has just been authenticated; `peer` is 0 for a node that joins.
+    pub(super) const fn new(stream: Stream, peer: u64) -> Self {
+        Self {
+            stream,
+            peer,
+            counted: None,
+        }
+    }
+
+    /// Counts the connection and what passes through it.
+    #[must_use]
+    pub fn counted_by(mut self, metrics: &Arc<Metrics>) -> Self {
+        metrics.peer.connections_opened.count();
+        metrics.peer.connections.rise();
+        self.counted = Some(Counted(Arc::clone(metrics)));
+        self
+    }
+
+    /// Where it is counted.
+    pub(super) fn metrics(&self) -> Option<&Arc<Metrics>> {
+        self.counted.as_ref().map(|counted| &counted.0)
+    }
+
+    /// The node at the other end; 0 when it is none yet.
+    #[must_use]
+    pub const fn peer(&self) -> u64 {
+        self.peer
+    }
+
+    /// Address of the other end.
+    #[must_use]
+    pub const fn peer_address(&self) -> SocketAddr {
+        self.stream.peer_address()
+    }
+
+    /// Reads what is there, waiting for the first byte. 0 is the end.
+    ///
+    /// - Cancel: loses nothing.
+    pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, net::Error> {
+        poll_fn(|context| self.poll_read(context, into)).await
+    }
+
+    /// Fills the whole slice.
+    ///
+    /// - Errors: `Broken` when the other end stops before.
+    /// - Cancel: an unknown part has been read; only good for closing.
+    pub async fn read_exact(&mut self, into: &mut [u8]) -> Result<(), net::Error> {
+        let mut rest = into;
+        while !rest.is_empty() {
+            let count = self.read(rest).await?;
+            if count == 0 {
+                return Err(net::Error::Broken(io::ErrorKind::UnexpectedEof.into()));
+            }
+            rest = rest.split_at_mut(count).1;
+        }
+        Ok(())
+    }
+
+    /// Writes everything, waiting while the socket is full.
+    ///
+    /// - Cancel: an unknown part has gone; only good for closing.
+    pub async fn write_all(&mut self, bytes: &[u8]) -> Result<(), net::Error> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let count = poll_fn(|context| self.poll_write(context, rest)).await?;
+            rest = rest.split_at(count).1;
+        }
+        poll_fn(|context| self.poll_flush(context)).await
+    }
+
+    /// The stream itself, for sending files without copying them. `None` when what
+    /// goes must be encrypted.
+    #[expect(clippy::unnecessary_wraps, reason = "what is encrypted has none")]
+    pub fn plain_stream(&mut self) -> Option<&mut Stream> {
+        Some(&mut self.stream)
+    }
+
+    /// As [`Link::read`], for code that polls both directions in one task.
+    pub(super) fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<Result<usize, net::Error>> {
+        let reading = self.stream.poll_read(context, into);
+        if let (Poll::Ready(Ok(count)), Some(Counted(metrics))) = (&reading, &self.counted) {
+            metrics.peer.received_bytes.add(to_u64(*count));
+        }
+        reading
+    }
+
+    /// Writes what goes now. Bytes may wait inside until they are flushed.
+    pub(super) fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, net::Error>> {
+        let writing = self.stream.poll_write(context, bytes);
+        if let (Poll::Ready(Ok(count)), Some(Counted(metrics))) = (&writing, &self.counted) {
+            metrics.peer.sent_bytes.add(to_u64(*count));
+        }
+        writing
+    }
+
+    /// Waits until everything written is with the kernel, which a plain stream's
+    /// bytes are at once.
+    #[expect(
+        clippy::unused_self,
+        clippy::needless_pass_by_ref_mut,
+        reason = "what is encrypted waits inside"
+    )]
+    pub(super) const fn poll_flush(
+        &mut self,
+        _context: &mut Context<'_>,
+    ) -> Poll<Result<(), net::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// Ends both directions at once; the other end sees it.
+    pub fn shutdown(&self) {
+        self.stream.shutdown_both();
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("peer", &self.peer)
+            .field("address", &self.peer_address())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,165 @@
+//! Accepts connections at the peer port.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::error::AuthError;
+use super::preamble::{PREAMBLE_BYTES, Purpose};
+use crate::base::limits::{PEER_NEWCOMERS_MAX, PREAMBLE_TIMEOUT};
+use crate::net::{self, Listener, Stream};
+use crate::runtime::timeout;
+use crate::telemetry::Metrics;
+
+/// The peer port of a node; one per process, on the raft core. Ends when dropped.
+pub struct PeerListener {
+    listener: Listener,
+    places: Arc<Semaphore>,
+    greetings: FuturesUnordered<Pin<Box<dyn Future<Output = Greeting>>>>,
+    metrics: Arc<Metrics>,
+    preamble_timeout: Duration,
+}
+
+/// A connection that has said what it is for, and has proved nothing yet.
+#[derive(Debug)]
+pub struct Newcomer {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The connection, behind its preamble.
+    pub stream: Stream,
+    /// Where it comes from.
+    pub remote: SocketAddr,
+    /// Its place among the unproved; to be kept until `authenticate` has returned. It
+    /// may go along to another executor.
+    pub place: NewcomerPlace,
+}
+
+/// One of the `PEER_NEWCOMERS_MAX` places of connections that have proved nothing.
+#[derive(Debug)]
+#[must_use = "a place is kept until the connection is authenticated"]
+pub struct NewcomerPlace {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// How the wait for a preamble ended.
+struct Greeting {
+    remote: SocketAddr,
+    outcome: Result<Newcomer, AuthError>,
+}
+
+/// What accepting waits for.
+enum Event {
+    Arrived(Result<(Stream, NewcomerPlace), net::Error>),
+    Greeted(Greeting),
+}
+
+impl PeerListener {
+    /// Listens; port 0 finds a free one.
+    pub fn bind(address: SocketAddr, metrics: Arc<Metrics>) -> Result<Self, net::Error> {
+        Ok(Self {
+            listener: Listener::bind(address)?,
+            places: Arc::new(Semaphore::new(PEER_NEWCOMERS_MAX)),
+            greetings: FuturesUnordered::new(),
+            metrics,
+            preamble_timeout: PREAMBLE_TIMEOUT,
+        })
+    }
+
+    /// The address listened on, with its real port.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.listener.address()
+    }
+
+    /// The next connection that has said what it is for. Those that say nothing of the
+    /// kind are closed and counted; a slow one holds up nobody. Preambles are read
+    /// only while this is awaited.
+    ///
+    /// - Errors: the listener itself is broken.
+    /// - Cancel: loses no connection.
+    pub async fn accept(&mut self) -> Result<Newcomer, net::Error> {
+        loop {
+            match self.next_event().await {
+                Event::Arrived(arrived) => {
+                    let (stream, place) = arrived?;
+                    self.greetings
+                        .push(Box::pin(greet(stream, place, self.preamble_timeout)));
+                }
+                Event::Greeted(Greeting { remote, outcome }) => match outcome {
+                    Ok(newcomer) => return Ok(newcomer),
+                    Err(error) => {
+                        tracing::debug!(%remote, %error, "a connection at the peer port is refused");
+                        let failures = &self.metrics.peer.handshake_failures;
+                        failures.of(error.reason()).count();
+                    }
+                },
+            }
+        }
+    }
+
+    async fn next_event(&mut self) -> Event {
+        let Self {
+            listener,
+            places,
+            greetings,
+            ..
+        } = self;
+        let mut arriving = pin!(arrive(listener, places));
+        poll_fn(|context| {
+            if let Poll::Ready(Some(greeting)) = greetings.poll_next_unpin(context) {
+                return Poll::Ready(Event::Greeted(greeting));
+            }
+            arriving.as_mut().poll(context).map(Event::Arrived)
+        })
+        .await
+    }
+}
+
+/// Waits for a place, then for somebody to take it.
+async fn arrive(
+    listener: &Listener,
+    places: &Arc<Semaphore>,
+) -> Result<(Stream, NewcomerPlace), net::Error> {
+    let permit = Arc::clone(places).acquire_owned().await;
+    let permit = permit.expect("invariant: the semaphore is never closed");
+    let stream = listener.accept().await?;
+    Ok((stream, NewcomerPlace { _permit: permit }))
+}
+
+async fn greet(mut stream: Stream, place: NewcomerPlace, limit: Duration) -> Greeting {
+    let remote = stream.peer_address();
+    let mut preamble = [0; PREAMBLE_BYTES];
+    let reading = stream.read_exact(&mut preamble);
+    let outcome = match timeout(limit, reading).await {
+        Err(_) => Err(AuthError::TimedOut),
+        Ok(Err(error)) => Err(AuthError::Broken(error)),
+        Ok(Ok(())) => Purpose::of_preamble(preamble).map_err(AuthError::Preamble),
+    };
+    let outcome = outcome.map(|purpose| Newcomer {
+        purpose,
+        stream,
+        remote,
+        place,
+    });
+    Greeting { remote, outcome }
+}
+
+impl fmt::Debug for PeerListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PeerListener")
+            .field("address", &self.address())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+#[path = "listener_test.rs"]
+mod tests;

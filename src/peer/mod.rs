@@ -1,0 +1,47 @@
+//! Connections between nodes: who the other end is, and bytes to and from it as calls
+//! and answers. Knows nodes and bytes; what a call says is for the rooms above.
+//!
+//! ```text
+//! connection   preamble (8 bytes, open) | proof of both ends | frames
+//! ```
+//! A connection belongs to the executor that made or accepted it. One task drives it
+//! in both directions; when either breaks, the connection ends, and with it every call
+//! on it. Nothing is repeated here: whether a lost call may be repeated is known above.
+//!
+//! Floor: services.
+//! Uses: base, net, runtime, telemetry
+//! Crates: sha2, tokio
+
+mod backoff;
+mod calls;
+mod challenge;
+mod connect;
+mod connection;
+mod decoder;
+mod drive;
+mod error;
+mod frame;
+mod identity;
+mod link;
+mod listener;
+mod liveness;
+mod node;
+mod outbox;
+mod preamble;
+mod security;
+mod serve;
+mod service;
+#[cfg(test)]
+mod testing;
+
+pub use calls::Calls;
+pub use connect::{authenticate, authenticate_joiner, connect};
+pub use error::{AuthError, CallError, ConnectError, Refusal, RefusalCode};
+pub use identity::{ClusterId, ClusterIdError, PeerIdentity};
+pub use link::Link;
+pub use listener::{Newcomer, PeerListener};
+pub use node::PeerNode;
+pub use preamble::{PreambleError, Purpose};
+pub use security::{Security, SharedSecret, WeakSecret};
+pub use serve::{Call, serve_calls};
+pub use service::Service;
