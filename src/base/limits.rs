@@ -178,6 +178,10 @@ const _: () = assert!(
     "the largest call can go"
 );
 
+/// Bytes that wait inside one connection under TLS, encrypted or not yet: sixteen
+/// records, so that a socket send is never smaller than it would be without TLS.
+pub const TLS_BUFFER_BYTES_MAX: u32 = 256 * KIB;
+
 // ---- runtime ----------------------------------------------------------
 
 /// Every executor runs a timer of this period: it bounds the stall of an

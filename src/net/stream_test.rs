@@ -220,3 +220,31 @@ fn a_detached_stream_goes_on_where_it_was_on_another_executor() {
     });
     other.join().unwrap();
 }
+
+#[test]
+fn several_parts_go_in_one_write_and_a_full_socket_is_waited_for() {
+    run_alone(|| async {
+        let listener = listen();
+        let (mut stream, peer) = pair(&listener).await;
+        let parts = [content(100_000), Vec::new(), content(3_000_000), content(7)];
+        let expected = parts.concat();
+        let received = read_to_end(peer, Duration::from_millis(50));
+        let mut sent = 0;
+        while sent < expected.len() {
+            let mut start = 0;
+            let mut rest = Vec::new();
+            for part in &parts {
+                rest.push(IoSlice::new(
+                    &part[sent.saturating_sub(start).min(part.len())..],
+                ));
+                start += part.len();
+            }
+            let writing =
+                poll_fn(|context| Pin::new(&mut stream).poll_write_vectored(context, &rest));
+            sent += timeout(NOBODY_WAITS, writing).await.unwrap().unwrap();
+        }
+        drop(stream);
+        let received = off_shard(move || received.join().unwrap()).await.unwrap();
+        assert!(received == expected);
+    });
+}

@@ -7,11 +7,12 @@
 //! 2. An owned descriptor has no other owner, and gives itself up when it is turned
 //!    into a number.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 
 use glommio::net::TcpStream;
 use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::base::units::index_of;
 
@@ -29,6 +30,13 @@ pub(super) fn attach(connected: OwnedFd) -> TcpStream {
     // SAFETY: invariant 2; the socket becomes the owner.
     let stream = unsafe { TcpStream::from_raw_fd(connected.into_raw_fd()) };
     stream
+}
+
+/// Sends what the socket takes of all parts, without waiting for it.
+pub(super) fn send_parts(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    let mut nothing_beside = SendAncillaryBuffer::default();
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::net::sendmsg(socket, parts, &mut nothing_beside, flags)
 }
 
 /// What one send of pages came to.

@@ -3,8 +3,9 @@
 use std::io;
 use std::sync::Arc;
 
+use super::identity::ClusterId;
 use super::preamble::PreambleError;
-use crate::net;
+use crate::net::{self, TlsError};
 use crate::telemetry::{CallEnd, HandshakeFailure};
 
 /// The two ends of a connection did not come to trust each other. No frame was read.
@@ -33,6 +34,24 @@ pub enum AuthError {
         /// The node it says it is.
         found: u64,
     },
+    /// A node of another cluster.
+    #[error("the other end is of cluster {found}")]
+    Cluster {
+        /// The cluster it is of.
+        found: ClusterId,
+    },
+    /// The certificate is not that of one node.
+    #[error("the certificate of the other end names no node, or several: {names:?}")]
+    NoNode {
+        /// The names in it.
+        names: Vec<Box<str>>,
+    },
+    /// TLS failed, or a certificate does not hold.
+    #[error("TLS between nodes")]
+    Tls(#[source] TlsError),
+    /// A member dials to join, or a node that joins does anything else.
+    #[error("this node has no certificate for such a connection")]
+    NoMaterial,
     /// The other end found this node's proof wanting.
     #[error("the other end refused this node: {0}")]
     Refused(Verdict),
@@ -50,13 +69,21 @@ pub enum Verdict {
     /// The node wanted is another one.
     #[error("it is another node than the one wanted")]
     OtherNode,
+    /// The certificate is of another cluster, or of no node.
+    #[error("the certificate names no node of the cluster")]
+    OtherCluster,
     /// A verdict that this build does not know.
     #[error("for a reason this version does not know")]
     Unknown,
 }
 
 impl Verdict {
-    const KNOWN: [Self; 3] = [Self::Welcome, Self::NotProved, Self::OtherNode];
+    const KNOWN: [Self; 4] = [
+        Self::Welcome,
+        Self::NotProved,
+        Self::OtherNode,
+        Self::OtherCluster,
+    ];
 
     /// The byte that travels.
     pub(super) const fn code(self) -> u8 {
@@ -64,6 +91,7 @@ impl Verdict {
             Self::Welcome => 1,
             Self::NotProved => 2,
             Self::OtherNode => 3,
+            Self::OtherCluster => 4,
             Self::Unknown => 0,
         }
     }
@@ -85,8 +113,21 @@ impl AuthError {
             Self::Preamble(_) | Self::NotPlain => HandshakeFailure::Protocol,
             Self::Secret => HandshakeFailure::Secret,
             Self::Node { .. } => HandshakeFailure::Node,
+            Self::Cluster { .. } => HandshakeFailure::Cluster,
+            Self::NoNode { .. } | Self::NoMaterial => HandshakeFailure::Certificate,
+            Self::Tls(error) => reason_of(error),
             Self::Refused(_) => HandshakeFailure::Refused,
         }
+    }
+}
+
+const fn reason_of(error: &TlsError) -> HandshakeFailure {
+    match error {
+        TlsError::Broken(_) => HandshakeFailure::Closed,
+        TlsError::TimedOut => HandshakeFailure::TimedOut,
+        TlsError::NotTls | TlsError::Name | TlsError::Protocol(_) => HandshakeFailure::Protocol,
+        TlsError::Certificate(_) => HandshakeFailure::Certificate,
+        TlsError::Refused(_) => HandshakeFailure::Refused,
     }
 }
 

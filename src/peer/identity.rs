@@ -56,6 +56,14 @@ pub struct PeerIdentity {
     pub node: u64,
 }
 
+impl PeerIdentity {
+    /// A node that wants to join: none yet, of a cluster it does not know yet.
+    pub const JOINER: Self = Self {
+        cluster: ClusterId::UNKNOWN,
+        node: 0,
+    };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,15 +8,35 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::base::units::to_u64;
-use crate::net::{self, Stream};
+use crate::net::{self, Stream, TlsStream};
 use crate::telemetry::Metrics;
 
 /// An authenticated connection to another node. Belongs to its executor; closes when
 /// dropped. Made by `connect` and `authenticate`, used up by `serve_calls`.
 pub struct Link {
-    stream: Stream,
+    wire: Wire,
     peer: u64,
     counted: Option<Counted>,
+}
+
+/// What the bytes go through.
+pub(super) enum Wire {
+    /// The open network.
+    Plain(Stream),
+    /// TLS. Boxed: its state is many times that of a stream.
+    Tls(Box<TlsStream>),
+}
+
+impl From<Stream> for Wire {
+    fn from(stream: Stream) -> Self {
+        Self::Plain(stream)
+    }
+}
+
+impl From<TlsStream> for Wire {
+    fn from(stream: TlsStream) -> Self {
+        Self::Tls(Box::new(stream))
+    }
 }
 
 /// Keeps the gauge of connections up.
@@ -30,9 +50,9 @@ impl Drop for Counted {
 
 impl Link {
     /// A connection that has just been authenticated; `peer` is 0 for a node that joins.
-    pub(super) const fn new(stream: Stream, peer: u64) -> Self {
+    pub(super) fn new(wire: impl Into<Wire>, peer: u64) -> Self {
         Self {
-            stream,
+            wire: wire.into(),
             peer,
             counted: None,
         }
@@ -60,8 +80,11 @@ impl Link {
 
     /// Address of the other end.
     #[must_use]
-    pub const fn peer_address(&self) -> SocketAddr {
-        self.stream.peer_address()
+    pub fn peer_address(&self) -> SocketAddr {
+        match &self.wire {
+            Wire::Plain(stream) => stream.peer_address(),
+            Wire::Tls(stream) => stream.peer_address(),
+        }
     }
 
     /// Reads what is there, waiting for the first byte. 0 is the end.
@@ -101,9 +124,11 @@ impl Link {
 
     /// The stream itself, for sending files without copying them. `None` when what
     /// goes must be encrypted.
-    #[expect(clippy::unnecessary_wraps, reason = "what is encrypted has none")]
     pub fn plain_stream(&mut self) -> Option<&mut Stream> {
-        Some(&mut self.stream)
+        match &mut self.wire {
+            Wire::Plain(stream) => Some(stream),
+            Wire::Tls(_) => None,
+        }
     }
 
     /// As [`Link::read`], for code that polls both directions in one task.
@@ -112,7 +137,10 @@ impl Link {
         context: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<Result<usize, net::Error>> {
-        let reading = self.stream.poll_read(context, into);
+        let reading = match &mut self.wire {
+            Wire::Plain(stream) => stream.poll_read(context, into),
+            Wire::Tls(stream) => stream.poll_read(context, into),
+        };
         if let (Poll::Ready(Ok(count)), Some(Counted(metrics))) = (&reading, &self.counted) {
             metrics.peer.received_bytes.add(to_u64(*count));
         }
@@ -125,30 +153,30 @@ impl Link {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize, net::Error>> {
-        let writing = self.stream.poll_write(context, bytes);
+        let writing = match &mut self.wire {
+            Wire::Plain(stream) => stream.poll_write(context, bytes),
+            Wire::Tls(stream) => stream.poll_write(context, bytes),
+        };
         if let (Poll::Ready(Ok(count)), Some(Counted(metrics))) = (&writing, &self.counted) {
             metrics.peer.sent_bytes.add(to_u64(*count));
         }
         writing
     }
 
-    /// Waits until everything written is with the kernel, which a plain stream's
-    /// bytes are at once.
-    #[expect(
-        clippy::unused_self,
-        clippy::needless_pass_by_ref_mut,
-        reason = "what is encrypted waits inside"
-    )]
-    pub(super) const fn poll_flush(
-        &mut self,
-        _context: &mut Context<'_>,
-    ) -> Poll<Result<(), net::Error>> {
-        Poll::Ready(Ok(()))
+    /// Waits until everything written is with the kernel.
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), net::Error>> {
+        match &mut self.wire {
+            Wire::Plain(_) => Poll::Ready(Ok(())),
+            Wire::Tls(stream) => stream.poll_flush(context),
+        }
     }
 
     /// Ends both directions at once; the other end sees it.
     pub fn shutdown(&self) {
-        self.stream.shutdown_both();
+        match &self.wire {
+            Wire::Plain(stream) => stream.shutdown_both(),
+            Wire::Tls(stream) => stream.shutdown_both(),
+        }
     }
 }
 

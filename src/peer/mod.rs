@@ -9,39 +9,51 @@
 //! on it. Nothing is repeated here: whether a lost call may be repeated is known above.
 //!
 //! Floor: services.
-//! Uses: base, net, runtime, telemetry
-//! Crates: sha2, tokio
+//! Uses: base, disk, net, runtime, telemetry
+//! Crates: rcgen, sha2, tokio
 
+mod authority;
 mod backoff;
 mod calls;
+mod certificate;
 mod challenge;
 mod connect;
 mod connection;
 mod decoder;
 mod drive;
 mod error;
+mod files;
 mod frame;
 mod identity;
 mod link;
 mod listener;
 mod liveness;
+mod material;
 mod node;
 mod outbox;
+mod plain;
 mod preamble;
+mod secured;
 mod security;
 mod serve;
 mod service;
 #[cfg(test)]
 mod testing;
+mod token;
 
+pub use authority::{Authority, AuthorityError};
 pub use calls::Calls;
+pub use certificate::{Credentials, Fingerprint};
 pub use connect::{authenticate, authenticate_joiner, connect};
-pub use error::{AuthError, CallError, ConnectError, Refusal, RefusalCode};
+pub use error::{AuthError, CallError, ConnectError, Refusal, RefusalCode, Verdict};
+pub use files::{ClusterFiles, FilesError, OperatorFiles};
 pub use identity::{ClusterId, ClusterIdError, PeerIdentity};
 pub use link::Link;
 pub use listener::{Newcomer, PeerListener};
+pub use material::{MaterialError, TlsMaterial};
 pub use node::PeerNode;
 pub use preamble::{PreambleError, Purpose};
 pub use security::{Security, SharedSecret, WeakSecret};
 pub use serve::{Call, serve_calls};
 pub use service::Service;
+pub use token::{JoinToken, JoinTokenError};

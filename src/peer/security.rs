@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::identity::PeerIdentity;
+use super::material::TlsMaterial;
 
 /// Shortest shared secret: whoever answers a node's connection gets a proof to guess
 /// at, so that the secret must be beyond guessing.
@@ -12,6 +13,8 @@ const SECRET_BYTES_MIN: usize = 16;
 /// What a node proves itself with, and what it wants proved.
 #[derive(Debug, Clone)]
 pub enum Security {
+    /// Certificates; everything is encrypted.
+    Tls(TlsMaterial),
     /// A shared secret, on a network that is trusted otherwise: nothing is encrypted.
     Plain(SharedSecret),
 }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_lite::future::zip;
 
-use super::connect::{authenticate, authenticate_joiner};
-use super::error::{AuthError, Refusal, RefusalCode};
+use super::connect::{authenticate, authenticate_joiner, connect};
+use super::error::{AuthError, ConnectError, Refusal, RefusalCode};
 use super::identity::{ClusterId, PeerIdentity};
 use super::link::Link;
 use super::listener::PeerListener;
@@ -19,7 +20,8 @@ use super::security::{Security, SharedSecret};
 use super::serve::{Call, serve_calls};
 use super::service::Service;
 use crate::base::Clock;
-use crate::runtime::{Task, sleep, spawn};
+use crate::net::Stream;
+use crate::runtime::{Task, sleep, spawn, timeout};
 use crate::telemetry::Metrics;
 
 /// Longer than anything in a test should take.
@@ -58,6 +60,28 @@ pub(super) async fn welcome(
         Purpose::Calls | Purpose::Transfer => authenticate(newcomer.stream, security).await,
         Purpose::Join => authenticate_joiner(newcomer.stream, security).await,
     }
+}
+
+/// Both ends' outcomes of one connection.
+pub(super) async fn meet(
+    listener: &mut PeerListener,
+    purpose: Purpose,
+    wanted: u64,
+    (dialer, other): (&Security, &Security),
+) -> (Result<Link, ConnectError>, Result<Link, AuthError>) {
+    let target = node(wanted, listener.address());
+    let dialing = connect(&target, purpose, dialer);
+    let meeting = zip(dialing, welcome(listener, other));
+    timeout(NOBODY_WAITS, meeting).await.unwrap()
+}
+
+/// A connection for calls on which the dialer goes on as the test says.
+pub(super) async fn knock(address: SocketAddr, bytes: &[u8]) -> Stream {
+    let mut stream = Stream::connect(address).await.unwrap();
+    let preamble = Purpose::Calls.preamble();
+    stream.write_all(&preamble).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream
 }
 
 /// Waits until `is_so`.

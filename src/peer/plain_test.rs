@@ -2,40 +2,23 @@
 
 use super::*;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_lite::future::zip;
 
+use crate::peer::connect::{connect, welcome_within};
+use crate::peer::error::ConnectError;
 use crate::peer::listener::PeerListener;
-use crate::peer::testing::{NOBODY_WAITS, listen, member, node, plain, welcome as admit};
+use crate::peer::node::PeerNode;
+use crate::peer::preamble::Purpose;
+use crate::peer::security::Security;
+use crate::peer::testing::{knock, listen, meet, member, node, plain, welcome as admit};
 use crate::runtime::run_alone;
 use crate::telemetry::{HandshakeFailure, Metrics};
 
 fn listener() -> PeerListener {
     listen(&Arc::new(Metrics::new()))
-}
-
-/// Both ends' outcomes of one connection.
-async fn meet(
-    listener: &mut PeerListener,
-    purpose: Purpose,
-    wanted: u64,
-    (dialer, other): (&Security, &Security),
-) -> (Result<Link, ConnectError>, Result<Link, AuthError>) {
-    let target = node(wanted, listener.address());
-    let dialing = connect(&target, purpose, dialer);
-    let meeting = zip(dialing, admit(listener, other));
-    timeout(NOBODY_WAITS, meeting).await.unwrap()
-}
-
-/// A connection on which the dialer does as the test says.
-async fn knock(address: SocketAddr, bytes: &[u8]) -> Stream {
-    let mut stream = Stream::connect(address).await.unwrap();
-    let preamble = Purpose::Calls.preamble();
-    stream.write_all(&preamble).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    stream
 }
 
 async fn is_alive(listener: &mut PeerListener) -> bool {
@@ -111,7 +94,9 @@ fn a_proof_meant_for_another_node_is_refused() {
     run_alone(|| async {
         let mut listener = listener();
         let address = listener.address();
-        let Security::Plain(secret) = member(1);
+        let Security::Plain(secret) = member(1) else {
+            panic!("the test's nodes are plain");
+        };
         let dialing = async {
             let hello = hello(1, 3);
             let mut stream = knock(address, &hello.encode()).await;
@@ -207,7 +192,7 @@ fn what_is_no_handshake_is_refused_and_the_listener_goes_on() {
         let slow = async {
             let newcomer = listener.accept().await.unwrap();
             let limit = Duration::from_millis(50);
-            welcome(newcomer.stream, &member(2), Role::Listener, limit).await
+            welcome_within(newcomer.stream, &member(2), Role::Listener, limit).await
         };
         let (_stream, other) = zip(knocking, slow).await;
         assert!(matches!(other, Err(AuthError::TimedOut)), "{other:?}");
