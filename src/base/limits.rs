@@ -178,6 +178,16 @@ const _: () = assert!(
     "the largest call can go"
 );
 
+/// Idle transfer connections kept for one node, for each executor: about as many as
+/// the blobs of an image that are fetched at once.
+pub const PEER_IDLE_TRANSFERS_MAX: usize = 4;
+/// A transfer on which nothing moves for this long is given up; the rest comes from
+/// another node.
+pub const PEER_TRANSFER_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The fetching end closes a transfer connection that is idle for this long …
+pub const PEER_TRANSFER_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// … and the serving end one that is idle for longer, so that it rarely closes first.
+pub const PEER_SERVED_TRANSFER_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 /// Bytes that wait inside one connection under TLS, encrypted or not yet: sixteen
 /// records, so that a socket send is never smaller than it would be without TLS.
 pub const TLS_BUFFER_BYTES_MAX: u32 = 256 * KIB;

@@ -6,7 +6,6 @@
 
 mod error;
 mod listener;
-mod read_ahead;
 mod stream;
 mod tls;
 mod tls_error;

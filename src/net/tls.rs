@@ -22,7 +22,6 @@ use futures_rustls::rustls::{
 };
 use futures_rustls::{TlsAcceptor, TlsConnector};
 
-use super::read_ahead::ReadAhead;
 use super::stream::Stream;
 use super::tls_error::TlsError;
 use super::tls_material::{TlsAuthorities, TlsIdentity, TlsMaterialError};
@@ -83,11 +82,9 @@ impl TlsClient {
     pub async fn connect(&self, name: &str, stream: Stream) -> Result<TlsStream, TlsError> {
         let name = ServerName::try_from(name.to_owned());
         let name = name.map_err(|_| TlsError::Name)?;
-        let connecting = self
-            .0
-            .connect_with(name, ReadAhead::new(stream), |session| {
-                session.set_buffer_limit(Some(to_usize(TLS_BUFFER_BYTES_MAX)));
-            });
+        let connecting = self.0.connect_with(name, stream, |session| {
+            session.set_buffer_limit(Some(to_usize(TLS_BUFFER_BYTES_MAX)));
+        });
         match timeout(HANDSHAKE_TIMEOUT, connecting).await {
             Ok(Ok(stream)) => Ok(TlsStream::new(stream.into())),
             Ok(Err(error)) => Err(TlsError::of(error)),
@@ -129,7 +126,7 @@ impl TlsServer {
     ///
     /// - Errors: nothing of the other end was read.
     pub async fn accept(&self, stream: Stream) -> Result<TlsStream, TlsError> {
-        let accepting = self.0.accept_with(ReadAhead::new(stream), |session| {
+        let accepting = self.0.accept_with(stream, |session| {
             session.set_buffer_limit(Some(to_usize(TLS_BUFFER_BYTES_MAX)));
         });
         match timeout(HANDSHAKE_TIMEOUT, accepting).await {

@@ -20,7 +20,7 @@ use super::service::{Lane, Service};
 use crate::base::Clock;
 use crate::base::limits::{PEER_CALL_BYTES_MAX, PEER_CALLS_MAX, PEER_IDLE_TIMEOUT};
 use crate::base::units::{to_u32, to_usize};
-use crate::telemetry::{HandshakeFailure, Metrics};
+use crate::telemetry::Metrics;
 
 /// One connection for calls, from before it is made until after it has ended. Calls
 /// may be made at once and go as soon as they can. Shared by the calls and by the
@@ -100,14 +100,7 @@ impl Connection {
                 self.end(None);
             }
             Err(error) => {
-                let reason = match &error {
-                    ConnectError::Auth(error) => Some(error.reason()),
-                    ConnectError::TimedOut { .. } => Some(HandshakeFailure::TimedOut),
-                    ConnectError::Resolve { .. }
-                    | ConnectError::Connect { .. }
-                    | ConnectError::Silent => None,
-                };
-                if let Some(reason) = reason {
+                if let Some(reason) = error.reason() {
                     peer.handshake_failures.of(reason).count();
                 }
                 self.end(Some(Arc::new(error)));

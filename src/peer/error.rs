@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::identity::ClusterId;
 use super::preamble::PreambleError;
+use super::transfer::TransferRefusal;
+use crate::base::CodecError;
 use crate::net::{self, TlsError};
 use crate::telemetry::{CallEnd, HandshakeFailure};
 
@@ -165,6 +167,18 @@ pub enum ConnectError {
     Silent,
 }
 
+impl ConnectError {
+    /// The reason as a label of metrics; `None` when no handshake began.
+    pub(super) const fn reason(&self) -> Option<HandshakeFailure> {
+        match self {
+            Self::Auth(error) => Some(error.reason()),
+            Self::Resolve { .. } | Self::Connect { .. } | Self::TimedOut { .. } | Self::Silent => {
+                None
+            }
+        }
+    }
+}
+
 /// A call did not come to an answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum CallError {
@@ -205,6 +219,58 @@ impl CallError {
             Self::Refused { .. } => CallEnd::Refused,
         }
     }
+}
+
+/// Content did not come from a node.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// The node was not reached.
+    #[error("the node is unreachable")]
+    Unreachable(#[source] ConnectError),
+    /// The connection broke.
+    #[error("the connection broke")]
+    Lost(#[source] net::Error),
+    /// The node closed the connection in mid-content.
+    #[error("the node stopped {left_bytes} bytes early")]
+    Cut {
+        /// Bytes that did not come.
+        left_bytes: u64,
+    },
+    /// Nothing came for too long.
+    #[error("nothing came for too long")]
+    Stalled,
+    /// What came is no header.
+    #[error("a bad header came")]
+    Header(#[from] CodecError),
+    /// The node sends another range than the one asked for.
+    #[error("the node sends another range than the one asked for")]
+    WrongRange,
+    /// The node sends nothing.
+    #[error(transparent)]
+    Refused(TransferRefusal),
+}
+
+/// A transfer connection cannot be served any longer.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeTransferError {
+    /// The other end is gone.
+    #[error("the connection broke")]
+    Gone(#[source] net::Error),
+    /// The other end took nothing, or did not end its request, for too long.
+    #[error("the other end stalled")]
+    Stalled,
+    /// What came is no request.
+    #[error("a bad request came")]
+    Request(#[from] CodecError),
+    /// The content could not be read; the connection is cut.
+    #[error("read what is sent")]
+    File(#[source] io::Error),
+    /// The last answer was given up; the connection is cut.
+    #[error("the last answer was given up with {left_bytes} bytes left")]
+    Unfinished {
+        /// Bytes that were not sent.
+        left_bytes: u64,
+    },
 }
 
 /// Why a node answers a call with nothing.

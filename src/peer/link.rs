@@ -4,11 +4,14 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use crate::base::units::to_u64;
 use crate::net::{self, Stream, TlsStream};
+use crate::runtime::{timeout, yield_if_needed};
 use crate::telemetry::Metrics;
 
 /// An authenticated connection to another node. Belongs to its executor; closes when
@@ -120,6 +123,47 @@ impl Link {
             rest = rest.split_at(count).1;
         }
         poll_fn(|context| self.poll_flush(context)).await
+    }
+
+    /// As [`Link::write_all`]; fails with `TimedOut` inside when the other end takes
+    /// nothing for `stall_max`.
+    pub(super) async fn write_all_unless_stalled(
+        &mut self,
+        bytes: &[u8],
+        stall_max: Duration,
+    ) -> Result<(), net::Error> {
+        let stalled = |_| net::Error::Broken(io::ErrorKind::TimedOut.into());
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let writing = poll_fn(|context| self.poll_write(context, rest));
+            let count = timeout(stall_max, writing).await.map_err(stalled)??;
+            rest = rest.split_at(count).1;
+            yield_if_needed().await;
+        }
+        let flushing = poll_fn(|context| self.poll_flush(context));
+        timeout(stall_max, flushing).await.map_err(stalled)?
+    }
+
+    /// Sends a run of a file whose pages are in memory: without copying it when
+    /// nothing must be encrypted.
+    ///
+    /// - Shape: as `net::Stream::send_file`.
+    /// - Cancel: an unknown part has gone; only good for closing.
+    pub async fn send_file(
+        &mut self,
+        file: impl AsFd,
+        offset: u64,
+        bytes: u64,
+        stall_max: Duration,
+    ) -> Result<(), net::SendFileError> {
+        match &mut self.wire {
+            Wire::Plain(stream) => stream.send_file(file, offset, bytes, stall_max).await?,
+            Wire::Tls(stream) => stream.send_file(file, offset, bytes, stall_max).await?,
+        }
+        if let Some(Counted(metrics)) = &self.counted {
+            metrics.peer.sent_bytes.add(bytes);
+        }
+        Ok(())
     }
 
     /// The stream itself, for sending files without copying them. `None` when what

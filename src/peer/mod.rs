@@ -9,7 +9,7 @@
 //! on it. Nothing is repeated here: whether a lost call may be repeated is known above.
 //!
 //! Floor: services.
-//! Uses: base, disk, net, runtime, telemetry
+//! Uses: base, disk, net, oci, runtime, telemetry
 //! Crates: rcgen, sha2, tokio
 
 mod authority;
@@ -22,6 +22,7 @@ mod connection;
 mod decoder;
 mod drive;
 mod error;
+mod fetch;
 mod files;
 mod frame;
 mod identity;
@@ -36,16 +37,22 @@ mod preamble;
 mod secured;
 mod security;
 mod serve;
+mod serve_transfer;
 mod service;
 #[cfg(test)]
 mod testing;
 mod token;
+mod transfer;
 
 pub use authority::{Authority, AuthorityError};
 pub use calls::Calls;
 pub use certificate::{Credentials, Fingerprint};
 pub use connect::{authenticate, authenticate_joiner, connect};
-pub use error::{AuthError, CallError, ConnectError, Refusal, RefusalCode, Verdict};
+pub use error::{
+    AuthError, CallError, ConnectError, Refusal, RefusalCode, ServeTransferError, TransferError,
+    Verdict,
+};
+pub use fetch::{Incoming, Transfers};
 pub use files::{ClusterFiles, FilesError, OperatorFiles};
 pub use identity::{ClusterId, ClusterIdError, PeerIdentity};
 pub use link::Link;
@@ -55,5 +62,7 @@ pub use node::PeerNode;
 pub use preamble::{PreambleError, Purpose};
 pub use security::{Security, SharedSecret, WeakSecret};
 pub use serve::{Call, serve_calls};
+pub use serve_transfer::{TransferAnswer, TransferServer};
 pub use service::Service;
 pub use token::{JoinToken, JoinTokenError};
+pub use transfer::{TransferRefusal, TransferRequest};
