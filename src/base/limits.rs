@@ -155,6 +155,9 @@ pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// milliseconds; one that is cut off is given up before its first repeated packet
 /// would double the wait.
 pub const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A dialed node must have proved itself, and its name must have been resolved, within
+/// this time: shorter than its own limit, so that a lost connection is soon made anew.
+pub const PEER_DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the calling side of a connection asks whether the other is alive.
 pub const PEER_PING_PERIOD: Duration = Duration::from_secs(1);
 /// The calling side ends a connection on which nothing moved for so long.

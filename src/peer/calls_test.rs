@@ -14,7 +14,7 @@ use crate::peer::testing::{
     ECHO_TAG, HANG_TAG, LARGE_TAG, NOBODY_WAITS, PANIC_TAG, REFUSE_TAG, SLOW_TAG, Server, WHO_TAG,
     listen, member, node, until, welcome,
 };
-use crate::runtime::{run_alone, sleep};
+use crate::runtime::{ExecutorOptions, Place, run_alone, sleep, spawn_executor};
 
 fn calls() -> Calls {
     Calls::new(member(1), Arc::new(Metrics::new()))
@@ -124,6 +124,27 @@ fn refusals_panics_and_large_payloads_leave_the_connection_as_it_is() {
         assert_eq!(calls.ask(&target, &[WHO_TAG]).await.unwrap(), "m1");
         assert_eq!(server.metrics.peer.connections_opened.value(), 1);
     });
+}
+
+#[test]
+fn a_panicking_handler_does_not_end_an_executor_whose_panics_are_fatal() {
+    let options = ExecutorOptions {
+        name: "test-core".to_owned(),
+        place: Place::Anywhere,
+        region_bytes: 64 * 1024,
+        data_directory: None,
+        is_panic_fatal: true,
+        beat: None,
+    };
+    let executor = spawn_executor(options, || async {
+        let server = Server::start(member(2));
+        let calls = calls();
+        let target = node(2, server.address);
+        let panicked = refusal(calls.ask(&target, &[PANIC_TAG]).await);
+        (panicked, calls.ask(&target, &[ECHO_TAG]).await.is_ok())
+    });
+    let outcome = executor.unwrap().join().unwrap();
+    assert_eq!(outcome, (RefusalCode::Failed, true));
 }
 
 #[test]

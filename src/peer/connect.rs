@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
+use super::auth_error::AuthError;
 use super::challenge::Role;
-use super::error::{AuthError, ConnectError};
+use super::error::ConnectError;
 use super::link::Link;
 use super::node::PeerNode;
 use super::preamble::Purpose;
 use super::security::Security;
 use super::{plain, secured};
-use crate::base::limits::{HANDSHAKE_TIMEOUT, PEER_CONNECT_TIMEOUT};
+use crate::base::limits::{HANDSHAKE_TIMEOUT, PEER_CONNECT_TIMEOUT, PEER_DIAL_TIMEOUT};
 use crate::net::Stream;
 use crate::runtime::timeout;
 
@@ -23,12 +24,12 @@ pub async fn connect(
 ) -> Result<Link, ConnectError> {
     let stream = dial(node).await?;
     let proving = introduce(stream, node.id, purpose, security);
-    let link = timeout(HANDSHAKE_TIMEOUT, proving).await;
+    let link = timeout(PEER_DIAL_TIMEOUT, proving).await;
     Ok(link.unwrap_or(Err(AuthError::TimedOut))?)
 }
 
 /// Proves both ends of an accepted connection for calls or transfer to each other.
-/// The preamble has been read.
+/// The preamble has been read. `Newcomer::authenticate` does this and counts.
 pub async fn authenticate(stream: Stream, security: &Security) -> Result<Link, AuthError> {
     welcome_within(stream, security, Role::Listener, HANDSHAKE_TIMEOUT).await
 }
@@ -58,7 +59,7 @@ pub(super) async fn welcome_within(
 /// Connects to the first of the node's addresses that answers.
 async fn dial(node: &PeerNode) -> Result<Stream, ConnectError> {
     let address = || node.address.clone();
-    let resolving = timeout(HANDSHAKE_TIMEOUT, node.resolve()).await;
+    let resolving = timeout(PEER_DIAL_TIMEOUT, node.resolve()).await;
     let resolved = resolving.map_err(|_| ConnectError::TimedOut { address: address() })?;
     let addresses = resolved.map_err(|source| ConnectError::Resolve {
         address: address(),

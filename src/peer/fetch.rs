@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::connect::connect;
-use super::error::{ConnectError, TransferError};
+use super::error::ConnectError;
 use super::link::Link;
 use super::node::PeerNode;
 use super::preamble::Purpose;
 use super::security::Security;
 use super::transfer::{Header, TRANSFER_HEADER_BYTES, TransferRequest};
+use super::transfer_error::TransferError;
 use crate::base::Clock;
 use crate::base::limits::{
     PEER_IDLE_TRANSFERS_MAX, PEER_TRANSFER_IDLE_TIMEOUT, PEER_TRANSFER_STALL_TIMEOUT,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,8 +13,11 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::error::AuthError;
+use super::auth_error::AuthError;
+use super::connect::{authenticate, authenticate_joiner};
+use super::link::Link;
 use super::preamble::{PREAMBLE_BYTES, Purpose};
+use super::security::Security;
 use crate::base::limits::{PEER_NEWCOMERS_MAX, PREAMBLE_TIMEOUT};
 use crate::net::{self, Listener, Stream};
 use crate::runtime::timeout;
@@ -40,6 +44,59 @@ pub struct Newcomer {
     /// Its place among the unproved; to be kept until `authenticate` has returned. It
     /// may go along to another executor.
     pub place: NewcomerPlace,
+    metrics: Arc<Metrics>,
+}
+
+/// A newcomer on its way to another executor.
+#[derive(Debug)]
+pub struct HandedOver {
+    purpose: Purpose,
+    connected: OwnedFd,
+    place: NewcomerPlace,
+    metrics: Arc<Metrics>,
+}
+
+impl Newcomer {
+    /// Proves both ends to each other as the purpose asks; counts the outcome, and
+    /// from then on the connection.
+    pub async fn authenticate(self, security: &Security) -> Result<Link, AuthError> {
+        let proved = match self.purpose {
+            Purpose::Calls | Purpose::Transfer => authenticate(self.stream, security).await,
+            Purpose::Join => authenticate_joiner(self.stream, security).await,
+        };
+        match proved {
+            Ok(link) => Ok(link.counted_by(&self.metrics)),
+            Err(error) => {
+                let failures = &self.metrics.peer.handshake_failures;
+                failures.of(error.reason()).count();
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives the connection away, to be attached to another executor.
+    pub fn detach(self) -> Result<HandedOver, net::Error> {
+        Ok(HandedOver {
+            purpose: self.purpose,
+            connected: self.stream.detach()?,
+            place: self.place,
+            metrics: self.metrics,
+        })
+    }
+}
+
+impl HandedOver {
+    /// Goes on with the connection on this executor.
+    pub fn attach(self) -> Result<Newcomer, net::Error> {
+        let stream = Stream::attach(self.connected)?;
+        Ok(Newcomer {
+            purpose: self.purpose,
+            remote: stream.peer_address(),
+            stream,
+            place: self.place,
+            metrics: self.metrics,
+        })
+    }
 }
 
 /// One of the `PEER_NEWCOMERS_MAX` places of connections that have proved nothing.
@@ -52,7 +109,7 @@ pub struct NewcomerPlace {
 /// How the wait for a preamble ended.
 struct Greeting {
     remote: SocketAddr,
-    outcome: Result<Newcomer, AuthError>,
+    outcome: Result<(Purpose, Stream, NewcomerPlace), AuthError>,
 }
 
 /// What accepting waits for.
@@ -94,7 +151,15 @@ impl PeerListener {
                         .push(Box::pin(greet(stream, place, self.preamble_timeout)));
                 }
                 Event::Greeted(Greeting { remote, outcome }) => match outcome {
-                    Ok(newcomer) => return Ok(newcomer),
+                    Ok((purpose, stream, place)) => {
+                        return Ok(Newcomer {
+                            purpose,
+                            stream,
+                            remote,
+                            place,
+                            metrics: Arc::clone(&self.metrics),
+                        });
+                    }
                     Err(error) => {
                         tracing::debug!(%remote, %error, "a connection at the peer port is refused");
                         let failures = &self.metrics.peer.handshake_failures;
@@ -143,12 +208,7 @@ async fn greet(mut stream: Stream, place: NewcomerPlace, limit: Duration) -> Gre
         Ok(Err(error)) => Err(AuthError::Broken(error)),
         Ok(Ok(())) => Purpose::of_preamble(preamble).map_err(AuthError::Preamble),
     };
-    let outcome = outcome.map(|purpose| Newcomer {
-        purpose,
-        stream,
-        remote,
-        place,
-    });
+    let outcome = outcome.map(|purpose| (purpose, stream, place));
     Greeting { remote, outcome }
 }
 

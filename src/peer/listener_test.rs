@@ -2,7 +2,8 @@
 
 use super::*;
 
-use crate::peer::testing::{NOBODY_WAITS, listen};
+use crate::peer::connect::connect;
+use crate::peer::testing::{NOBODY_WAITS, listen, member, node};
 use crate::runtime::{run_alone, sleep};
 use crate::telemetry::HandshakeFailure;
 
@@ -61,6 +62,41 @@ fn who_begins_otherwise_is_counted_and_closed_and_the_next_is_served() {
         let _good = knock(&listener, b"WLPEER\x01\x01").await;
         assert_eq!(listener.accept().await.unwrap().purpose, Purpose::Calls);
     });
+}
+
+#[test]
+fn a_newcomer_that_is_handed_over_is_authenticated_there_and_counted() {
+    let metrics = Arc::new(Metrics::new());
+    let counted = Arc::clone(&metrics);
+    let (hand_over, handed) = flume::bounded(1);
+    let (bound, address) = flume::bounded(1);
+    let core = std::thread::spawn(move || {
+        run_alone(move || async move {
+            let mut listener = listen(&metrics);
+            bound.send(listener.address()).unwrap();
+            for _ in 0..2 {
+                let newcomer = listener.accept().await.unwrap();
+                hand_over.send(newcomer.detach().unwrap()).unwrap();
+            }
+        });
+    });
+    run_alone(move || async move {
+        let target = node(2, address.recv_async().await.unwrap());
+        let dialer = member(1);
+        for other in [member(2), member(3)] {
+            let serving = async {
+                let newcomer = handed.recv_async().await.unwrap().attach().unwrap();
+                newcomer.authenticate(&other).await.map(|link| link.peer())
+            };
+            let dialing = connect(&target, Purpose::Transfer, &dialer);
+            let (served, dialed) = futures_lite::future::zip(serving, dialing).await;
+            assert_eq!(served.ok(), dialed.is_ok().then_some(1));
+        }
+        assert_eq!(counted.peer.connections_opened.value(), 1);
+        let failures = &counted.peer.handshake_failures;
+        assert_eq!(failures.of(HandshakeFailure::Closed).value(), 1);
+    });
+    core.join().unwrap();
 }
 
 #[test]

@@ -12,6 +12,7 @@
 //! Uses: base, disk, net, oci, runtime, telemetry
 //! Crates: rcgen, sha2, tokio
 
+mod auth_error;
 mod authority;
 mod backoff;
 mod calls;
@@ -25,6 +26,8 @@ mod error;
 mod fetch;
 mod files;
 mod frame;
+#[cfg(test)]
+mod golden_test;
 mod identity;
 mod link;
 mod listener;
@@ -43,20 +46,19 @@ mod service;
 mod testing;
 mod token;
 mod transfer;
+mod transfer_error;
 
+pub use auth_error::{AuthError, Verdict};
 pub use authority::{Authority, AuthorityError};
 pub use calls::Calls;
 pub use certificate::{Credentials, Fingerprint};
 pub use connect::{authenticate, authenticate_joiner, connect};
-pub use error::{
-    AuthError, CallError, ConnectError, Refusal, RefusalCode, ServeTransferError, TransferError,
-    Verdict,
-};
+pub use error::{CallError, ConnectError, Refusal, RefusalCode};
 pub use fetch::{Incoming, Transfers};
 pub use files::{ClusterFiles, FilesError, OperatorFiles};
 pub use identity::{ClusterId, ClusterIdError, PeerIdentity};
 pub use link::Link;
-pub use listener::{Newcomer, PeerListener};
+pub use listener::{HandedOver, Newcomer, NewcomerPlace, PeerListener};
 pub use material::{MaterialError, TlsMaterial};
 pub use node::PeerNode;
 pub use preamble::{PreambleError, Purpose};
@@ -66,3 +68,4 @@ pub use serve_transfer::{TransferAnswer, TransferServer};
 pub use service::Service;
 pub use token::{JoinToken, JoinTokenError};
 pub use transfer::{TransferRefusal, TransferRequest};
+pub use transfer_error::{ServeTransferError, TransferError};

@@ -2,11 +2,20 @@
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::thread;
 
-use crate::runtime::off_shard;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
+
+/// Names that are asked for at the same time, in the whole process. An answer that
+/// does not come keeps its thread for as long as the system's resolver likes.
+const RESOLVES_MAX: usize = 16;
+
+/// The places of those. Names do not resolve on the threads for off-shard work: when
+/// the name service is gone, two of them would be enough to stop every rename.
+static PLACES: Semaphore = Semaphore::const_new(RESOLVES_MAX);
 
 /// A node to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,15 +36,32 @@ impl PeerNode {
         if let Ok(address) = self.address.parse() {
             return Ok(vec![address]);
         }
-        let name = self.address.clone();
-        let looking = move || name.to_socket_addrs();
-        let found = off_shard(looking).await.map_err(io::Error::other)??;
-        let found: Vec<_> = found.take(ADDRESSES_MAX).collect();
-        if found.is_empty() {
-            return Err(io::ErrorKind::NotFound.into());
+        let place = PLACES.try_acquire();
+        let place = place.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        let found = look_up(self.address.clone(), place)?.recv_async().await;
+        match found.map_err(io::Error::other)?? {
+            none if none.is_empty() => Err(io::ErrorKind::NotFound.into()),
+            some => Ok(some),
         }
-        Ok(found)
     }
+}
+
+/// Asks for a name on a thread of its own.
+fn look_up(
+    name: Box<str>,
+    place: SemaphorePermit<'static>,
+) -> io::Result<flume::Receiver<io::Result<Vec<SocketAddr>>>> {
+    let (answer, answered) = flume::bounded(1);
+    let looking = move || {
+        let found = name.to_socket_addrs();
+        // Nobody listens any more when it took too long.
+        drop(answer.send(found.map(|found| found.take(ADDRESSES_MAX).collect())));
+        drop(place);
+    };
+    thread::Builder::new()
+        .name("resolve".to_owned())
+        .spawn(looking)?;
+    Ok(answered)
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! The handshake in the open: both ends prove a shared secret.
 
+use super::auth_error::{AuthError, Verdict};
 use super::challenge::{
     Claim, DIALER_HELLO_BYTES, DialerHello, LISTENER_HELLO_BYTES, ListenerHello, PROOF_BYTES, Role,
 };
-use super::error::{AuthError, Verdict};
 use super::link::Link;
 use super::security::SharedSecret;
 use crate::base::random_bytes;

@@ -6,9 +6,9 @@
 //! In TLS 1.3 the dialer is through before the listener has looked at its certificate;
 //! the verdict tells it that it was let in.
 
+use super::auth_error::{AuthError, Verdict};
 use super::certificate::NodeName;
 use super::challenge::Role;
-use super::error::{AuthError, Verdict};
 use super::identity::PeerIdentity;
 use super::link::Link;
 use super::material::TlsMaterial;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_lite::future::zip;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use crate::base::Clock;
+use crate::base::{Clock, random_bytes};
 use crate::net::{TlsAuthorities, TlsClient, TlsIdentity};
 use crate::peer::authority::Authority;
 use crate::peer::calls::Calls;
@@ -27,7 +27,7 @@ use crate::peer::testing::{
     ECHO_TAG, NOBODY_WAITS, Server, knock, listen, meet, member as plain_member, node,
     welcome as admit,
 };
-use crate::runtime::run_alone;
+use crate::runtime::{run_alone, timeout};
 use crate::telemetry::{HandshakeFailure, Metrics};
 
 const LONG: Duration = Duration::from_secs(7 * 24 * 60 * 60);
@@ -448,5 +448,33 @@ fn an_operators_own_certificates_do_as_well() {
         let joiner = Security::Tls(TlsMaterial::joiner(authority));
         let (dialer, other) = meet(&mut listener, Purpose::Join, 0, (&joiner, &two)).await;
         assert_eq!((dialer.unwrap().peer(), other.unwrap().peer()), (2, 0));
+    });
+}
+
+#[test]
+fn noise_in_place_of_a_handshake_is_refused_every_time() {
+    run_alone(|| async {
+        let cluster = Cluster::new();
+        let mut listener = listener();
+        let address = listener.address();
+        for own in [cluster.node(2), plain_member(2)] {
+            for round in 0..30 {
+                let mut noise = random_bytes::<512>();
+                // Every third looks like the head of a TLS record, every third like ours.
+                match round % 3 {
+                    0 => noise[..5].copy_from_slice(&[22, 3, 1, 1, 0]),
+                    1 => noise[..5].copy_from_slice(b"WLCH\x01"),
+                    _ => {}
+                }
+                let noisy = async {
+                    let stream = knock(address, &noise).await;
+                    stream.shutdown_write();
+                    stream
+                };
+                let both = zip(noisy, admit(&mut listener, &own));
+                let (_stream, other) = timeout(NOBODY_WAITS, both).await.unwrap();
+                assert!(other.is_err(), "round {round}");
+            }
+        }
     });
 }

@@ -4,9 +4,9 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::error::ServeTransferError;
 use super::link::Link;
 use super::transfer::{Header, REQUEST_BYTES, TransferRefusal, TransferRequest};
+use super::transfer_error::ServeTransferError;
 use crate::base::limits::{PEER_SERVED_TRANSFER_IDLE_TIMEOUT, PEER_TRANSFER_STALL_TIMEOUT};
 use crate::base::units::to_u64;
 use crate::net;

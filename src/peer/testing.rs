@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_lite::future::zip;
 
-use super::connect::{authenticate, authenticate_joiner, connect};
-use super::error::{AuthError, ConnectError, Refusal, RefusalCode};
+use super::auth_error::AuthError;
+use super::connect::connect;
+use super::error::{ConnectError, Refusal, RefusalCode};
 use super::identity::{ClusterId, PeerIdentity};
 use super::link::Link;
 use super::listener::PeerListener;
@@ -56,10 +57,7 @@ pub(super) async fn welcome(
     security: &Security,
 ) -> Result<Link, AuthError> {
     let newcomer = listener.accept().await.unwrap();
-    match newcomer.purpose {
-        Purpose::Calls | Purpose::Transfer => authenticate(newcomer.stream, security).await,
-        Purpose::Join => authenticate_joiner(newcomer.stream, security).await,
-    }
+    newcomer.authenticate(security).await
 }
 
 /// Both ends' outcomes of one connection.
@@ -122,12 +120,10 @@ impl Server {
         let address = listener.address();
         let calls = Rc::new(Cell::new(0));
         let handler = Rc::new(handler(Rc::clone(&calls)));
-        let counted = Arc::clone(&metrics);
         let accepting = spawn(async move {
             let mut serving = Vec::new();
             loop {
                 if let Ok(link) = welcome(&mut listener, &security).await {
-                    let link = link.counted_by(&counted);
                     serving.push(spawn(serve_calls(link, Rc::clone(&handler))));
                 }
             }

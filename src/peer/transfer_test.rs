@@ -12,16 +12,16 @@ use futures_lite::future::zip;
 use crate::base::units::to_u32;
 use crate::oci::{Algorithm, Digest};
 use crate::peer::authority::Authority;
-use crate::peer::error::ServeTransferError;
 use crate::peer::identity::{ClusterId, PeerIdentity};
 use crate::peer::material::TlsMaterial;
 use crate::peer::serve_transfer::TransferServer;
 use crate::peer::testing::{NOBODY_WAITS, listen, member, node, until, welcome};
 use crate::peer::transfer::TransferRefusal;
+use crate::peer::transfer_error::ServeTransferError;
 use crate::runtime::{Task, run_alone, spawn};
 
 const FILE_BYTES: usize = 64 * 1024 * 1024;
-const GENERATION_COUNT: u64 = 3;
+const GENERATION_ID: u64 = 3;
 
 fn secured(count: u64) -> Vec<Security> {
     let cluster = ClusterId::parse(&"a".repeat(32)).unwrap();
@@ -65,7 +65,7 @@ impl Holder {
         let file = Rc::new(file);
         let cut_after = Rc::new(Cell::new(None));
         let ends = Rc::new(RefCell::new(Vec::new()));
-        let (counted, served) = (Arc::clone(&metrics), Rc::clone(&content));
+        let served = Rc::clone(&content);
         let (cut, ended) = (Rc::clone(&cut_after), Rc::clone(&ends));
         let accepting = spawn(async move {
             let mut serving = Vec::new();
@@ -73,7 +73,7 @@ impl Holder {
                 let Ok(link) = welcome(&mut listener, &security).await else {
                     continue;
                 };
-                let server = TransferServer::new(link.counted_by(&counted));
+                let server = TransferServer::new(link);
                 let (file, content) = (Rc::clone(&file), Rc::clone(&served));
                 let (cut, ended) = (Rc::clone(&cut), Rc::clone(&ended));
                 serving.push(spawn(async move {
@@ -105,7 +105,7 @@ async fn serve(
 ) -> Result<(), ServeTransferError> {
     let size = to_u64(content.len());
     while let Some(request) = server.next().await? {
-        if request.digest != digest() || request.generation != GENERATION_COUNT {
+        if request.digest != digest() || request.generation != GENERATION_ID {
             server.refuse(TransferRefusal::NotHere).await?;
             continue;
         }
@@ -144,7 +144,7 @@ fn digest() -> Digest {
 fn request(offset: u64, bytes: u64) -> TransferRequest {
     TransferRequest {
         digest: digest(),
-        generation: GENERATION_COUNT,
+        generation: GENERATION_ID,
         offset,
         bytes,
     }
