@@ -46,7 +46,8 @@ impl Listener {
     /// accepted are passed over; when descriptors or memory run out it rests and tries
     /// again, so that it only returns with a connection or with a broken listener.
     ///
-    /// - Cancel: loses no connection.
+    /// - Cancel: loses a connection that the kernel hands over at the same moment: it
+    ///   stays open and nobody has it. Only good before the listener is closed.
     pub async fn accept(&self) -> Result<Stream, Error> {
         loop {
             let error = match self.listener.accept().await {

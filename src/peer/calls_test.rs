@@ -192,7 +192,7 @@ fn a_dying_connection_fails_its_calls_at_once_and_the_next_call_gets_a_new_one()
 fn a_node_that_rests_after_a_failure_is_not_tried_for_every_call() {
     run_alone(|| async {
         let metrics = Arc::new(Metrics::new());
-        let mut listener = listen(&metrics);
+        let listener = listen(&metrics);
         let target = node(2, listener.address());
         let calls = calls();
         let stranger = member(3);
@@ -200,7 +200,7 @@ fn a_node_that_rests_after_a_failure_is_not_tried_for_every_call() {
         let attempts = Rc::clone(&tried);
         let _accepting = spawn(async move {
             loop {
-                drop(welcome(&mut listener, &stranger).await);
+                drop(welcome(&listener, &stranger).await);
                 attempts.set(attempts.get() + 1);
             }
         });
@@ -270,7 +270,7 @@ fn snapshots_have_a_connection_of_their_own() {
 fn a_peer_that_takes_everything_and_says_nothing_is_noticed() {
     run_alone(|| async {
         let metrics = Arc::new(Metrics::new());
-        let mut listener = listen(&metrics);
+        let listener = listen(&metrics);
         let target = node(2, listener.address());
         let watch = Watch {
             period: Duration::from_millis(20),
@@ -279,7 +279,7 @@ fn a_peer_that_takes_everything_and_says_nothing_is_noticed() {
         let calls = Calls::watched(member(1), Arc::new(Metrics::new()), watch);
         let asking = calls.ask(&target, &[ECHO_TAG]);
         let black_hole = async {
-            let mut link = welcome(&mut listener, &member(2)).await.unwrap();
+            let mut link = welcome(&listener, &member(2)).await.unwrap();
             let mut into = [0; 4096];
             while link.read(&mut into).await.is_ok_and(|count| count > 0) {}
         };
@@ -391,12 +391,12 @@ fn more_calls_than_the_bound_wait_on_the_calling_side() {
 #[test]
 fn an_answer_nobody_asked_for_ends_the_connection() {
     run_alone(|| async {
-        let mut listener = listen(&Arc::new(Metrics::new()));
+        let listener = listen(&Arc::new(Metrics::new()));
         let target = node(2, listener.address());
         let calls = calls();
         let asking = calls.ask(&target, &[ECHO_TAG]);
         let odd = async {
-            let mut link = welcome(&mut listener, &member(2)).await.unwrap();
+            let mut link = welcome(&listener, &member(2)).await.unwrap();
             let call = receive(&mut link, &mut Decoder::new()).await.unwrap();
             let answer = Frame {
                 kind: FrameKind::Answer,

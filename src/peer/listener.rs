@@ -1,10 +1,11 @@
 //! Accepts connections at the peer port.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::{Future as _, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -20,14 +21,24 @@ use super::preamble::{PREAMBLE_BYTES, Purpose};
 use super::security::Security;
 use crate::base::limits::{PEER_NEWCOMERS_MAX, PREAMBLE_TIMEOUT};
 use crate::net::{self, Listener, Stream};
-use crate::runtime::timeout;
+use crate::runtime::{Task, spawn, timeout};
 use crate::telemetry::Metrics;
 
 /// The peer port of a node; one per process, on the raft core. Ends when dropped.
+///
+/// A task of its own accepts and reads preambles: an accept that is given up while the
+/// kernel has a connection for it loses that connection.
 pub struct PeerListener {
+    address: SocketAddr,
+    newcomers: flume::Receiver<Result<Newcomer, net::Error>>,
+    /// Dropping it closes the port.
+    _accepting: Task<()>,
+}
+
+/// What the task needs.
+struct Door {
     listener: Listener,
     places: Arc<Semaphore>,
-    greetings: FuturesUnordered<Pin<Box<dyn Future<Output = Greeting>>>>,
     metrics: Arc<Metrics>,
     preamble_timeout: Duration,
 }
@@ -112,91 +123,107 @@ struct Greeting {
     outcome: Result<(Purpose, Stream, NewcomerPlace), AuthError>,
 }
 
-/// What accepting waits for.
-enum Event {
-    Arrived(Result<(Stream, NewcomerPlace), net::Error>),
-    Greeted(Greeting),
-}
-
 impl PeerListener {
     /// Listens; port 0 finds a free one.
     pub fn bind(address: SocketAddr, metrics: Arc<Metrics>) -> Result<Self, net::Error> {
-        Ok(Self {
+        Ok(Self::open(Door {
             listener: Listener::bind(address)?,
             places: Arc::new(Semaphore::new(PEER_NEWCOMERS_MAX)),
-            greetings: FuturesUnordered::new(),
             metrics,
             preamble_timeout: PREAMBLE_TIMEOUT,
-        })
+        }))
+    }
+
+    fn open(door: Door) -> Self {
+        let address = door.listener.address();
+        // Bounded by the places: each that waits here has one.
+        let (found, newcomers) = flume::unbounded();
+        Self {
+            address,
+            newcomers,
+            _accepting: spawn(door.attend(found)),
+        }
     }
 
     /// The address listened on, with its real port.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
-        self.listener.address()
+        self.address
     }
 
     /// The next connection that has said what it is for. Those that say nothing of the
-    /// kind are closed and counted; a slow one holds up nobody. Preambles are read
-    /// only while this is awaited.
+    /// kind are closed and counted; a slow one holds up nobody.
     ///
     /// - Errors: the listener itself is broken.
     /// - Cancel: loses no connection.
-    pub async fn accept(&mut self) -> Result<Newcomer, net::Error> {
+    pub async fn accept(&self) -> Result<Newcomer, net::Error> {
+        match self.newcomers.recv_async().await {
+            Ok(found) => found,
+            // The task has said why before, and ended.
+            Err(flume::RecvError::Disconnected) => Err(net::Error::Listen {
+                address: self.address,
+                source: io::ErrorKind::NotConnected.into(),
+            }),
+        }
+    }
+}
+
+impl Door {
+    /// Accepts until the listener breaks.
+    async fn attend(self, found: flume::Sender<Result<Newcomer, net::Error>>) {
+        let mut greetings = FuturesUnordered::new();
+        let mut arriving = pin!(self.arrive());
         loop {
-            match self.next_event().await {
-                Event::Arrived(arrived) => {
-                    let (stream, place) = arrived?;
-                    self.greetings
-                        .push(Box::pin(greet(stream, place, self.preamble_timeout)));
+            let arrived = poll_fn(|context| {
+                while let Poll::Ready(Some(greeting)) = greetings.poll_next_unpin(context) {
+                    self.let_in(greeting, &found);
                 }
-                Event::Greeted(Greeting { remote, outcome }) => match outcome {
-                    Ok((purpose, stream, place)) => {
-                        return Ok(Newcomer {
-                            purpose,
-                            stream,
-                            remote,
-                            place,
-                            metrics: Arc::clone(&self.metrics),
-                        });
-                    }
-                    Err(error) => {
-                        tracing::debug!(%remote, %error, "a connection at the peer port is refused");
-                        let failures = &self.metrics.peer.handshake_failures;
-                        failures.of(error.reason()).count();
-                    }
-                },
+                arriving.as_mut().poll(context)
+            });
+            match arrived.await {
+                Ok((stream, place)) => {
+                    greetings.push(Box::pin(greet(stream, place, self.preamble_timeout)));
+                    arriving.set(self.arrive());
+                }
+                Err(broken) => {
+                    // The owner may be gone, too.
+                    drop(found.send(Err(broken)));
+                    return;
+                }
             }
         }
     }
 
-    async fn next_event(&mut self) -> Event {
-        let Self {
-            listener,
-            places,
-            greetings,
-            ..
-        } = self;
-        let mut arriving = pin!(arrive(listener, places));
-        poll_fn(|context| {
-            if let Poll::Ready(Some(greeting)) = greetings.poll_next_unpin(context) {
-                return Poll::Ready(Event::Greeted(greeting));
+    /// Hands on who has said what it wants; counts and closes who has not.
+    fn let_in(&self, greeting: Greeting, found: &flume::Sender<Result<Newcomer, net::Error>>) {
+        let Greeting { remote, outcome } = greeting;
+        match outcome {
+            Ok((purpose, stream, place)) => {
+                let newcomer = Newcomer {
+                    purpose,
+                    stream,
+                    remote,
+                    place,
+                    metrics: Arc::clone(&self.metrics),
+                };
+                // The owner may be gone; then this task is about to be.
+                drop(found.send(Ok(newcomer)));
             }
-            arriving.as_mut().poll(context).map(Event::Arrived)
-        })
-        .await
+            Err(error) => {
+                tracing::debug!(%remote, %error, "a connection at the peer port is refused");
+                let failures = &self.metrics.peer.handshake_failures;
+                failures.of(error.reason()).count();
+            }
+        }
     }
-}
 
-/// Waits for a place, then for somebody to take it.
-async fn arrive(
-    listener: &Listener,
-    places: &Arc<Semaphore>,
-) -> Result<(Stream, NewcomerPlace), net::Error> {
-    let permit = Arc::clone(places).acquire_owned().await;
-    let permit = permit.expect("invariant: the semaphore is never closed");
-    let stream = listener.accept().await?;
-    Ok((stream, NewcomerPlace { _permit: permit }))
+    /// Waits for a place, then for somebody to take it.
+    async fn arrive(&self) -> Result<(Stream, NewcomerPlace), net::Error> {
+        let permit = Arc::clone(&self.places).acquire_owned().await;
+        let permit = permit.expect("invariant: the semaphore is never closed");
+        let stream = self.listener.accept().await?;
+        Ok((stream, NewcomerPlace { _permit: permit }))
+    }
 }
 
 async fn greet(mut stream: Stream, place: NewcomerPlace, limit: Duration) -> Greeting {

@@ -13,10 +13,20 @@ async fn knock(listener: &PeerListener, preamble: &[u8]) -> Stream {
     stream
 }
 
+fn opened(metrics: &Arc<Metrics>, places: usize, preamble_timeout: Duration) -> PeerListener {
+    let door = Door {
+        listener: Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
+        places: Arc::new(Semaphore::new(places)),
+        metrics: Arc::clone(metrics),
+        preamble_timeout,
+    };
+    PeerListener::open(door)
+}
+
 #[test]
 fn a_newcomer_says_what_it_is_for_and_the_rest_stays_unread() {
     run_alone(|| async {
-        let mut listener = listen(&Arc::new(Metrics::new()));
+        let listener = listen(&Arc::new(Metrics::new()));
         let mut stream = knock(&listener, b"WLPEER\x01\x02rest").await;
         let mut newcomer = listener.accept().await.unwrap();
         assert_eq!(newcomer.purpose, Purpose::Transfer);
@@ -32,8 +42,7 @@ fn a_newcomer_says_what_it_is_for_and_the_rest_stays_unread() {
 fn who_begins_otherwise_is_counted_and_closed_and_the_next_is_served() {
     run_alone(|| async {
         let metrics = Arc::new(Metrics::new());
-        let mut listener = listen(&metrics);
-        listener.preamble_timeout = Duration::from_millis(50);
+        let listener = opened(&metrics, PEER_NEWCOMERS_MAX, Duration::from_millis(50));
         let _browser = knock(&listener, b"GET / HTTP/1.1\r\n").await;
         let _newer = knock(&listener, b"WLPEER\x02\x01").await;
         let _silent = knock(&listener, b"WLPE").await;
@@ -72,7 +81,7 @@ fn a_newcomer_that_is_handed_over_is_authenticated_there_and_counted() {
     let (bound, address) = flume::bounded(1);
     let core = std::thread::spawn(move || {
         run_alone(move || async move {
-            let mut listener = listen(&metrics);
+            let listener = listen(&metrics);
             bound.send(listener.address()).unwrap();
             for _ in 0..2 {
                 let newcomer = listener.accept().await.unwrap();
@@ -102,8 +111,7 @@ fn a_newcomer_that_is_handed_over_is_authenticated_there_and_counted() {
 #[test]
 fn no_more_wait_unproved_than_there_are_places() {
     run_alone(|| async {
-        let mut listener = listen(&Arc::new(Metrics::new()));
-        listener.places = Arc::new(Semaphore::new(2));
+        let listener = opened(&Arc::new(Metrics::new()), 2, NOBODY_WAITS);
         let mut knocking = Vec::new();
         for _ in 0..3 {
             knocking.push(knock(&listener, b"WLPEER\x01\x01").await);

@@ -21,7 +21,7 @@ fn listener() -> PeerListener {
     listen(&Arc::new(Metrics::new()))
 }
 
-async fn is_alive(listener: &mut PeerListener) -> bool {
+async fn is_alive(listener: &PeerListener) -> bool {
     let ends = (&member(1), &member(2));
     let (dialer, other) = meet(listener, Purpose::Calls, 2, ends).await;
     dialer.is_ok() && other.is_ok()
@@ -35,10 +35,10 @@ fn hello(own: u64, wanted: u64) -> DialerHello {
 #[test]
 fn members_prove_themselves_and_bytes_follow() {
     run_alone(|| async {
-        let mut listener = listener();
+        let listener = listener();
         for purpose in [Purpose::Calls, Purpose::Transfer] {
             let ends = (&member(1), &member(2));
-            let (dialer, other) = meet(&mut listener, purpose, 2, ends).await;
+            let (dialer, other) = meet(&listener, purpose, 2, ends).await;
             let (mut dialer, mut other) = (dialer.unwrap(), other.unwrap());
             assert_eq!((dialer.peer(), other.peer()), (2, 1));
             dialer.write_all(b"frames").await.unwrap();
@@ -53,14 +53,14 @@ fn members_prove_themselves_and_bytes_follow() {
 #[test]
 fn another_secret_or_cluster_is_refused_and_the_listener_goes_on() {
     run_alone(|| async {
-        let mut listener = listener();
+        let listener = listener();
         let strangers = [
             plain('a', 1, "another secret of 16+"),
             plain('b', 1, "the secret of the test"),
         ];
         for stranger in &strangers {
             let ends = (stranger, &member(2));
-            let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+            let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
             let refused = AuthError::Refused(Verdict::NotProved).to_string();
             assert!(
                 matches!(&dialer, Err(ConnectError::Auth(error)) if error.to_string() == refused),
@@ -70,29 +70,29 @@ fn another_secret_or_cluster_is_refused_and_the_listener_goes_on() {
             assert!(matches!(error, AuthError::Secret), "{error:?}");
             assert_eq!(error.reason(), HandshakeFailure::Secret);
         }
-        assert!(is_alive(&mut listener).await);
+        assert!(is_alive(&listener).await);
     });
 }
 
 #[test]
 fn a_dialer_leaves_when_another_node_answers() {
     run_alone(|| async {
-        let mut listener = listener();
+        let listener = listener();
         let ends = (&member(1), &member(2));
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 3, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 3, ends).await;
         let Err(ConnectError::Auth(AuthError::Node { wanted, found })) = dialer else {
             panic!("{dialer:?}");
         };
         assert_eq!((wanted, found), (3, 2));
         assert!(matches!(other, Err(AuthError::Broken(_))), "{other:?}");
-        assert!(is_alive(&mut listener).await);
+        assert!(is_alive(&listener).await);
     });
 }
 
 #[test]
 fn a_proof_meant_for_another_node_is_refused() {
     run_alone(|| async {
-        let mut listener = listener();
+        let listener = listener();
         let address = listener.address();
         let Security::Plain(secret) = member(1) else {
             panic!("the test's nodes are plain");
@@ -111,7 +111,7 @@ fn a_proof_meant_for_another_node_is_refused() {
             stream.write_all(&claim.prove(&secret)).await.unwrap();
             receive::<1>(&mut stream).await.unwrap()
         };
-        let (verdict, other) = zip(dialing, admit(&mut listener, &member(2))).await;
+        let (verdict, other) = zip(dialing, admit(&listener, &member(2))).await;
         assert_eq!(verdict, [Verdict::OtherNode.code()]);
         assert!(matches!(
             other,
@@ -126,7 +126,7 @@ fn a_proof_meant_for_another_node_is_refused() {
 #[test]
 fn a_listener_without_the_secret_is_refused() {
     run_alone(|| async {
-        let mut listener = listener();
+        let listener = listener();
         let target = node(2, listener.address());
         let own = member(1);
         let dialing = connect(&target, Purpose::Calls, &own);
@@ -153,14 +153,14 @@ fn a_listener_without_the_secret_is_refused() {
 #[test]
 fn a_node_that_joins_needs_the_secret_and_no_cluster() {
     run_alone(|| async {
-        let mut listener = listener();
+        let listener = listener();
         let joiner = plain('f', 77, "the secret of the test");
         let ends = (&joiner, &member(2));
-        let (dialer, other) = meet(&mut listener, Purpose::Join, 0, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Join, 0, ends).await;
         assert_eq!((dialer.unwrap().peer(), other.unwrap().peer()), (2, 0));
         let stranger = plain('a', 1, "another secret of 16+");
         let ends = (&stranger, &member(2));
-        let (dialer, other) = meet(&mut listener, Purpose::Join, 0, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Join, 0, ends).await;
         assert!(dialer.is_err());
         assert!(matches!(other, Err(AuthError::Secret)), "{other:?}");
     });
@@ -169,12 +169,12 @@ fn a_node_that_joins_needs_the_secret_and_no_cluster() {
 #[test]
 fn what_is_no_handshake_is_refused_and_the_listener_goes_on() {
     run_alone(|| async {
-        let mut listener = listener();
+        let listener = listener();
         let address = listener.address();
         // The head of a TLS record, and enough behind it.
         let other_bytes: Vec<u8> = [22, 3, 1, 2, 0].into_iter().chain([0; 60]).collect();
         let knocking = knock(address, &other_bytes);
-        let (_stream, other) = zip(knocking, admit(&mut listener, &member(2))).await;
+        let (_stream, other) = zip(knocking, admit(&listener, &member(2))).await;
         let error = other.unwrap_err();
         assert!(matches!(error, AuthError::NotPlain), "{error:?}");
         assert_eq!(error.reason(), HandshakeFailure::Protocol);
@@ -184,7 +184,7 @@ fn what_is_no_handshake_is_refused_and_the_listener_goes_on() {
             stream.shutdown_both();
             stream
         };
-        let (_stream, other) = zip(cut, admit(&mut listener, &member(2))).await;
+        let (_stream, other) = zip(cut, admit(&listener, &member(2))).await;
         assert!(matches!(other, Err(AuthError::Broken(_))), "{other:?}");
 
         let half = hello(1, 2).encode();
@@ -196,7 +196,7 @@ fn what_is_no_handshake_is_refused_and_the_listener_goes_on() {
         };
         let (_stream, other) = zip(knocking, slow).await;
         assert!(matches!(other, Err(AuthError::TimedOut)), "{other:?}");
-        assert!(is_alive(&mut listener).await);
+        assert!(is_alive(&listener).await);
     });
 }
 

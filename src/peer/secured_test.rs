@@ -133,10 +133,10 @@ fn auth(outcome: Result<Link, ConnectError>) -> Result<Link, AuthError> {
 fn members_are_let_in_and_bytes_follow() {
     run_alone(|| async {
         let cluster = Cluster::new();
-        let mut listener = listener();
+        let listener = listener();
         for purpose in [Purpose::Calls, Purpose::Transfer] {
             let ends = (&cluster.node(1), &cluster.node(2));
-            let (dialer, other) = meet(&mut listener, purpose, 2, ends).await;
+            let (dialer, other) = meet(&listener, purpose, 2, ends).await;
             let (mut dialer, mut other) = (dialer.unwrap(), other.unwrap());
             assert_eq!((dialer.peer(), other.peer()), (2, 1));
             assert!(dialer.plain_stream().is_none());
@@ -175,9 +175,9 @@ fn calls_of_every_size_go_both_ways_under_tls() {
 fn another_authority_is_refused_by_both_ends() {
     run_alone(|| async {
         let (ours, theirs) = (Cluster::new(), Cluster::new());
-        let mut listener = listener();
+        let listener = listener();
         let ends = (&theirs.node(1), &ours.node(2));
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         assert_eq!(fault(auth(dialer)), CertificateFault::Untrusted);
         let error = other.unwrap_err();
         assert!(
@@ -192,7 +192,7 @@ fn another_authority_is_refused_by_both_ends() {
         let foreign = theirs.0.issue(1, &clock).unwrap();
         let stranger = mixed(identity('a', 1), &known, &foreign);
         let ends = (&stranger, &ours.node(2));
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         let error = other.unwrap_err();
         assert_eq!(error.reason(), HandshakeFailure::Certificate);
         assert_eq!(fault(Err(error)), CertificateFault::Untrusted);
@@ -202,7 +202,7 @@ fn another_authority_is_refused_by_both_ends() {
             "{error:?}"
         );
         let ends = (&ours.node(1), &ours.node(2));
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         assert!(dialer.is_ok() && other.is_ok());
     });
 }
@@ -211,14 +211,14 @@ fn another_authority_is_refused_by_both_ends() {
 fn an_expired_certificate_is_refused_by_both_ends_and_at_the_start() {
     run_alone(|| async {
         let cluster = Cluster::new();
-        let mut listener = listener();
+        let listener = listener();
         let expired = cluster.short_lived(1, LONG / 14);
         let old = mixed(identity('a', 1), &expired, &expired);
         let ends = (&old, &cluster.node(2));
-        let (_, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (_, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         assert_eq!(fault(other), CertificateFault::Expired);
         let ends = (&cluster.node(2), &old);
-        let (dialer, _) = meet(&mut listener, Purpose::Calls, 1, ends).await;
+        let (dialer, _) = meet(&listener, Purpose::Calls, 1, ends).await;
         assert_eq!(fault(auth(dialer)), CertificateFault::Expired);
         let refused = TlsMaterial::member(identity('a', 1), &expired).unwrap_err();
         assert!(
@@ -237,13 +237,13 @@ fn an_expired_certificate_is_refused_by_both_ends_and_at_the_start() {
 fn another_cluster_under_the_same_authority_is_refused_by_both_ends() {
     run_alone(|| async {
         let operator = Operator::new();
-        let mut listener = listener();
+        let listener = listener();
         let (ours, theirs) = (
             operator.node(identity('a', 2)),
             operator.node(identity('b', 1)),
         );
         let ends = (&theirs, &ours);
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         let found = cluster('a');
         assert!(matches!(auth(dialer), Err(AuthError::Cluster { found: named }) if named == found));
         assert!(matches!(other, Err(AuthError::Tls(_))), "{other:?}");
@@ -252,7 +252,7 @@ fn another_cluster_under_the_same_authority_is_refused_by_both_ends() {
         let foreign = operator.issue(&[&NodeName(identity('b', 1)).to_string()]);
         let stranger = mixed(identity('a', 1), &foreign, &foreign);
         let ends = (&stranger, &ours);
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         let error = other.unwrap_err();
         assert!(
             matches!(error, AuthError::Cluster { found } if found == cluster('b')),
@@ -271,9 +271,9 @@ fn another_cluster_under_the_same_authority_is_refused_by_both_ends() {
 fn another_node_than_the_one_wanted_is_refused_by_the_dialer() {
     run_alone(|| async {
         let cluster = Cluster::new();
-        let mut listener = listener();
+        let listener = listener();
         let ends = (&cluster.node(1), &cluster.node(3));
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         let error = auth(dialer).unwrap_err();
         assert!(
             matches!(
@@ -294,7 +294,7 @@ fn another_node_than_the_one_wanted_is_refused_by_the_dialer() {
 fn a_certificate_for_every_node_or_for_none_is_refused() {
     run_alone(|| async {
         let operator = Operator::new();
-        let mut listener = listener();
+        let listener = listener();
         let ours = operator.node(identity('a', 2));
         let one = NodeName(identity('a', 1)).to_string();
         let second = NodeName(identity('a', 3)).to_string();
@@ -309,10 +309,10 @@ fn a_certificate_for_every_node_or_for_none_is_refused() {
             );
             let stranger = mixed(identity('a', 1), &credentials, &credentials);
             let ends = (&stranger, &ours);
-            let (_, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+            let (_, other) = meet(&listener, Purpose::Calls, 2, ends).await;
             assert!(matches!(other, Err(AuthError::NoNode { .. })), "{other:?}");
             let ends = (&ours, &stranger);
-            let (dialer, _) = meet(&mut listener, Purpose::Calls, 1, ends).await;
+            let (dialer, _) = meet(&listener, Purpose::Calls, 1, ends).await;
             let refused = auth(dialer);
             assert!(
                 matches!(refused, Err(AuthError::NoNode { .. })),
@@ -326,7 +326,7 @@ fn a_certificate_for_every_node_or_for_none_is_refused() {
 fn a_dialer_without_a_certificate_is_refused() {
     run_alone(|| async {
         let cluster = Cluster::new();
-        let mut listener = listener();
+        let listener = listener();
         let address = listener.address();
         let authorities = TlsAuthorities::of_pem(cluster.0.certificate().as_bytes()).unwrap();
         let client = TlsClient::new(&authorities, None).unwrap();
@@ -339,7 +339,7 @@ fn a_dialer_without_a_certificate_is_refused() {
             TlsError::of_first_read(refused)
         };
         let own = cluster.node(2);
-        let (refused, other) = zip(dialing, admit(&mut listener, &own)).await;
+        let (refused, other) = zip(dialing, admit(&listener, &own)).await;
         assert!(matches!(refused, TlsError::Refused(_)), "{refused:?}");
         assert_eq!(fault(other), CertificateFault::Missing);
     });
@@ -350,9 +350,9 @@ fn tls_and_plain_ends_refuse_each_other() {
     run_alone(|| async {
         let cluster = Cluster::new();
         let (tls, plain) = (cluster.node(1), plain_member(1));
-        let mut listener = listener();
+        let listener = listener();
         let ends = (&plain, &cluster.node(2));
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         assert!(dialer.is_err());
         let error = other.unwrap_err();
         assert!(
@@ -362,13 +362,13 @@ fn tls_and_plain_ends_refuse_each_other() {
         assert_eq!(error.reason(), HandshakeFailure::Protocol);
 
         let ends = (&tls, &plain_member(2));
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         assert!(matches!(other, Err(AuthError::NotPlain)), "{other:?}");
         let refused = auth(dialer);
         assert!(matches!(refused, Err(AuthError::Tls(_))), "{refused:?}");
 
         let ends = (&tls, &cluster.node(2));
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         assert!(dialer.is_ok() && other.is_ok());
     });
 }
@@ -378,7 +378,7 @@ fn a_handshake_that_is_cut_or_slow_is_given_up() {
     run_alone(|| async {
         let cluster = Cluster::new();
         let own = cluster.node(2);
-        let mut listener = listener();
+        let listener = listener();
         let address = listener.address();
         // The head of a record of 512 bytes, and a part of it.
         let begun = [22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
@@ -387,7 +387,7 @@ fn a_handshake_that_is_cut_or_slow_is_given_up() {
             stream.shutdown_both();
             stream
         };
-        let (_stream, other) = zip(cut, admit(&mut listener, &own)).await;
+        let (_stream, other) = zip(cut, admit(&listener, &own)).await;
         let error = other.unwrap_err();
         assert!(
             matches!(error, AuthError::Tls(TlsError::Broken(_))),
@@ -403,7 +403,7 @@ fn a_handshake_that_is_cut_or_slow_is_given_up() {
         let (_stream, other) = zip(knock(address, &begun), slow).await;
         assert!(matches!(other, Err(AuthError::TimedOut)), "{other:?}");
         let ends = (&cluster.node(1), &own);
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         assert!(dialer.is_ok() && other.is_ok());
     });
 }
@@ -413,24 +413,24 @@ fn a_node_that_joins_trusts_the_authority_of_its_token_only() {
     run_alone(|| async {
         let cluster = Cluster::new();
         let own = cluster.node(2);
-        let mut listener = listener();
+        let listener = listener();
         let joiner = Security::Tls(TlsMaterial::joiner(cluster.fingerprint()));
         let ends = (&joiner, &own);
-        let (dialer, other) = meet(&mut listener, Purpose::Join, 0, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Join, 0, ends).await;
         assert_eq!((dialer.unwrap().peer(), other.unwrap().peer()), (2, 0));
 
         let elsewhere = Security::Tls(TlsMaterial::joiner(Cluster::new().fingerprint()));
         let ends = (&elsewhere, &own);
-        let (dialer, other) = meet(&mut listener, Purpose::Join, 0, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Join, 0, ends).await;
         assert_eq!(fault(auth(dialer)), CertificateFault::Untrusted);
         assert!(other.is_err());
 
         // It may do nothing else, and a member does not join.
         let ends = (&joiner, &own);
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, ends).await;
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, ends).await;
         assert!(matches!(auth(dialer), Err(AuthError::NoMaterial)));
         assert!(other.is_err());
-        let (dialer, _) = meet(&mut listener, Purpose::Join, 2, (&own, &own)).await;
+        let (dialer, _) = meet(&listener, Purpose::Join, 2, (&own, &own)).await;
         assert!(matches!(auth(dialer), Err(AuthError::NoMaterial)));
     });
 }
@@ -441,12 +441,12 @@ fn an_operators_own_certificates_do_as_well() {
         let operator = Operator::new();
         let (one, two) = (identity('c', 1), identity('c', 2));
         let (one, two) = (operator.node(one), operator.node(two));
-        let mut listener = listener();
-        let (dialer, other) = meet(&mut listener, Purpose::Calls, 2, (&one, &two)).await;
+        let listener = listener();
+        let (dialer, other) = meet(&listener, Purpose::Calls, 2, (&one, &two)).await;
         assert_eq!((dialer.unwrap().peer(), other.unwrap().peer()), (2, 1));
         let authority = Fingerprint::of_pem(operator.certificate.as_bytes()).unwrap();
         let joiner = Security::Tls(TlsMaterial::joiner(authority));
-        let (dialer, other) = meet(&mut listener, Purpose::Join, 0, (&joiner, &two)).await;
+        let (dialer, other) = meet(&listener, Purpose::Join, 0, (&joiner, &two)).await;
         assert_eq!((dialer.unwrap().peer(), other.unwrap().peer()), (2, 0));
     });
 }
@@ -455,7 +455,7 @@ fn an_operators_own_certificates_do_as_well() {
 fn noise_in_place_of_a_handshake_is_refused_every_time() {
     run_alone(|| async {
         let cluster = Cluster::new();
-        let mut listener = listener();
+        let listener = listener();
         let address = listener.address();
         for own in [cluster.node(2), plain_member(2)] {
             for round in 0..30 {
@@ -471,7 +471,7 @@ fn noise_in_place_of_a_handshake_is_refused_every_time() {
                     stream.shutdown_write();
                     stream
                 };
-                let both = zip(noisy, admit(&mut listener, &own));
+                let both = zip(noisy, admit(&listener, &own));
                 let (_stream, other) = timeout(NOBODY_WAITS, both).await.unwrap();
                 assert!(other.is_err(), "round {round}");
             }

@@ -53,7 +53,7 @@ pub(super) fn node(id: u64, address: SocketAddr) -> PeerNode {
 
 /// The next connection, authenticated.
 pub(super) async fn welcome(
-    listener: &mut PeerListener,
+    listener: &PeerListener,
     security: &Security,
 ) -> Result<Link, AuthError> {
     let newcomer = listener.accept().await.unwrap();
@@ -62,7 +62,7 @@ pub(super) async fn welcome(
 
 /// Both ends' outcomes of one connection.
 pub(super) async fn meet(
-    listener: &mut PeerListener,
+    listener: &PeerListener,
     purpose: Purpose,
     wanted: u64,
     (dialer, other): (&Security, &Security),
@@ -116,14 +116,14 @@ impl Server {
 
     pub(super) fn start_at(address: SocketAddr, security: Security) -> Self {
         let metrics = Arc::new(Metrics::new());
-        let mut listener = PeerListener::bind(address, Arc::clone(&metrics)).unwrap();
+        let listener = PeerListener::bind(address, Arc::clone(&metrics)).unwrap();
         let address = listener.address();
         let calls = Rc::new(Cell::new(0));
         let handler = Rc::new(handler(Rc::clone(&calls)));
         let accepting = spawn(async move {
             let mut serving = Vec::new();
             loop {
-                if let Ok(link) = welcome(&mut listener, &security).await {
+                if let Ok(link) = welcome(&listener, &security).await {
                     serving.push(spawn(serve_calls(link, Rc::clone(&handler))));
                 }
             }

@@ -53,7 +53,7 @@ impl Holder {
     fn start_at(address: SocketAddr, security: Security, bytes: usize) -> Self {
         let metrics = Arc::new(Metrics::new());
         let listener = crate::peer::PeerListener::bind(address, Arc::clone(&metrics));
-        let mut listener = listener.unwrap();
+        let listener = listener.unwrap();
         let address = listener.address();
         let content: Vec<u8> = (0..to_u32(bytes))
             .map(|at| at.wrapping_mul(2_654_435_761).to_le_bytes()[3])
@@ -70,7 +70,7 @@ impl Holder {
         let accepting = spawn(async move {
             let mut serving = Vec::new();
             loop {
-                let Ok(link) = welcome(&mut listener, &security).await else {
+                let Ok(link) = welcome(&listener, &security).await else {
                     continue;
                 };
                 let server = TransferServer::new(link);
@@ -346,14 +346,14 @@ fn no_more_connections_are_kept_than_the_bound() {
 
 /// A node that answers whatever the test says.
 async fn answer_with(answer: &[u8]) -> Result<Incoming, TransferError> {
-    let mut listener = listen(&Arc::new(Metrics::new()));
+    let listener = listen(&Arc::new(Metrics::new()));
     let target = node(2, listener.address());
     let limit = Duration::from_millis(50);
     let own = member(1);
     let transfers = Transfers::with_stall_max(own, Arc::new(Metrics::new()), limit);
     let wanted = request(0, 10);
     let odd = async {
-        let mut link = welcome(&mut listener, &member(2)).await.unwrap();
+        let mut link = welcome(&listener, &member(2)).await.unwrap();
         let mut request = [0; 104];
         link.read_exact(&mut request).await.unwrap();
         link.write_all(answer).await.unwrap();
