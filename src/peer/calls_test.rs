@@ -167,7 +167,7 @@ fn a_dying_connection_fails_its_calls_at_once_and_the_next_call_gets_a_new_one()
             let outcome = call.await.unwrap();
             assert!(matches!(outcome, Err(CallError::Lost)), "{outcome:?}");
         }
-        assert!(began.elapsed() < Duration::from_secs(2));
+        assert!(began.elapsed() < PEER_SILENCE_MAX);
         until(|| handlers.get() == 0).await;
 
         let gone = calls.ask(&target, &[ECHO_TAG]).await;
@@ -207,15 +207,15 @@ fn a_node_that_rests_after_a_failure_is_not_tried_for_every_call() {
         let clock = Clock::system();
         let began = clock.now();
         let mut failed_count = 0_u32;
-        while began.elapsed() < Duration::from_millis(400) {
+        while failed_count < 50 || began.elapsed() < Duration::from_millis(400) {
             let error = calls.ask(&target, &[ECHO_TAG]).await.unwrap_err();
             assert!(matches!(error, CallError::Unreachable { .. }), "{error:?}");
             failed_count += 1;
             sleep(Duration::from_millis(1)).await;
         }
-        // Attempts at 0, 50, 150 and 350 ms.
-        assert!(tried.get() <= 4, "{} attempts", tried.get());
-        assert!(failed_count > 20, "{failed_count} calls");
+        // Attempts at 0, 50, 150, 350 and 750 ms, then one every second.
+        let seconds = u32::try_from(began.elapsed().as_secs()).unwrap();
+        assert!(tried.get() <= 5 + seconds, "{} attempts", tried.get());
     });
 }
 

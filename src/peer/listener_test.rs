@@ -42,7 +42,7 @@ fn a_newcomer_says_what_it_is_for_and_the_rest_stays_unread() {
 fn who_begins_otherwise_is_counted_and_closed_and_the_next_is_served() {
     run_alone(|| async {
         let metrics = Arc::new(Metrics::new());
-        let listener = opened(&metrics, PEER_NEWCOMERS_MAX, Duration::from_millis(50));
+        let listener = opened(&metrics, PEER_NEWCOMERS_MAX, Duration::from_millis(300));
         let _browser = knock(&listener, b"GET / HTTP/1.1\r\n").await;
         let _newer = knock(&listener, b"WLPEER\x02\x01").await;
         let _silent = knock(&listener, b"WLPE").await;

@@ -345,10 +345,9 @@ fn no_more_connections_are_kept_than_the_bound() {
 }
 
 /// A node that answers whatever the test says.
-async fn answer_with(answer: &[u8]) -> Result<Incoming, TransferError> {
+async fn answer_with(answer: &[u8], limit: Duration) -> Result<Incoming, TransferError> {
     let listener = listen(&Arc::new(Metrics::new()));
     let target = node(2, listener.address());
-    let limit = Duration::from_millis(50);
     let own = member(1);
     let transfers = Transfers::with_stall_max(own, Arc::new(Metrics::new()), limit);
     let wanted = request(0, 10);
@@ -370,18 +369,19 @@ async fn answer_with(answer: &[u8]) -> Result<Incoming, TransferError> {
 #[test]
 fn a_node_that_answers_nonsense_or_nothing_is_given_up() {
     run_alone(|| async {
-        let outcome = answer_with(&[0; 28]).await;
+        let moment = Duration::from_millis(50);
+        let outcome = answer_with(&[0; 28], NOBODY_WAITS).await;
         assert!(
             matches!(outcome, Err(TransferError::Header(_))),
             "{outcome:?}"
         );
         let longer = Header::Content { size: 5, bytes: 10 }.encode();
-        let outcome = answer_with(&longer).await;
+        let outcome = answer_with(&longer, NOBODY_WAITS).await;
         assert!(
             matches!(outcome, Err(TransferError::WrongRange)),
             "{outcome:?}"
         );
-        let outcome = answer_with(&longer[..20]).await;
+        let outcome = answer_with(&longer[..20], moment).await;
         assert!(
             matches!(outcome, Err(TransferError::Stalled)),
             "{outcome:?}"
@@ -392,7 +392,7 @@ fn a_node_that_answers_nonsense_or_nothing_is_given_up() {
         }
         .encode();
         stalling.extend([1, 2, 3]);
-        let outcome = answer_with(&stalling).await;
+        let outcome = answer_with(&stalling, moment).await;
         assert!(
             matches!(outcome, Err(TransferError::Stalled)),
             "{outcome:?}"
