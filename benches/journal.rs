@@ -111,7 +111,7 @@ fn node(home: &Path) -> (Handle, thread::JoinHandle<()>) {
     let core = thread::spawn(move || {
         let opened = raft::open(&options).unwrap();
         run_alone(move || async move {
-            let handle = raft::start(opened, options).await.unwrap();
+            let (handle, _) = raft::start(opened, options, None).await.unwrap();
             sender.send(handle.clone()).unwrap();
             handle.closed().await;
         });

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    windlass::cli::main(|config| windlass::server::run(&config))
+    windlass::cli::main()
 }

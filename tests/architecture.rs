@@ -16,18 +16,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that tie code to a runtime, a disk format or a protocol.
-const GUARDED_CRATES: [&str; 11] = [
+const GUARDED_CRATES: [&str; 15] = [
     "fjall",
+    "futures_rustls",
     "glommio",
     "httparse",
     "io_uring",
     "libc",
     "openraft",
     "openraft_rt",
+    "rcgen",
     "rustix",
+    "rustls",
     "serde_json",
     "sha2",
     "tokio",
+    "webpki",
 ];
 /// The only files that may contain the keyword `unsafe`.
 const UNSAFE_FILES: [&str; 3] = ["disk/residency.rs", "disk/ring_file.rs", "net/zero_copy.rs"];

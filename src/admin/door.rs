@@ -5,8 +5,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+
 use super::health::{Health, Phase};
-use super::page::{Answer, Page};
+use super::page::{Answer, Page, Wish};
+use super::status::status_page;
+use crate::cluster::{OperationError, Operations};
 use crate::exchange::{Closed, Exchange};
 use crate::http::Status;
 use crate::runtime::timeout;
@@ -24,6 +28,7 @@ pub const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 pub struct Door<P> {
     metrics: Arc<Metrics>,
     health: Health,
+    operations: Option<Operations>,
     probe: Rc<P>,
 }
 
@@ -32,6 +37,7 @@ impl<P> Clone for Door<P> {
         Self {
             metrics: Arc::clone(&self.metrics),
             health: self.health.clone(),
+            operations: self.operations.clone(),
             probe: Rc::clone(&self.probe),
         }
     }
@@ -42,13 +48,19 @@ where
     P: AsyncFn() -> Result<(), E>,
     E: Error,
 {
-    /// A door that tells `metrics` and `health`, and asks `probe` when it is
-    /// asked for readiness.
+    /// A door that tells `metrics` and `health`, passes wishes on to `operations` if
+    /// there are any, and asks `probe` when it is asked for readiness.
     #[must_use]
-    pub fn new(metrics: Arc<Metrics>, health: Health, probe: P) -> Self {
+    pub fn new(
+        metrics: Arc<Metrics>,
+        health: Health,
+        operations: Option<Operations>,
+        probe: P,
+    ) -> Self {
         Self {
             metrics,
             health,
+            operations,
             probe: Rc::new(probe),
         }
     }
@@ -59,7 +71,8 @@ where
     pub async fn handle(&self, exchange: &mut Exchange) -> Result<(), Closed> {
         exchange.set_route(Route::Admin);
         let head = exchange.head();
-        let answer = match Page::parse(head.method(), head.path()) {
+        let node = head.query().value("node");
+        let answer = match Page::parse(head.method(), head.path(), node) {
             Ok(page) => self.answer(page).await,
             Err(answer) => answer,
         };
@@ -73,6 +86,10 @@ where
             (Page::Started | Page::Ready, Phase::Starting) => unready("the node is starting"),
             (Page::Ready, Phase::Stopping) => unready("the node is stopping"),
             (Page::Ready, Phase::Serving) => self.probe().await,
+            (Page::Cluster | Page::Wish(_), _) => match &self.operations {
+                Some(operations) => carry_out(operations, page).await,
+                None => unready("this node knows no cluster"),
+            },
         }
     }
 
@@ -83,6 +100,38 @@ where
             Err(_) => unready("the journal does not commit in time"),
         }
     }
+}
+
+/// Shows the cluster, or changes it.
+async fn carry_out(operations: &Operations, page: Page) -> Answer {
+    let Page::Wish(wish) = page else {
+        return status_page(&operations.status().await);
+    };
+    let done = match wish {
+        Wish::Add => match operations.add().await {
+            Ok(token) => {
+                let token = json!({ "token": token.to_string() });
+                return Answer::json(Status::OK, &token);
+            }
+            Err(error) => Err(error),
+        },
+        Wish::Promote(node) => operations.set_role(node, true).await,
+        Wish::Demote(node) => operations.set_role(node, false).await,
+        Wish::Remove(node) => operations.remove(node).await,
+        Wish::TransferLeader(to) => operations.transfer_leader(to).await,
+    };
+    match done {
+        Ok(()) => {
+            tracing::info!(?wish, "the cluster was changed");
+            Answer::yes()
+        }
+        Err(error) => refused(wish, &error),
+    }
+}
+
+fn refused(wish: Wish, error: &OperationError) -> Answer {
+    tracing::warn!(?wish, %error, "the cluster was not changed");
+    Answer::no(Status::CONFLICT, "refused", &error.to_string())
 }
 
 fn unready(reason: &str) -> Answer {

@@ -23,7 +23,7 @@ fn ask(health: &Health, probe: Result<(), ()>, request: &str) -> String {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let exchange =
             exchange::Door::open(Options::default(), Arc::clone(&metrics), Shutdown::new());
-        let door = Door::new(metrics, health, async || probe.map_err(|()| Full));
+        let door = Door::new(metrics, health, None, async || probe.map_err(|()| Full));
         let address = listener.address();
         let answer = std::thread::spawn(move || talk(address, &request));
         let stream = listener.accept().await.unwrap();

@@ -1,12 +1,14 @@
-//! The operators' door: metrics, and the probes of whoever supervises the node.
+//! The operators' door: metrics, the probes of whoever supervises the node, and the
+//! state of the cluster with what operators may change there.
 //!
 //! Floor: doors
-//! Uses: telemetry, http, runtime, net, exchange
+//! Uses: telemetry, http, runtime, net, cluster, exchange
 //! Crates: serde_json
 
 mod door;
 mod health;
 mod page;
+mod status;
 
 pub use door::{Door, PROBE_TIMEOUT};
 pub use health::{Health, Phase};

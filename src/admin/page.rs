@@ -16,31 +16,82 @@ pub(super) enum Page {
     Ready,
     /// `/startupz`: recovery is over.
     Started,
+    /// `/cluster`: every node.
+    Cluster,
+    /// `POST /cluster/…`: an operator's wish.
+    Wish(Wish),
+}
+
+/// What an operator wants of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// A token for one more machine.
+    Add,
+    /// A vote for a node.
+    Promote(u64),
+    /// No vote for a node.
+    Demote(u64),
+    /// No place for a node.
+    Remove(u64),
+    /// Another leader; the one with most of the log when none is named.
+    TransferLeader(Option<u64>),
+}
+
+impl Wish {
+    fn parse(name: &str, node: Option<&str>) -> Result<Self, Answer> {
+        let number = node.map(str::parse::<u64>).transpose();
+        let bad = |reason: &str| Answer::no(Status::BAD_REQUEST, "not understood", reason);
+        let number = number.map_err(|_| bad("`node` is the number of a node"))?;
+        let named = number.ok_or_else(|| bad("`node` is missing"));
+        match name {
+            "add" => Ok(Self::Add),
+            "promote" => Ok(Self::Promote(named?)),
+            "demote" => Ok(Self::Demote(named?)),
+            "remove" => Ok(Self::Remove(named?)),
+            "transfer-leader" => Ok(Self::TransferLeader(number)),
+            _ => {
+                let wishes = "there are add, promote, demote, remove and transfer-leader";
+                Err(Answer::no(Status::NOT_FOUND, "not found", wishes))
+            }
+        }
+    }
 }
 
 impl Page {
-    /// Reads a method and a path.
+    /// Reads a method, a path, and the query parameter `node`.
     ///
     /// - Errors: the answer that says what is wrong.
-    pub(super) fn parse(method: Method, path: &str) -> Result<Self, Answer> {
+    pub(super) fn parse(method: Method, path: &str, node: Option<&str>) -> Result<Self, Answer> {
+        if let Some(name) = path.strip_prefix("/cluster/") {
+            let wish = Wish::parse(name, node)?;
+            return if method == Method::Post {
+                Ok(Self::Wish(wish))
+            } else {
+                Err(not_allowed("POST", "this changes the cluster"))
+            };
+        }
         let page = match path {
             "/metrics" => Self::Metrics,
             "/livez" => Self::Live,
             "/readyz" => Self::Ready,
             "/startupz" => Self::Started,
+            "/cluster" => Self::Cluster,
             _ => {
-                let pages = "this door has /metrics, /livez, /readyz and /startupz";
+                let pages = "this door has /metrics, /livez, /readyz, /startupz and /cluster";
                 return Err(Answer::no(Status::NOT_FOUND, "not found", pages));
             }
         };
         if matches!(method, Method::Get | Method::Head) {
             return Ok(page);
         }
-        let reason = "pages of this door are read only";
-        let mut answer = Answer::no(Status::METHOD_NOT_ALLOWED, "not allowed", reason);
-        answer.head = answer.head.with("Allow", "GET, HEAD");
-        Err(answer)
+        Err(not_allowed("GET, HEAD", "this page is read only"))
     }
+}
+
+fn not_allowed(methods: &'static str, reason: &str) -> Answer {
+    let mut answer = Answer::no(Status::METHOD_NOT_ALLOWED, "not allowed", reason);
+    answer.head = answer.head.with("Allow", methods);
+    answer
 }
 
 /// A whole answer.
@@ -69,7 +120,8 @@ impl Answer {
         }
     }
 
-    fn json(status: Status, value: &serde_json::Value) -> Self {
+    /// A value.
+    pub(super) fn json(status: Status, value: &serde_json::Value) -> Self {
         Self {
             head: head(status, "application/json"),
             body: format!("{value}\n").into_bytes(),
@@ -89,7 +141,7 @@ mod tests {
     use super::*;
 
     fn status(method: Method, path: &str) -> u16 {
-        match Page::parse(method, path) {
+        match Page::parse(method, path, Some("3")) {
             Ok(_) => 200,
             Err(answer) => answer.head.status().code(),
         }
@@ -97,13 +149,32 @@ mod tests {
 
     #[test]
     fn pages_are_exact_and_read_only() {
-        assert_eq!(Page::parse(Method::Get, "/readyz").ok(), Some(Page::Ready));
+        let ready = Page::parse(Method::Get, "/readyz", None);
+        assert_eq!(ready.ok(), Some(Page::Ready));
         assert_eq!(status(Method::Head, "/metrics"), 200);
         assert_eq!(status(Method::Post, "/metrics"), 405);
         assert_eq!(status(Method::Delete, "/livez"), 405);
         for path in ["/", "/metrics/", "/Metrics", "/readyz/x", "/v2/", "*"] {
             assert_eq!(status(Method::Get, path), 404, "{path}");
         }
+    }
+
+    #[test]
+    fn wishes_name_their_node_and_come_by_post() {
+        let wish = |name: &str, node| {
+            let page = Page::parse(Method::Post, &format!("/cluster/{name}"), node);
+            page.map_err(|answer| answer.head.status().code())
+        };
+        assert_eq!(wish("add", None), Ok(Page::Wish(Wish::Add)));
+        assert_eq!(wish("remove", Some("7")), Ok(Page::Wish(Wish::Remove(7))));
+        let anyone = Page::Wish(Wish::TransferLeader(None));
+        assert_eq!(wish("transfer-leader", None), Ok(anyone));
+        assert_eq!(wish("remove", None), Err(400));
+        assert_eq!(wish("remove", Some("all")), Err(400));
+        assert_eq!(wish("explode", Some("7")), Err(404));
+        assert_eq!(status(Method::Get, "/cluster/add"), 405);
+        assert_eq!(status(Method::Post, "/cluster"), 405);
+        assert_eq!(status(Method::Get, "/cluster"), 200);
     }
 
     #[test]

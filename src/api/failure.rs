@@ -134,7 +134,7 @@ impl From<Error> for Failure {
             Error::DiskFull { .. } => {
                 Self::new(Status::INSUFFICIENT_STORAGE, ErrorCode::Denied, message)
             }
-            Error::Busy => Self::new(
+            Error::Busy | Error::NoLeader => Self::new(
                 Status::TOO_MANY_REQUESTS,
                 ErrorCode::TooManyRequests,
                 message,
@@ -144,7 +144,7 @@ impl From<Error> for Failure {
                 Self::new(Status::SERVICE_UNAVAILABLE, ErrorCode::Unsupported, message)
                     .with("Retry-After", RETRY_AFTER_SECONDS)
             }
-            Error::Internal(_) => Self::new(
+            Error::Undecided | Error::Internal(_) => Self::new(
                 Status::INTERNAL_SERVER_ERROR,
                 ErrorCode::Unsupported,
                 message,

@@ -6,7 +6,7 @@ use super::failure::Failure;
 use crate::exchange::{Closed, Exchange};
 use crate::http::{ContentRange, Framing, Query, Status};
 use crate::oci::{Algorithm, Digest, ErrorCode, Repository};
-use crate::registry::{Error, Upload};
+use crate::registry::{Error, Upload, WhenCut};
 
 /// Why a body did not become part of a session.
 enum Unread {
@@ -79,7 +79,10 @@ impl Door {
         repository: &Repository,
         id: &str,
     ) -> Result<Handled, Closed> {
-        let mut upload = match self.resume_in_order(exchange, repository, id).await {
+        let mut upload = match self
+            .resume_in_order(exchange, repository, id, WhenCut::Keep)
+            .await
+        {
             Ok(upload) => upload,
             Err(failure) => return Ok(Err(failure)),
         };
@@ -110,7 +113,8 @@ impl Door {
             Ok(digest) => digest,
             Err(failure) => return Ok(Err(failure)),
         };
-        match self.resume_in_order(exchange, repository, id).await {
+        let resumed = self.resume_in_order(exchange, repository, id, WhenCut::Forget);
+        match resumed.await {
             Ok(upload) => {
                 self.receive_and_seal(exchange, repository, upload, &digest)
                     .await
@@ -158,6 +162,7 @@ impl Door {
         exchange: &Exchange,
         repository: &Repository,
         id: &str,
+        when_cut: WhenCut,
     ) -> Result<Upload, Failure> {
         let head = exchange.head();
         let range = match head.header("Content-Range").map(ContentRange::parse) {
@@ -174,7 +179,10 @@ impl Door {
             let message = "Content-Range and Content-Length disagree";
             return Err(Failure::bad(ErrorCode::SizeInvalid, message));
         }
-        let upload = self.registry.resume_upload(repository, id).await?;
+        let upload = self
+            .registry
+            .resume_upload(repository, id, when_cut)
+            .await?;
         let held_bytes = upload.held_bytes();
         if range.is_some_and(|range| range.start != held_bytes) {
             upload.release().await;

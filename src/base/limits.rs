@@ -20,6 +20,12 @@ pub const MOVE_BYTES_MAX: u32 = 512 * KIB;
 pub const MOVE_BYTES_MIN: u32 = 64 * KIB;
 /// Direct reads or writes in flight for one request.
 pub const IN_FLIGHT_MOVES_MAX: usize = 4;
+/// The same for bytes from another node: a pool of the default size lets several of
+/// them go on and leaves most of itself to clients.
+pub const IMPORT_MOVES_MAX: usize = 2;
+/// A blob from another node goes on after a restart at a whole number of these: a
+/// record of some hundred bytes is written for each, after the writes under way.
+pub const IMPORT_KEPT_BYTES: u64 = 16 * MIB as u64;
 /// Bytes hashed before the shard looks for other work: about 33 µs.
 pub const HASH_STEP_BYTES: u32 = 64 * KIB;
 /// Bytes sent by one `sendfile` before the shard looks for other work.
@@ -130,8 +136,110 @@ pub const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Proposals waiting for the raft core; further ones are answered 429.
 pub const WAITING_PROPOSALS_MAX: usize = 4096;
-/// A write waits this long for the journal before it is answered 503.
+/// A write waits this long for a leader, and for its outcome.
 pub const PROPOSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A read waits this long for a quorum that confirms it: longer than an election,
+/// so that one is waited out, and answered 503 beyond.
+pub const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(5);
+
+// ---- peers ------------------------------------------------------------
+
+/// Largest payload of one frame between nodes: the largest journal entry, and room
+/// for the entries that travel with it.
+pub const PEER_PAYLOAD_BYTES_MAX: u32 = 16 * MIB;
+/// Calls under way on one connection; further ones wait on the calling side and are
+/// refused on the serving side, which a node that counts alike never sees.
+pub const PEER_CALLS_MAX: usize = 1024;
+/// Bytes of the calls, and of the answers, under way on one connection: a few of the
+/// largest, or all of the usual ones.
+pub const PEER_CALL_BYTES_MAX: u32 = 64 * MIB;
+/// Connections at the peer port that have not said who they are; further ones wait
+/// to be accepted.
+pub const PEER_NEWCOMERS_MAX: usize = 128;
+/// The first eight bytes of a connection must come within this time.
+pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Both ends must have proved who they are within this time.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connecting to one address of a node. A node in the same network answers in
+/// milliseconds; one that is cut off is given up before its first repeated packet
+/// would double the wait.
+pub const PEER_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// A dialed node must have proved itself, and its name must have been resolved, within
+/// this time: shorter than its own limit, so that a lost connection is soon made anew.
+pub const PEER_DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the calling side of a connection asks whether the other is alive.
+pub const PEER_PING_PERIOD: Duration = Duration::from_secs(1);
+/// The calling side ends a connection on which nothing moved for so long.
+pub const PEER_SILENCE_MAX: Duration = Duration::from_secs(5);
+/// The serving side does, after a dozen pings that did not come.
+pub const PEER_SERVED_SILENCE_MAX: Duration = Duration::from_secs(15);
+/// After a failed connection the next one is tried no sooner than this, doubled by
+/// every further failure …
+pub const PEER_REST_MIN: Duration = Duration::from_millis(50);
+/// … up to this, which bounds how long a healed network goes unnoticed.
+pub const PEER_REST_MAX: Duration = Duration::from_secs(1);
+/// A connection without calls for this long is closed by the calling side.
+pub const PEER_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+const _: () = assert!(
+    ENTRY_BYTES_MAX < PEER_PAYLOAD_BYTES_MAX,
+    "an entry fits a frame"
+);
+const _: () = assert!(
+    PEER_PAYLOAD_BYTES_MAX < PEER_CALL_BYTES_MAX,
+    "the largest call can go"
+);
+
+/// Idle connections of one purpose kept for one node, for each executor: about as many
+/// as the blobs of an image that are moved at once.
+pub const PEER_IDLE_LINKS_MAX: usize = 4;
+/// A transfer on which nothing moves for this long is given up; the rest comes from
+/// another node.
+pub const PEER_TRANSFER_STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The dialing end closes such a connection that is idle for this long …
+pub const PEER_IDLE_LINK_TIMEOUT: Duration = Duration::from_secs(60);
+/// … and the serving end one that is idle for longer, so that it rarely closes first.
+pub const PEER_SERVED_LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+// ---- cluster ----------------------------------------------------------
+
+/// An acknowledgement waits this long for copies on other nodes: a gibibyte takes
+/// ten seconds at 1 Gbit/s.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+/// Blobs fetched at the same time: enough to hide one slow source, few enough to
+/// leave the disk to clients.
+pub const FETCHES_DEFAULT: usize = 4;
+/// An upload that belongs to another node passes through one buffer of this size, held
+/// from its begin to its end.
+pub const RELAY_BUFFER_BYTES: u32 = MOVE_BYTES_MIN;
+/// Such buffers take at most one in so many bytes of a shard's pool. They wait for the
+/// pools of other nodes, so they must leave memory to what waits for nobody: the
+/// uploads that this node owns.
+pub const RELAY_POOL_PARTS: u32 = 2;
+/// A request waits this long for such a buffer, then it is told to come again.
+pub const RELAY_PLACE_TIMEOUT: Duration = Duration::from_secs(10);
+/// The owner of a session gives it out within this time: longer than it lets one
+/// request wait for another.
+pub const RELAY_BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// An owner that takes no byte for this long is given up. It may wait for its own disk
+/// and memory meanwhile.
+pub const RELAY_STALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// A relaying node that sends nothing for this long has lost its client or itself …
+pub const RELAY_SILENCE_MAX: Duration = Duration::from_secs(60);
+/// … because a client must send something within its window.
+const _: () = assert!(RELAY_SILENCE_MAX.as_secs() >= 2 * BODY_WINDOW.as_secs());
+/// The end of an upload is answered within this time: synced, copied to other nodes,
+/// committed.
+pub const RELAY_END_TIMEOUT: Duration = Duration::from_secs(180);
+const _: () = assert!(RELAY_END_TIMEOUT.as_secs() > 2 * ACK_TIMEOUT.as_secs());
+/// A question about a session is answered within this time.
+pub const RELAY_CALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Uploads that one shard takes from other nodes at the same time; further connections
+/// are closed.
+pub const SERVED_RELAYS_MAX: usize = 1024;
+/// Bytes that wait inside one connection under TLS, encrypted or not yet: sixteen
+/// records, so that a socket send is never smaller than it would be without TLS.
+pub const TLS_BUFFER_BYTES_MAX: u32 = 256 * KIB;
 
 // ---- runtime ----------------------------------------------------------
 

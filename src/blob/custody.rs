@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
+use futures_util::FutureExt as _;
+
 use super::desk::Claim;
 use super::errors::UploadError;
 use super::table::Return;
-use crate::disk::{Directories, Pending};
+use crate::disk::{self, Directories, Pending};
 
 /// A write under way.
 pub(super) type Write = Pending<()>;
@@ -27,7 +29,10 @@ pub(super) struct Custody {
 pub(super) struct Closing {
     /// `None` for an upload without a session.
     claim: Option<Claim>,
-    writes: VecDeque<Write>,
+    /// In the order of the file; each with the end of its bytes there.
+    writes: VecDeque<(Write, u64)>,
+    /// Everything the writes so far brought is in the file up to here.
+    written_bytes: u64,
     /// Files to remove, in this order.
     scraps: Vec<PathBuf>,
     how: Return,
@@ -42,6 +47,7 @@ impl Custody {
         let closing = Closing {
             claim: Some(claim),
             writes: VecDeque::new(),
+            written_bytes: 0,
             scraps: Vec::new(),
             how: Return::Unchanged,
             is_broken: false,
@@ -58,6 +64,7 @@ impl Custody {
         let closing = Closing {
             claim: None,
             writes: VecDeque::new(),
+            written_bytes: 0,
             scraps: vec![data],
             how: Return::Ended,
             is_broken: false,
@@ -88,10 +95,37 @@ impl Custody {
         self.closing.as_ref().is_some_and(|one| one.claim.is_some())
     }
 
-    /// Notes a write under way.
-    pub(super) fn add(&mut self, write: Write) {
+    /// Notes a write under way, of the bytes up to `end_bytes`.
+    pub(super) fn add(&mut self, write: Write, end_bytes: u64) {
         if let Some(closing) = &mut self.closing {
-            closing.writes.push_back(write);
+            closing.writes.push_back((write, end_bytes));
+        }
+    }
+
+    /// Where the first byte lies that is not in the file yet, as far as the writes
+    /// noted here are concerned.
+    ///
+    /// - Errors: as [`Custody::wait_below`].
+    pub(super) fn written_bytes(&mut self) -> Result<u64, UploadError> {
+        match &mut self.closing {
+            Some(closing) => closing.look(),
+            None => Ok(0),
+        }
+    }
+
+    /// Everything before `end_bytes` was written earlier.
+    pub(super) fn resume_at(&mut self, end_bytes: u64) {
+        if let Some(closing) = &mut self.closing {
+            closing.written_bytes = end_bytes;
+        }
+    }
+
+    /// What lies behind `end_bytes` does not count as written any more. Only after
+    /// every write has ended.
+    pub(super) fn rewind(&mut self, end_bytes: u64) {
+        if let Some(closing) = &mut self.closing {
+            assert!(closing.writes.is_empty(), "no write may come later");
+            closing.written_bytes = closing.written_bytes.min(end_bytes);
         }
     }
 
@@ -144,17 +178,44 @@ impl Drop for Custody {
 impl Closing {
     async fn wait_below(&mut self, limit: usize) -> Result<(), UploadError> {
         while self.writes.len() >= limit {
-            let Some(oldest) = self.writes.front_mut() else {
+            let Some((oldest, end_bytes)) = self.writes.front_mut() else {
                 break;
             };
+            let end_bytes = *end_bytes;
             let outcome = oldest.await;
-            drop(self.writes.pop_front());
-            self.is_broken |= outcome.is_err();
-            outcome?;
+            self.note(outcome, end_bytes)?;
         }
         if self.is_broken {
             return Err(UploadError::Broken);
         }
+        Ok(())
+    }
+
+    /// Looks at the writes that have ended, without waiting.
+    fn look(&mut self) -> Result<u64, UploadError> {
+        while let Some((oldest, end_bytes)) = self.writes.front_mut() {
+            let end_bytes = *end_bytes;
+            let Some(outcome) = oldest.now_or_never() else {
+                break;
+            };
+            self.note(outcome, end_bytes)?;
+        }
+        if self.is_broken {
+            return Err(UploadError::Broken);
+        }
+        Ok(self.written_bytes)
+    }
+
+    /// The oldest write has ended.
+    fn note(
+        &mut self,
+        outcome: Result<(), disk::Error>,
+        end_bytes: u64,
+    ) -> Result<(), UploadError> {
+        drop(self.writes.pop_front());
+        self.is_broken |= outcome.is_err();
+        outcome?;
+        self.written_bytes = end_bytes;
         Ok(())
     }
 

@@ -49,9 +49,28 @@ impl ExtentChecksums {
         &self.complete
     }
 
+    /// Forgets what came behind `held_bytes`, the end of an extent.
+    pub(super) fn rewind(&mut self, held_bytes: u64) {
+        assert!(
+            held_bytes.is_multiple_of(u64::from(EXTENT_BYTES)),
+            "an extent ends here"
+        );
+        let extents = index_of(held_bytes / u64::from(EXTENT_BYTES));
+        self.complete.truncate(extents);
+        (self.partial, self.partial_bytes) = (Crc32::new(), 0);
+    }
+
     /// Checksum of the extent under way; 0 when there is none.
     pub(super) fn partial(&self) -> u32 {
         self.partial.clone().finalize()
+    }
+
+    /// Checksum of the extent that the bytes so far end, or have begun.
+    pub(super) fn last(&self) -> u32 {
+        match self.complete.last() {
+            Some(last) if self.partial_bytes == 0 => *last,
+            _ => self.partial(),
+        }
     }
 
     /// Ends the blob: one checksum per extent, the last extent may be short.

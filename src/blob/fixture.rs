@@ -33,6 +33,8 @@ pub(super) struct Home {
     pub(super) pool: Pool,
     /// Which boot of the kernel the next start is in.
     pub(super) kernel_boot: KernelBoot,
+    /// Whether the next start is that of a node among others.
+    pub(super) keeps_unknown: bool,
 }
 
 impl Home {
@@ -48,6 +50,7 @@ impl Home {
             metrics: Arc::default(),
             pool: Pool::new(pool_bytes),
             kernel_boot: KernelBoot([1; 16]),
+            keeps_unknown: false,
         }
     }
 
@@ -57,6 +60,7 @@ impl Home {
             node: 7,
             shards: SHARDS,
             now_ms: self.clock.unix_ms(),
+            keeps_unknown: self.keeps_unknown,
         };
         open_in(self.kernel_boot, &options, |digest, generation| {
             self.live.contains(&(*digest, generation))
@@ -118,6 +122,18 @@ impl Home {
     /// Path of a sealed blob.
     pub(super) fn blob(&self, digest: &Digest, generation: u64) -> PathBuf {
         super::layout::Layout::new(self.directory.path()).blob(digest, generation)
+    }
+}
+
+impl Machinery {
+    /// What a test lends to a store, on an executor whose region is large enough.
+    pub(crate) fn of_test(pool_bytes: u32, metrics: Arc<Metrics>) -> Self {
+        Self {
+            pool: Pool::new(pool_bytes),
+            directories: Directories::new(),
+            clock: Clock::system(),
+            metrics,
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! blobs/<algorithm>/<first 2 hex>/<hex>.<generation>   exactly the content
 //! uploads/<id>.data                                    whole sectors of a session
 //! uploads/<id>.session                                 `record.rs`
+//! uploads/<hex>.<generation>.import                    `import_record.rs`
 //! uploads/key                                          `key.rs`
 //! quarantine/                                          what recovery did not understand
 //! ```
@@ -16,6 +17,7 @@ use crate::oci::{Algorithm, Digest};
 
 const DATA: &str = ".data";
 const SESSION: &str = ".session";
+const IMPORT: &str = ".import";
 
 /// Builds and reads the paths of one data directory. Pure.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub(super) enum UploadFile {
     Data(UploadId),
     /// The record of a session.
     Session(UploadId),
+    /// The record of a blob from another node.
+    Import(Digest, u64),
     /// The key of the node.
     Key,
 }
@@ -75,6 +79,12 @@ impl Layout {
         self.uploads().join(format!("{id}{SESSION}"))
     }
 
+    /// Record of a blob that comes from another node.
+    pub(super) fn upload_import(&self, digest: &Digest, generation: u64) -> PathBuf {
+        let name = format!("{}.{generation}{IMPORT}", digest.hex());
+        self.uploads().join(name)
+    }
+
     /// Key of the node's upload ids.
     pub(super) fn key(&self) -> PathBuf {
         self.uploads().join("key")
@@ -100,6 +110,12 @@ pub(super) fn parse_upload(name: &OsStr) -> Option<UploadFile> {
     let name = name.to_str()?;
     if name == "key" {
         return Some(UploadFile::Key);
+    }
+    if let Some(blob) = name.strip_suffix(IMPORT) {
+        // Digests of two algorithms differ in length.
+        let parsed = Algorithm::ALL.map(|one| parse_blob(one, OsStr::new(blob)));
+        let found = parsed.into_iter().flatten().next();
+        return found.map(|(digest, generation)| UploadFile::Import(digest, generation));
     }
     let data = name.strip_suffix(DATA).map(UploadId::parse);
     let session = name.strip_suffix(SESSION).map(UploadId::parse);
@@ -127,6 +143,11 @@ mod tests {
                 layout
                     .blob_directories()
                     .any(|one| one == (algorithm, directory.clone()))
+            );
+            let import = layout.upload_import(&digest, 42);
+            assert_eq!(
+                parse_upload(import.file_name().unwrap()),
+                Some(UploadFile::Import(digest, 42))
             );
         }
         let id = UploadId::from_bytes([9; 40]);
@@ -165,7 +186,15 @@ mod tests {
                 "{bad}"
             );
         }
-        for bad in ["", "x.data", ".data", ".session", "key.tmp"] {
+        for bad in [
+            "",
+            "x.data",
+            ".data",
+            ".session",
+            "key.tmp",
+            "aa.1.import",
+            ".import",
+        ] {
             assert_eq!(parse_upload(OsStr::new(bad)), None, "{bad}");
         }
     }

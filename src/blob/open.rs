@@ -33,6 +33,10 @@ pub struct Options {
     pub shards: u16,
     /// Milliseconds since the Unix epoch, now.
     pub now_ms: u64,
+    /// Whether blobs that `is_live` denies stay where they are. In a cluster they must:
+    /// other nodes may have acknowledged a push because its copy is here, and this
+    /// node has not heard of that yet.
+    pub keeps_unknown: bool,
 }
 
 /// Why the store cannot be opened.
@@ -79,8 +83,8 @@ struct Inner {
 /// or killed process left, and sets files aside that nothing refers to.
 ///
 /// `is_live` says whether the metadata knows a blob under a generation, inline
-/// blobs excepted. It must answer from a state that has applied everything that is
-/// committed: a blob it denies is taken out of service.
+/// blobs excepted. Unless [`Options::keeps_unknown`], it must answer from a state that
+/// has applied everything that is committed: a blob it denies is taken out of service.
 ///
 /// Blocks on the file system; call it before the shards start.
 pub fn open(
@@ -101,7 +105,7 @@ pub(super) fn open_in(
     make_directories(&layout)?;
     let key = next_key(&layout)?;
     let desks: Vec<_> = (0..options.shards).map(|_| flume::unbounded()).collect();
-    let (recovery, sessions) = recovery::run(&layout, &is_live, options.now_ms)?;
+    let (recovery, sessions) = recovery::run(&layout, &is_live, options, kernel_boot)?;
     for session in sessions {
         let letter = Letter::Enter {
             id: session.id,
@@ -128,6 +132,12 @@ impl Shared {
     pub fn is_present(&self, digest: &Digest, generation: u64, size_bytes: u64) -> bool {
         let path = self.0.layout.blob(digest, generation);
         fs::metadata(path).is_ok_and(|file| file.is_file() && file.len() == size_bytes)
+    }
+
+    /// Data shards that the store was opened for.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.0.desks.len()
     }
 
     pub(super) fn layout(&self) -> &Layout {

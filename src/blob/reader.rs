@@ -57,6 +57,13 @@ enum Memory {
     Copied(Buffer, usize),
 }
 
+impl Chunk {
+    /// Bytes that were read from a file.
+    pub(super) const fn of_read(piece: disk::Piece) -> Self {
+        Self(Memory::Read(piece))
+    }
+}
+
 impl Deref for Chunk {
     type Target = [u8];
 
@@ -76,6 +83,8 @@ pub struct Reader {
     size_bytes: u64,
     file: Rc<CachedFile>,
     is_popular: bool,
+    /// Direct reads ahead of the caller.
+    moves_ahead: usize,
     /// First byte not given out yet.
     cursor: u64,
     end: u64,
@@ -105,6 +114,7 @@ impl Store {
             size_bytes,
             file: Rc::new(file),
             is_popular: self.is_popular(digest),
+            moves_ahead: IN_FLIGHT_MOVES_MAX,
             cursor: 0,
             end: size_bytes,
             direct: None,
@@ -132,6 +142,12 @@ impl Reader {
         );
         self.end = end;
         self.rewind(start);
+    }
+
+    /// Reads directly no further ahead than `moves` of `MOVE_BYTES_MAX`, rounded up to
+    /// a window: for whoever must leave memory to others.
+    pub fn read_ahead(&mut self, moves: usize) {
+        self.moves_ahead = moves;
     }
 
     /// Goes on at `offset` instead: for a piece that was given back unsent. Memory
@@ -232,7 +248,7 @@ impl Reader {
     /// Moves `cold_end` on, window by window, as far as reads may run ahead and no
     /// further than the next window that the page cache holds.
     fn look_ahead(&mut self) {
-        let reach_bytes = u64::from(MOVE_BYTES_MAX) * to_u64(IN_FLIGHT_MOVES_MAX);
+        let reach_bytes = u64::from(MOVE_BYTES_MAX) * to_u64(self.moves_ahead);
         let reach = self.end.min(self.cursor + reach_bytes);
         if self.cold_end <= self.cursor {
             self.cold_end = window_end(self.cursor).min(self.end);

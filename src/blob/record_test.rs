@@ -87,7 +87,7 @@ fn an_id_of_a_minter_survives_the_record() {
     let repository = Repository::parse("a").unwrap();
     let minter = Minter::new([1; 32], 2, 3);
     let mut one = record(10, Algorithm::Sha256, false);
-    one.id = minter.mint(&repository, 4, 5);
+    one.id = minter.mint(Some(&repository), 4, 5);
     let read = Record::decode(&one.encode()).unwrap();
     assert!(minter.is_authentic(&read.id, &repository));
 }

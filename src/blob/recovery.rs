@@ -5,11 +5,17 @@
 //! | record, and the bytes it speaks of | a session | entered |
 //! | the same, idle too long | nobody comes back | removed |
 //! | bytes without a record | nothing of it was acknowledged | removed |
+//! | record of a blob from another node, and its bytes, of this boot | it was being fetched | kept |
+//! | the same, damaged, idle too long, or of an earlier boot | the bytes may be lost | removed |
 //! | record being sealed, bytes under their final name, live | answered or about to be | record removed |
 //! | the same, not live | killed between seal and commit | bytes renamed back, entered |
 //! | damaged record, or bytes missing | power loss or a bad disk | quarantined |
 //! | blob that the metadata does not know | sealed, never committed | quarantined, removed a week later |
 //! | anything else | not ours | quarantined |
+//!
+//! In a cluster a blob that is not live may be one of the copies for which another
+//! node acknowledged a push. Then it stays in its place, and a session that was
+//! sealing it gets a copy of the bytes when its client comes back.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -17,8 +23,10 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use super::import_record::{IMPORT_RECORD_BYTES_MAX, ImportRecord};
+use super::kernel_boot::KernelBoot;
 use super::layout::{Layout, UploadFile, parse_blob, parse_upload};
-use super::open::{OpenError, failed};
+use super::open::{OpenError, Options, failed};
 use super::record::{RECORD_BYTES_MAX, Record};
 use super::table::Standing;
 use super::upload_id::UploadId;
@@ -45,6 +53,10 @@ pub struct Recovery {
     pub blobs: u64,
     /// Sealed blobs that the metadata does not know: set aside.
     pub orphans: u64,
+    /// Blobs from other nodes that go on where they were.
+    pub imports: u64,
+    /// Sealed blobs that the metadata does not know, left where they are.
+    pub unknown: u64,
     /// Blobs renamed back into the session that was sealing them.
     pub unsealed: u64,
     /// Damaged or foreign files set aside.
@@ -63,11 +75,14 @@ pub(super) struct Found {
 pub(super) fn run(
     layout: &Layout,
     is_live: &impl Fn(&Digest, u64) -> bool,
-    now_ms: u64,
+    options: &Options,
+    kernel_boot: KernelBoot,
 ) -> Result<(Recovery, Vec<Found>), OpenError> {
     let mut walk = Walk {
         layout,
-        now_ms,
+        now_ms: options.now_ms,
+        keeps_unknown: options.keeps_unknown,
+        kernel_boot,
         recovery: Recovery::default(),
         sessions: Vec::new(),
     };
@@ -80,6 +95,8 @@ pub(super) fn run(
 struct Walk<'a> {
     layout: &'a Layout,
     now_ms: u64,
+    keeps_unknown: bool,
+    kernel_boot: KernelBoot,
     recovery: Recovery,
     sessions: Vec<Found>,
 }
@@ -100,11 +117,13 @@ impl Walk<'_> {
     fn uploads(&mut self, is_live: &impl Fn(&Digest, u64) -> bool) -> Result<(), OpenError> {
         let directory = self.layout.uploads();
         let (mut data, mut records) = (BTreeSet::new(), BTreeSet::new());
+        let mut imports = Vec::new();
         for name in names_in(&directory)? {
             match parse_upload(&name) {
                 Some(UploadFile::Key) => {}
                 Some(UploadFile::Data(id)) => drop(data.insert(id)),
                 Some(UploadFile::Session(id)) => drop(records.insert(id)),
+                Some(UploadFile::Import(digest, generation)) => imports.push((digest, generation)),
                 None if is_temporary(&name) => {
                     self.recovery.leftovers += 1;
                     remove(&directory.join(name))?;
@@ -116,11 +135,35 @@ impl Walk<'_> {
             let has_data = data.remove(&id);
             self.session(id, has_data, is_live)?;
         }
+        for (digest, generation) in imports {
+            match self.import(&digest, generation)? {
+                Some(id) => drop(data.remove(&id)),
+                None => remove(&self.layout.upload_import(&digest, generation))?,
+            }
+        }
         for id in data {
             self.recovery.leftovers += 1;
             remove(&self.layout.upload_data(&id))?;
         }
         Ok(())
+    }
+
+    /// Whose bytes are kept, when a blob from another node can go on.
+    fn import(&mut self, digest: &Digest, generation: u64) -> Result<Option<UploadId>, OpenError> {
+        let path = self.layout.upload_import(digest, generation);
+        let content = read_small_file_blocking(&path, IMPORT_RECORD_BYTES_MAX)?;
+        let Ok(record) = ImportRecord::decode(&content.unwrap_or_default()) else {
+            tracing::warn!(path = %path.display(), "what is kept of a blob is damaged");
+            return Ok(None);
+        };
+        let idle_ms = self.now_ms.saturating_sub(record.touched_ms);
+        let data = self.layout.upload_data(&record.id);
+        let file_bytes = fs::metadata(data).map_or(0, |file| file.len());
+        let can_go_on = record.kernel_boot == self.kernel_boot
+            && file_bytes >= record.verified_bytes
+            && u128::from(idle_ms) <= UPLOAD_IDLE_MAX.as_millis();
+        self.recovery.imports += u64::from(can_go_on);
+        Ok(can_go_on.then_some(record.id))
     }
 
     fn session(
@@ -144,17 +187,22 @@ impl Walk<'_> {
             self.recovery.sessions_expired += 1;
             return self.remove_session(id, has_data);
         }
-        if !has_data && record.data_bytes() > 0 {
-            match record.sealing {
-                Some((digest, generation)) if is_live(&digest, generation) => return remove(&path),
-                Some((digest, generation)) => {
-                    let sealed = self.layout.blob(&digest, generation);
-                    self.unseal(&sealed, &self.layout.upload_data(&id))?;
-                }
-                None => {}
+        let mut data = self.layout.upload_data(&id);
+        if !has_data
+            && record.data_bytes() > 0
+            && let Some((digest, generation)) = record.sealing
+        {
+            if is_live(&digest, generation) {
+                return remove(&path);
+            }
+            let sealed = self.layout.blob(&digest, generation);
+            if self.keeps_unknown {
+                data = sealed;
+            } else {
+                self.unseal(&sealed, &data)?;
             }
         }
-        self.enter(&record, has_data)
+        self.enter(&record, &data, has_data)
     }
 
     /// Gives a session the bytes back that had taken their final name already.
@@ -168,17 +216,16 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Enters a session when the bytes its record speaks of are there.
-    fn enter(&mut self, record: &Record, has_data: bool) -> Result<(), OpenError> {
-        let data = self.layout.upload_data(&record.id);
-        let file_bytes = fs::metadata(&data).map_or(0, |file| file.len());
+    /// Enters a session when the bytes its record speaks of are there, in `data`.
+    fn enter(&mut self, record: &Record, data: &Path, has_data: bool) -> Result<(), OpenError> {
+        let file_bytes = fs::metadata(data).map_or(0, |file| file.len());
         if file_bytes < record.data_bytes() {
             tracing::warn!(upload = %record.id, file_bytes, "bytes of a session are missing");
             return self.set_session_aside(record.id, has_data);
         }
         if record.data_bytes() == 0 && has_data {
             self.recovery.leftovers += 1;
-            remove(&data)?;
+            remove(data)?;
         }
         self.recovery.sessions += 1;
         self.sessions.push(Found {
@@ -206,6 +253,7 @@ impl Walk<'_> {
                     Some((digest, generation)) if is_live(&digest, generation) => {
                         self.recovery.blobs += 1;
                     }
+                    Some(_) if self.keeps_unknown => self.recovery.unknown += 1,
                     Some(_) => self.set_aside(&directory.join(name), ORPHAN)?,
                     None => self.set_aside(&directory.join(name), UNKNOWN)?,
                 }

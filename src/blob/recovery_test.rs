@@ -224,6 +224,7 @@ fn fewer_shards_take_over_the_sessions_of_the_missing_ones() {
             node: 7,
             shards: 1,
             now_ms: home.clock.unix_ms(),
+            keeps_unknown: false,
         };
         let (shared, _) = crate::blob::open(&options, |_, _| false).unwrap();
         let store = home.store(&shared, 0);
@@ -245,6 +246,7 @@ fn a_damaged_key_refuses_the_start_and_a_removed_one_disowns_the_sessions() {
             node: 7,
             shards: 1,
             now_ms: 0,
+            keeps_unknown: false,
         };
         let refused = crate::blob::open(&options, |_, _| false);
         assert!(matches!(refused, Err(OpenError::Key { .. })));
@@ -252,5 +254,36 @@ fn a_damaged_key_refuses_the_start_and_a_removed_one_disowns_the_sessions() {
         let (stores, _) = home.start();
         let disowned = stores[0].held(&repository(), &id).await;
         assert!(matches!(disowned, Err(UploadError::Unknown)));
+    });
+}
+
+#[test]
+fn among_other_nodes_a_kill_before_the_commit_leaves_the_blob_and_the_session() {
+    run_alone(|| async {
+        let mut home = Home::new();
+        home.keeps_unknown = true;
+        let (stores, _) = home.start();
+        let content = content(100_000);
+        let id = patched(&stores[0], &content).await;
+        let upload = stores[0].resume(&repository(), &id).await.unwrap();
+        let sealed = upload.seal(&sha256(&content), 4).await.unwrap();
+        let record = file(&home.path(&format!("uploads/{id}.session")));
+        drop((sealed, stores));
+        // As a kill leaves it: the record is only removed when a seal ends in order.
+        fs::write(home.path(&format!("uploads/{id}.session")), record).unwrap();
+        let (stores, recovery) = home.start();
+        assert_eq!((recovery.sessions, recovery.unknown), (1, 1));
+        assert!(file(&home.blob(&sha256(&content), 4)) == content);
+        let held_bytes = stores[1].held(&repository(), &id).await.unwrap();
+        assert_eq!(held_bytes, 100_000);
+        let mut upload = stores[1].resume(&repository(), &id).await.unwrap();
+        assert!(file(&home.blob(&sha256(&content), 4)) == content);
+        send(&mut upload, b"more", 4).await.unwrap();
+        let longer = [content.as_slice(), b"more"].concat();
+        let sealed = upload.seal(&sha256(&longer), 4).await.unwrap();
+        sealed.commit().await;
+        assert!(file(&home.blob(&sha256(&longer), 4)) == longer);
+        assert!(file(&home.blob(&sha256(&content), 4)) == content);
+        assert_eq!(home.session_files(), [""; 0]);
     });
 }

@@ -107,6 +107,18 @@ impl Upload {
         outcome
     }
 
+    /// As [`Upload::seal`], for bytes from another node: always a file, and counted by
+    /// whoever fetched it.
+    pub(super) async fn seal_import(
+        mut self,
+        declared: Digest,
+        generation: u64,
+    ) -> Result<Sealed, SealError> {
+        self.custody.wait_below(usize::MAX).await?;
+        let done = spawn(self.seal_file(declared, generation)).detach();
+        done.await.map_err(UploadError::from)?
+    }
+
     async fn seal_inline(self, declared: Digest, generation: u64) -> Result<Sealed, SealError> {
         let held = self.buffer.as_ref().and_then(|one| one.get(..self.filled));
         let content = held.unwrap_or(&self.tail);

@@ -114,7 +114,7 @@ impl Store {
         repository: &Repository,
         announced: Option<Algorithm>,
     ) -> Result<UploadId, UploadError> {
-        let id = self.mint(repository);
+        let id = self.mint(Some(repository));
         let standing = Standing {
             held_bytes: 0,
             algorithm: announced.unwrap_or(Algorithm::Sha256),
@@ -129,12 +129,21 @@ impl Store {
     /// with the whole body. Dropped, nothing is left of it.
     #[must_use]
     pub fn receive(&self, repository: &Repository, algorithm: Algorithm) -> Upload {
+        self.0.metrics.blob.uploads_begun.count();
+        self.receive_for(Some(repository), algorithm)
+    }
+
+    /// As [`Store::receive`], for whomever.
+    pub(super) fn receive_for(
+        &self,
+        repository: Option<&Repository>,
+        algorithm: Algorithm,
+    ) -> Upload {
         let id = self.mint(repository);
         let data = self.0.shared.layout().upload_data(&id);
         let custody = Custody::of_file(data, self.0.janitor.clone());
-        self.0.metrics.blob.uploads_begun.count();
         let progress = Progress::new(algorithm);
-        Upload::new(self.clone(), id, repository.clone(), custody, progress)
+        Upload::new(self.clone(), id, repository.cloned(), custody, progress)
     }
 
     /// Takes a session up where it was acknowledged last. Until the upload ends,
@@ -153,11 +162,13 @@ impl Store {
         let standing = claim.standing();
         let custody = Custody::of_session(claim, self.0.janitor.clone());
         let progress = Progress::new(standing.algorithm);
-        let upload = Upload::new(self.clone(), *id, repository.clone(), custody, progress);
+        let repository = Some(repository.clone());
+        let upload = Upload::new(self.clone(), *id, repository, custody, progress);
         if standing.held_bytes == 0 {
             return Ok(upload);
         }
         let record = self.read_record(id).await?;
+        self.regain(&record).await?;
         Ok(upload.with_record(Box::new(record)))
     }
 
@@ -185,6 +196,12 @@ impl Store {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.0.desk.count()
+    }
+
+    /// Pooled memory of this shard.
+    #[must_use]
+    pub fn pool_bytes(&self) -> u64 {
+        self.0.pool.usage().total_bytes
     }
 
     async fn check_out(&self, question: Question) -> Result<Claim, UploadError> {
@@ -218,7 +235,7 @@ impl Store {
         })
     }
 
-    fn mint(&self, repository: &Repository) -> UploadId {
+    fn mint(&self, repository: Option<&Repository>) -> UploadId {
         let now_s = u32::try_from(self.0.clock.unix_ms() / 1000).unwrap_or(u32::MAX);
         self.0.shared.minter().mint(repository, self.0.shard, now_s)
     }
@@ -237,6 +254,30 @@ impl Store {
         }
     }
 
+    /// Gives a session its own bytes again that were sealed when the process was
+    /// killed, and were left in their place because other nodes may count on them.
+    async fn regain(&self, record: &Record) -> Result<(), UploadError> {
+        let Some((digest, generation)) = record.sealing else {
+            return Ok(());
+        };
+        let layout = self.0.shared.layout();
+        let (sealed, data) = (
+            layout.blob(&digest, generation),
+            layout.upload_data(&record.id),
+        );
+        if record.data_bytes() == 0 {
+            return Ok(());
+        }
+        let copied = self.0.directories.copy_unless_there(&sealed, &data).await;
+        copied.map_err(|error| {
+            if error.is_missing() {
+                UploadError::Unknown
+            } else {
+                error.into()
+            }
+        })
+    }
+
     pub(super) async fn write_record(&self, record: &Record) -> Result<(), UploadError> {
         let path = self.0.shared.layout().upload_session(&record.id);
         Ok(write_small_file(&path, record.encode()).await?)
@@ -250,6 +291,10 @@ impl Store {
 
     pub(super) fn count_received(&self, bytes: u64) {
         self.0.metrics.blob.uploaded_bytes.add(bytes);
+    }
+
+    pub(super) fn janitor(&self) -> ToJanitor {
+        self.0.janitor.clone()
     }
 
     pub(super) fn shared(&self) -> &Shared {

@@ -20,6 +20,7 @@ fn two_executors_share_a_session_without_losing_a_byte() {
         node: 1,
         shards: 2,
         now_ms: Clock::system().unix_ms(),
+        keeps_unknown: false,
     };
     let (shared, _) = crate::blob::open(&options, |_, _| false).unwrap();
     let (told, id) = flume::bounded(1);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 fn id(created_s: u32) -> UploadId {
     let repository = Repository::parse("a").unwrap();
-    Minter::new([1; 32], 0, 1).mint(&repository, 0, created_s)
+    Minter::new([1; 32], 0, 1).mint(Some(&repository), 0, created_s)
 }
 
 const EMPTY: Standing = Standing {

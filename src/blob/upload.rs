@@ -8,13 +8,14 @@ use std::time::Instant;
 use super::custody::Custody;
 use super::errors::UploadError;
 use super::growth::Growth;
+use super::hasher::Hasher;
 use super::kernel_boot::KernelBoot;
 use super::progress::Progress;
 use super::record::{Record, tail_start};
 use super::store::Store;
 use super::table::Return;
 use super::upload_id::UploadId;
-use crate::base::limits::{BLOB_BYTES_MAX, HASH_STEP_BYTES, IN_FLIGHT_MOVES_MAX};
+use crate::base::limits::{BLOB_BYTES_MAX, HASH_STEP_BYTES, IMPORT_MOVES_MAX, IN_FLIGHT_MOVES_MAX};
 use crate::base::units::{index_of, to_u32, to_u64, to_usize};
 use crate::disk::WriteFile;
 use crate::memory::Buffer;
@@ -35,7 +36,8 @@ use crate::telemetry::UploadEnd;
 pub struct Upload {
     pub(super) store: Store,
     pub(super) id: UploadId,
-    pub(super) repository: Repository,
+    /// `None` for bytes that come from another node.
+    repository: Option<Repository>,
     pub(super) custody: Custody,
     /// What the session was when it was taken up; `None` when it was empty.
     pub(super) record: Option<Box<Record>>,
@@ -59,7 +61,7 @@ impl Upload {
     pub(super) fn new(
         store: Store,
         id: UploadId,
-        repository: Repository,
+        repository: Option<Repository>,
         custody: Custody,
         progress: Progress,
     ) -> Self {
@@ -154,7 +156,9 @@ impl Upload {
             self.filled = step_end;
             yield_if_needed().await;
         }
-        self.store.count_received(to_u64(count));
+        if self.repository.is_some() {
+            self.store.count_received(to_u64(count));
+        }
         if self
             .buffer
             .as_ref()
@@ -195,10 +199,11 @@ impl Upload {
 
     async fn put_down(mut self) -> Result<u64, UploadError> {
         let held_bytes = self.held_bytes();
-        if !self.custody.has_session() || held_bytes == self.custody.recorded_bytes() {
+        let has_news = self.custody.has_session() && held_bytes != self.custody.recorded_bytes();
+        let Some(repository) = self.repository.take().filter(|_| has_news) else {
             self.custody.close().await;
             return Ok(held_bytes);
-        }
+        };
         let base_bytes = self.base_bytes();
         let keep = index_of(tail_start(held_bytes) - base_bytes);
         let taken = self
@@ -213,7 +218,7 @@ impl Upload {
         self.buffer = None;
         let record = Record {
             id: self.id,
-            repository: self.repository.clone(),
+            repository,
             touched_ms: self.store.clock().unix_ms(),
             kernel_boot: self.kernel_boot,
             progress: self.progress.clone(),
@@ -237,15 +242,51 @@ impl Upload {
         let filled_in = self.store.clock().now() - self.filling_since;
         let offset_bytes = self.base_bytes();
         let file = self.open_file(offset_bytes).await?;
-        self.custody.wait_below(IN_FLIGHT_MOVES_MAX).await?;
+        self.custody.wait_below(self.moves_max()).await?;
         let Some(buffer) = self.buffer.take() else {
             return Ok(());
         };
         self.growth.learn(filled_in);
         self.filled = 0;
-        self.custody
-            .add(file.write_at(buffer, offset_bytes, to_u32(bytes)));
+        let write = file.write_at(buffer, offset_bytes, to_u32(bytes));
+        self.custody.add(write, offset_bytes + to_u64(bytes));
         Ok(())
+    }
+
+    /// Starts writing what is in memory, whole sectors.
+    pub(super) async fn flush(&mut self) -> Result<(), UploadError> {
+        if self.filled == 0 {
+            return Ok(());
+        }
+        self.write_out(self.filled).await
+    }
+
+    /// Goes back to where `held_bytes` were held and the hash was `hasher`, the end of
+    /// an extent that was flushed, when nothing is being written any more.
+    pub(super) async fn rewind(
+        &mut self,
+        held_bytes: u64,
+        hasher: Hasher,
+    ) -> Result<(), UploadError> {
+        self.custody.wait_below(1).await?;
+        self.custody.rewind(held_bytes);
+        self.buffer = None;
+        self.filled = 0;
+        self.progress.rewind(held_bytes, hasher);
+        Ok(())
+    }
+
+    /// CRC32 of the extent that ends at the bytes held.
+    pub(super) fn extent_checksum(&self) -> u32 {
+        self.progress.extents.last()
+    }
+
+    /// Writes under way at a time.
+    const fn moves_max(&self) -> usize {
+        match self.repository {
+            Some(_) => IN_FLIGHT_MOVES_MAX,
+            None => IMPORT_MOVES_MAX,
+        }
     }
 
     /// Makes sure there is a buffer, with the record's tail at its head.

@@ -147,8 +147,14 @@ impl Minter {
         Self { key, node, boot }
     }
 
-    /// Makes a fresh id.
-    pub(super) fn mint(&self, repository: &Repository, shard: u16, created_s: u32) -> UploadId {
+    /// Makes a fresh id. Without a repository it names bytes that no client may ask
+    /// for: no repository has the empty name that it is authentic under.
+    pub(super) fn mint(
+        &self,
+        repository: Option<&Repository>,
+        shard: u16,
+        created_s: u32,
+    ) -> UploadId {
         let mut writer = Writer::with_capacity(ID_BYTES);
         writer
             .u64(self.node)
@@ -156,7 +162,8 @@ impl Minter {
             .u32(created_s)
             .raw(&shard.to_le_bytes())
             .raw(&random_bytes::<RANDOM_BYTES>());
-        let tag = self.mac(writer.as_slice(), repository).finalize();
+        let name = repository.map_or("", Repository::as_str);
+        let tag = self.mac(writer.as_slice(), name).finalize();
         writer.raw(tag.into_bytes().split_at(TAG_BYTES).0);
         let id = writer.finish().try_into();
         UploadId(id.expect("invariant: the fields are 24 bytes and the tag 16"))
@@ -164,7 +171,7 @@ impl Minter {
 
     /// Whether this node made `id` for `repository`, in this boot or an earlier one.
     pub(super) fn is_authentic(&self, id: &UploadId, repository: &Repository) -> bool {
-        let mac = self.mac(id.named(), repository);
+        let mac = self.mac(id.named(), repository.as_str());
         id.fields().node == self.node && mac.verify_truncated_left(id.tag()).is_ok()
     }
 
@@ -173,12 +180,12 @@ impl Minter {
         id.fields().boot == self.boot
     }
 
-    fn mac(&self, named: &[u8], repository: &Repository) -> Hmac<Sha256> {
+    fn mac(&self, named: &[u8], repository: &str) -> Hmac<Sha256> {
         let mac = Hmac::<Sha256>::new_from_slice(&self.key);
         let mut mac = mac.expect("invariant: HMAC takes keys of any length");
         mac.update(DOMAIN);
         mac.update(named);
-        mac.update(repository.as_str().as_bytes());
+        mac.update(repository.as_bytes());
         mac
     }
 }
@@ -209,7 +216,7 @@ mod tests {
     #[test]
     fn an_id_is_valid_only_under_its_repository_node_and_key() {
         let minter = Minter::new([7; 32], 3, 9);
-        let id = minter.mint(&repository("a/b"), 5, 1_700_000_000);
+        let id = minter.mint(Some(&repository("a/b")), 5, 1_700_000_000);
         assert!(minter.is_authentic(&id, &repository("a/b")));
         assert!(!minter.is_authentic(&id, &repository("a/c")));
         assert!(!Minter::new([8; 32], 3, 9).is_authentic(&id, &repository("a/b")));
@@ -221,7 +228,7 @@ mod tests {
 
     #[test]
     fn an_earlier_boot_is_authentic_and_told_apart() {
-        let id = Minter::new([7; 32], 3, 9).mint(&repository("a"), 0, 0);
+        let id = Minter::new([7; 32], 3, 9).mint(Some(&repository("a")), 0, 0);
         let later = Minter::new([7; 32], 3, 10);
         assert!(later.is_authentic(&id, &repository("a")));
         assert!(!later.is_of_this_boot(&id));
@@ -252,7 +259,7 @@ mod tests {
         #[test]
         fn one_flipped_bit_is_refused(bit in 0_usize..ID_BYTES * 8) {
             let minter = Minter::new([7; 32], 3, 9);
-            let mut id = minter.mint(&repository("a"), 1, 2);
+            let mut id = minter.mint(Some(&repository("a")), 1, 2);
             id.0[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(!minter.is_authentic(&id, &repository("a")));
         }

@@ -12,6 +12,12 @@ Examples:
   windlass --config windlass.toml          serve as the file says
   windlass check-config --config a.toml    say what would be in force, and stop
 
+A cluster, on the first node and then on each other one:
+  windlass init --advertise a:5002 && windlass serve
+  windlass cluster add                     on a node that serves: a token for one more node
+  windlass join a:5002 --token-file TOKEN --advertise b:5002 && windlass serve
+  windlass cluster status
+
 Every key of the configuration is also a variable of the environment: WINDLASS_LISTEN,
 WINDLASS_RUNTIME__SHARDS and so on, with two underscores between section and key.
 WINDLASS_CONFIG names configuration files, separated by colons, when --config is not given.
@@ -38,6 +44,22 @@ enum Command {
     Serve(Options),
     /// Print the configuration that would be in force, or say what is wrong with it.
     CheckConfig(Options),
+    /// Make this node the first of a cluster; images in it stay.
+    Init(Options),
+    /// Make this empty node a member of a cluster; `serve` then fills it.
+    Join {
+        #[command(flatten)]
+        join: Join,
+        #[command(flatten)]
+        options: Options,
+    },
+    /// Ask a running node about its cluster, or change the cluster through it.
+    Cluster {
+        #[command(subcommand)]
+        command: ClusterCommand,
+        #[command(flatten)]
+        operators: Operators,
+    },
 }
 
 /// What a command was asked to do.
@@ -47,6 +69,71 @@ pub(super) enum Task {
     Serve,
     /// Print the configuration.
     CheckConfig,
+    /// Begin a cluster.
+    Init,
+    /// Join a cluster.
+    Join(Join),
+    /// Speak to a running node.
+    Cluster(ClusterCommand),
+}
+
+/// How to join.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Join {
+    /// Address of a member for other nodes, as `host:port`.
+    pub(super) address: String,
+    /// The token that `windlass cluster add` printed.
+    #[arg(long, value_name = "TOKEN", required_unless_present = "token_file")]
+    pub(super) token: Option<String>,
+    /// File with the token, which other users then cannot see in the process list.
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    pub(super) token_file: Option<PathBuf>,
+    /// Hold a copy of everything, and never vote.
+    #[arg(long)]
+    pub(super) learner: bool,
+}
+
+/// What to ask of a running node, at its address for operators.
+#[derive(Debug, Subcommand)]
+pub(super) enum ClusterCommand {
+    /// Print each node's role, log, copies and disk.
+    Status {
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Go on until every node has everything, with a bar for each.
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
+    },
+    /// Print a token with which one more node may join within an hour.
+    Add,
+    /// Give a learner a vote, once it has caught up.
+    Promote {
+        /// Number of the node.
+        node: u64,
+    },
+    /// Take a node's vote; it goes on as a copy.
+    Demote {
+        /// Number of the node.
+        node: u64,
+    },
+    /// Take a node out for good; its number never comes back.
+    Remove {
+        /// Number of the node.
+        node: u64,
+    },
+    /// Let another node lead.
+    TransferLeader {
+        /// Number of the node; by default the one that has most of the log.
+        node: Option<u64>,
+    },
+    /// Take vote and leadership from a node, and wait until other nodes hold every
+    /// blob that it holds.
+    Drain {
+        /// Number of the node.
+        node: u64,
+    },
 }
 
 impl Arguments {
@@ -55,13 +142,39 @@ impl Arguments {
         match self.command {
             Some(Command::CheckConfig(options)) => (Task::CheckConfig, options),
             Some(Command::Serve(options)) => (Task::Serve, options),
+            Some(Command::Init(options)) => (Task::Init, options),
+            Some(Command::Join { join, options }) => (Task::Join(join), options),
+            Some(Command::Cluster { command, operators }) => {
+                (Task::Cluster(command), operators.options())
+            }
             None => (Task::Serve, self.options),
         }
     }
 }
 
-/// Options of every command.
+/// Where a running node listens for operators.
 #[derive(Debug, Args)]
+struct Operators {
+    /// Configuration file of the node; repeat it to lay one over the other.
+    #[arg(long = "config", value_name = "FILE", global = true)]
+    files: Vec<PathBuf>,
+    /// Address of the node for operators [default: 127.0.0.1:5001].
+    #[arg(long, value_name = "ADDR", global = true)]
+    admin_listen: Option<SocketAddr>,
+}
+
+impl Operators {
+    fn options(self) -> Options {
+        Options {
+            files: self.files,
+            admin_listen: self.admin_listen,
+            ..Options::default()
+        }
+    }
+}
+
+/// Options of every command.
+#[derive(Debug, Default, Args)]
 pub(super) struct Options {
     /// Configuration file; repeat it to lay one over the other.
     #[arg(long = "config", value_name = "FILE")]
@@ -69,9 +182,15 @@ pub(super) struct Options {
     /// Address of the registry, for clients [default: 127.0.0.1:5000].
     #[arg(long, value_name = "ADDR")]
     listen: Option<SocketAddr>,
-    /// Address of metrics and probes, for operators [default: 127.0.0.1:5001].
+    /// Address for operators: metrics, probes [default: 127.0.0.1:5001].
     #[arg(long, value_name = "ADDR")]
     admin_listen: Option<SocketAddr>,
+    /// Address of this node for other nodes [default: 127.0.0.1:5002].
+    #[arg(long, value_name = "ADDR")]
+    cluster_listen: Option<SocketAddr>,
+    /// `host:port` by which other nodes reach it [default: that address].
+    #[arg(long, value_name = "HOST:PORT")]
+    advertise: Option<String>,
     /// Folder that holds all this node stores [default: ./windlass-data].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
@@ -81,16 +200,26 @@ impl Options {
     /// The keys given on the command line, as the uppermost layer.
     pub(super) fn layer(&self) -> Table {
         let address = |value: Option<SocketAddr>| value.map(|value| value.to_string());
-        let given = [
+        let mut layer = table([
             ("listen", address(self.listen)),
             ("admin_listen", address(self.admin_listen)),
             ("data_dir", self.data_dir.clone()),
-        ];
-        given
-            .into_iter()
-            .filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))))
-            .collect()
+        ]);
+        let cluster = table([
+            ("listen", address(self.cluster_listen)),
+            ("advertise", self.advertise.clone()),
+        ]);
+        if !cluster.is_empty() {
+            layer.insert("cluster".to_owned(), Value::Table(cluster));
+        }
+        layer
     }
+}
+
+fn table<const KEYS: usize>(given: [(&str, Option<String>); KEYS]) -> Table {
+    let keys = given.into_iter();
+    keys.filter_map(|(key, value)| Some((key.to_owned(), Value::String(value?))))
+        .collect()
 }
 
 #[cfg(test)]
@@ -123,12 +252,30 @@ mod tests {
     }
 
     #[test]
+    fn the_commands_of_a_cluster_take_the_same_options() {
+        let (task, options) = parse("windlass init --advertise a:1 --data-dir d").unwrap();
+        assert!(matches!(task, Task::Init));
+        let expected = "data_dir = 'd'\ncluster.advertise = 'a:1'";
+        assert_eq!(options.layer(), toml::from_str(expected).unwrap());
+        let (task, _) = parse("windlass join a:1 --token t --learner").unwrap();
+        assert!(matches!(task, Task::Join(Join { learner: true, .. })));
+        let (task, _) = parse("windlass cluster remove 3 --admin-listen 127.0.0.1:9").unwrap();
+        let expected = matches!(task, Task::Cluster(ClusterCommand::Remove { node: 3 }));
+        assert!(expected);
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for line in [
             "windlass --listen here",
             "windlass server",
             "windlass --port 1",
             "windlass --data-dir d serve",
+            "windlass join a:1",
+            "windlass join a:1 --token t --token-file f",
+            "windlass cluster",
+            "windlass cluster remove",
+            "windlass cluster remove all",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -2,14 +2,17 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
-use super::arguments::{Arguments, Options, Task};
+use super::arguments::{Arguments, Join, Options, Task};
+use super::cluster;
 use crate::config::{Config, ConfigError, Sources, load};
+use crate::server::{self, Invitation};
 
 /// Exit code when the configuration, or the machine, has to be changed before
 /// the node can run. Source: `EX_CONFIG` of sysexits.h; service managers can be
@@ -19,12 +22,11 @@ pub const EXIT_CONFIG_CODES: u8 = 78;
 /// Names configuration files when `--config` does not.
 const FILES_VARIABLE: &str = "WINDLASS_CONFIG";
 
-/// Reads the command line, loads the configuration and does what was asked;
-/// `serve` runs the registry until it is told to stop.
+/// Reads the command line, loads the configuration and does what was asked.
 ///
 /// Ends the process itself, with code 0 or 2, for `--help`, `--version` and a
 /// wrong command line.
-pub fn main(serve: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+pub fn main() -> ExitCode {
     let (task, options) = Arguments::parse().split();
     let config = match load_with(&options, env::vars_os().collect()) {
         Ok(config) => config,
@@ -34,9 +36,37 @@ pub fn main(serve: impl FnOnce(Config) -> ExitCode) -> ExitCode {
         }
     };
     match task {
-        Task::Serve => serve(config),
+        Task::Serve => server::run(&config),
         Task::CheckConfig => print(&config),
+        Task::Init => server::init(&config),
+        Task::Join(join) => match invitation(join) {
+            Ok(invitation) => server::join(&config, &invitation),
+            Err(error) => fail(&format!("the file with the join token: {error}")),
+        },
+        Task::Cluster(command) => match cluster::run(&command, config.admin_listen) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.to_string()),
+        },
     }
+}
+
+fn invitation(join: Join) -> io::Result<Invitation> {
+    let token = match (join.token, join.token_file) {
+        (Some(token), _) => token,
+        (None, Some(path)) => fs::read_to_string(path)?.trim().to_owned(),
+        (None, None) => String::new(),
+    };
+    Ok(Invitation {
+        address: join.address,
+        token,
+        is_voter: !join.learner,
+    })
+}
+
+fn fail(reason: &str) -> ExitCode {
+    // Without standard error the exit code says it alone.
+    drop(writeln!(io::stderr(), "windlass: {reason}"));
+    ExitCode::FAILURE
 }
 
 fn load_with(
@@ -77,8 +107,6 @@ fn print(config: &Config) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
 
     fn load_line(line: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {

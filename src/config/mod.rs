@@ -6,6 +6,7 @@
 //! Crates: -
 
 mod check;
+mod cluster;
 mod environment;
 mod error;
 mod file;
@@ -16,6 +17,7 @@ mod place;
 mod schema;
 mod units;
 
+pub use cluster::{AckLevel, ClusterSection, PeerSecurity, Secret};
 pub use error::ConfigError;
 pub use load::{Sources, load};
 pub use schema::{

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::cluster::ClusterSection;
 use super::units::{ByteSize, Period};
 use crate::base::limits;
 use crate::base::units::{GIB_BYTES, MIB};
@@ -36,6 +37,8 @@ pub struct Config {
     pub storage: StorageSection,
     /// What may be deleted.
     pub delete: DeleteSection,
+    /// Other nodes.
+    pub cluster: ClusterSection,
 }
 
 impl Default for Config {
@@ -51,6 +54,7 @@ impl Default for Config {
             journal: JournalSection::default(),
             storage: StorageSection::default(),
             delete: DeleteSection::default(),
+            cluster: ClusterSection::default(),
         }
     }
 }
@@ -67,6 +71,7 @@ impl Config {
                 raft_cpu: Some(0),
                 ..RuntimeSection::default()
             },
+            cluster: ClusterSection::with_every_key(),
             ..Self::default()
         }
     }
@@ -181,7 +186,7 @@ impl Default for HttpSection {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct JournalSection {
-    /// A write waits this long for the journal before it is answered 503.
+    /// A write waits this long for a leader, and for its outcome.
     pub propose_timeout: Period,
     /// Memory for blocks of the log.
     pub log_cache: ByteSize,

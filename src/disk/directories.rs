@@ -67,6 +67,24 @@ impl Directories {
         }
     }
 
+    /// Copies a file, unless its target is there already. The target never appears
+    /// half-written; whether it survives a power cut is open.
+    ///
+    /// - Cancel: goes on to its end; a file with the extension `new` may stay.
+    pub async fn copy_unless_there(&self, from: &Path, to: &Path) -> Result<(), Error> {
+        let (source, target) = (from.to_owned(), to.to_owned());
+        let copy = move || {
+            if target.exists() {
+                return Ok(());
+            }
+            let mut beside = target.clone().into_os_string();
+            beside.push(".new");
+            fs::copy(source, &beside)?;
+            fs::rename(beside, target)
+        };
+        blocking("copy", from, copy).await
+    }
+
     /// The entries of a directory, in no order.
     pub async fn list(&self, directory: &Path) -> Result<Vec<Entry>, Error> {
         let target = directory.to_owned();

@@ -22,8 +22,9 @@ const TAIL: Tail = Tail {
 fn golden(name: &str) -> Bytes {
     let line = GOLDEN.lines().find_map(|line| line.strip_prefix(name));
     let hex = line.unwrap_or_else(|| panic!("{name} is frozen")).trim();
-    let byte = |at: usize| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).unwrap();
-    (0..hex.len() / 2).map(byte).collect()
+    let digit = |digit: &u8| char::from(*digit).to_digit(16).unwrap();
+    let byte = |pair: &[u8]| u8::try_from(digit(&pair[0]) * 16 + digit(&pair[1])).unwrap();
+    hex.as_bytes().chunks_exact(2).map(byte).collect()
 }
 
 #[test]

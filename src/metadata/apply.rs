@@ -2,6 +2,7 @@
 
 use super::apply_blob::{condemn, extend_leases, holders, link, mount, unlink};
 use super::apply_manifest::{delete_manifest, delete_tag, put_manifest};
+use super::apply_node::change_node;
 use super::command::Command;
 use super::delta::Delta;
 use super::draft::Draft;
@@ -61,6 +62,7 @@ fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome, StateErro
             set_policy(draft, prefix.as_ref(), policy.as_ref())
         }
         Command::Probe => Ok(Outcome::Applied),
+        Command::Node(command) => change_node(draft, command),
     }
 }
 

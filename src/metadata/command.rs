@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::node_command::NodeCommand;
 use super::policy::Policy;
 use super::put_manifest::PutManifest;
 use crate::oci::{Digest, Repository, Tag};
@@ -87,6 +88,8 @@ pub enum Command {
     },
     /// Nothing: shows that entries commit and apply.
     Probe,
+    /// A change of the cluster itself.
+    Node(NodeCommand),
 }
 
 /// A command and when it was proposed.

@@ -16,6 +16,11 @@
 //! holders       9 | u64 node | u32 count, digest… | u32 count, digest…
 //! set policy   10 | u8 has_prefix [text prefix] | u8 has_policy [policy]
 //! probe        11
+//! admit node   12 | 16 node_uuid | text address | u8 is_voter | u8 has_token [32 hash]
+//! describe node 13 | u64 node | 16 node_uuid | text address
+//! set role     14 | u64 node | u8 is_voter
+//! remove node  15 | u64 node
+//! add join token 16 | 32 hash | u64 expires_ms
 //! part          u8 role (0 config, 1 layer, 2 child, 3 subject) | u8 may_be_absent
 //!                 | digest | u64 size
 //! referrer      digest subject | u8 has_type [text type] | bytes descriptor
@@ -23,6 +28,7 @@
 //! ```
 
 use super::command::{Command, Proposal};
+use super::node_command::NodeCommand;
 use super::policy::{Policy, flag};
 use super::put_manifest::{Expected, Part, PutManifest};
 use crate::base::units::{to_u32, to_usize};
@@ -111,6 +117,7 @@ fn encode_command(command: &Command, writer: &mut Writer) {
         Command::Probe => {
             writer.u8(11);
         }
+        Command::Node(command) => command.encode(writer),
     }
 }
 
@@ -208,7 +215,7 @@ fn decode_command(reader: &mut Reader<'_>) -> Result<Command, CodecError> {
             policy: optional(reader, "has_policy", Policy::decode)?,
         },
         11 => Command::Probe,
-        _ => return Err(CodecError::Invalid { field: "command" }),
+        tag => Command::Node(NodeCommand::decode(tag, reader)?),
     })
 }
 

@@ -1,8 +1,8 @@
 //! Tests of the proposal encoding: frozen bytes, round trips, hostile input.
 
 use super::*;
-use crate::metadata::Acknowledge;
 use crate::metadata::world::{digest, hex, name};
+use crate::metadata::{Acknowledge, NodeAddress};
 use crate::oci::Algorithm;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -40,7 +40,13 @@ fn put() -> PutManifest {
 }
 
 fn every_command() -> Vec<(&'static str, Command)> {
-    [blob_commands(), manifest_commands(), other_commands()].concat()
+    [
+        blob_commands(),
+        manifest_commands(),
+        other_commands(),
+        node_commands(),
+    ]
+    .concat()
 }
 
 fn blob_commands() -> Vec<(&'static str, Command)> {
@@ -125,6 +131,42 @@ fn other_commands() -> Vec<(&'static str, Command)> {
     ]
 }
 
+fn node_commands() -> Vec<(&'static str, Command)> {
+    let address = NodeAddress::parse("node-2.windlass:7000").unwrap();
+    let admit = |is_voter, token| {
+        Command::Node(NodeCommand::Admit {
+            node_uuid: [2; 16],
+            address: address.clone(),
+            is_voter,
+            token,
+        })
+    };
+    let describe = NodeCommand::Describe {
+        node: 41,
+        node_uuid: [2; 16],
+        address: address.clone(),
+    };
+    let set_role = NodeCommand::SetRole {
+        node: 41,
+        is_voter: true,
+    };
+    let add_token = NodeCommand::AddJoinToken {
+        hash: [7; 32],
+        expires_ms: 1_700_000_000_000,
+    };
+    vec![
+        ("admit_voter", admit(true, Some([7; 32]))),
+        ("admit_learner", admit(false, None)),
+        ("describe_node", Command::Node(describe)),
+        ("set_role", Command::Node(set_role)),
+        (
+            "remove_node",
+            Command::Node(NodeCommand::Remove { node: 41 }),
+        ),
+        ("add_join_token", Command::Node(add_token)),
+    ]
+}
+
 #[test]
 fn every_command_is_written_as_it_always_was() {
     let line = |(name, command): (&str, Command)| {
@@ -183,7 +225,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(bytes: Vec<u8>) {
         drop(Proposal::decode(&bytes));
-        for command in 0..13 {
+        for command in 0..18 {
             let record = [&[1, 0, 0, 0, 0, 0, 0, 0, 0, command], bytes.as_slice()].concat();
             drop(Proposal::decode(&record));
         }

@@ -23,6 +23,8 @@
 //! holder/     digest node                 a node that has its file
 //! policy/     name or nothing             rules below a prefix
 //! event/      index                       what an entry did; big-endian, as node is
+//! node/       node                        a machine of the cluster, or one that was
+//! token/      hash                        admits one machine, once
 //! state                                   running hash, clock
 //! ```
 
@@ -37,6 +39,10 @@ pub(super) const REPOSITORIES: &[u8] = b"repository/";
 pub(super) const BLOBS: &[u8] = b"blob/";
 /// Every event.
 pub(super) const EVENTS: &[u8] = b"event/";
+/// Every machine of the cluster.
+pub(super) const NODES: &[u8] = b"node/";
+/// Every join token.
+pub(super) const TOKENS: &[u8] = b"token/";
 
 /// Ends a repository name; no name holds it.
 const SEPARATOR: [u8; 1] = [0];
@@ -213,6 +219,20 @@ pub(super) fn policy(prefix: &str) -> Vec<u8> {
 pub(super) fn event(index: u64) -> Vec<u8> {
     let mut writer = family(EVENTS);
     writer.raw(&index.to_be_bytes());
+    writer.finish()
+}
+
+/// `node/node`
+pub(super) fn node(node: u64) -> Vec<u8> {
+    let mut writer = family(NODES);
+    writer.raw(&node.to_be_bytes());
+    writer.finish()
+}
+
+/// `token/hash`
+pub(super) fn token(hash: &[u8]) -> Vec<u8> {
+    let mut writer = family(TOKENS);
+    writer.raw(hash);
     writer.finish()
 }
 

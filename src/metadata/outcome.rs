@@ -13,6 +13,8 @@ pub enum What {
     Manifest,
     /// A tag in the repository.
     Tag,
+    /// A machine of the cluster.
+    Node,
 }
 
 /// Why rules kept a command from happening.
@@ -24,6 +26,20 @@ pub enum Refusal {
     TagMoved(Tag),
     /// Deletes are switched off for this repository.
     DeletesRefused,
+    /// No such join token; or it ended long ago.
+    TokenUnknown,
+    /// The join token has admitted another machine.
+    TokenUsed,
+    /// The join token has ended.
+    TokenExpired,
+    /// So many join tokens wait that none is added.
+    TokensExhausted,
+    /// The machine is in the cluster, or another one has its number.
+    NodeKnown,
+    /// The machine was removed; its number never comes back.
+    NodeRemoved,
+    /// Without this machine nobody would vote.
+    LastVoter,
 }
 
 /// Why a blob was not condemned.
@@ -75,4 +91,9 @@ pub enum Outcome {
     Condemned,
     /// The blob stays.
     Kept(Kept),
+    /// The machine may start under this number.
+    NodeAdmitted {
+        /// Its number in raft, for ever.
+        node: u64,
+    },
 }

@@ -82,7 +82,7 @@ impl BlobRecord {
     }
 
     pub(super) fn decode(record: &[u8]) -> Result<Self, CodecError> {
-        decode(record, "blob", |reader| {
+        decode_record(record, "blob", |reader| {
             let is_condemned = flag(reader, "state")?;
             Ok(Self {
                 state: if is_condemned {
@@ -118,7 +118,7 @@ impl TagRecord {
     }
 
     pub(super) fn decode(record: &[u8]) -> Result<Self, CodecError> {
-        decode(record, "tag", Self::read)
+        decode_record(record, "tag", Self::read)
     }
 
     pub(super) fn encode_history(history: &[Self]) -> Vec<u8> {
@@ -131,7 +131,7 @@ impl TagRecord {
     }
 
     pub(super) fn decode_history(record: &[u8]) -> Result<Vec<Self>, CodecError> {
-        decode(record, "history", |reader| list(reader, Self::read))
+        decode_record(record, "history", |reader| list(reader, Self::read))
     }
 
     fn write(&self, writer: &mut Writer) {
@@ -178,7 +178,7 @@ impl ManifestRecord {
     }
 
     pub(super) fn decode(record: &[u8]) -> Result<Self, CodecError> {
-        decode(record, "manifest", |reader| {
+        decode_record(record, "manifest", |reader| {
             let media_type = MediaType::parse(reader.text("media_type")?);
             Ok(Self {
                 media_type: media_type.map_err(|_| CodecError::Invalid {
@@ -202,7 +202,7 @@ pub(super) fn encode_parts(parts: &[Digest]) -> Vec<u8> {
 
 /// Reads a `parts` record.
 pub(super) fn decode_parts(record: &[u8]) -> Result<Vec<Digest>, CodecError> {
-    decode(record, "parts", |reader| list(reader, Digest::decode))
+    decode_record(record, "parts", |reader| list(reader, Digest::decode))
 }
 
 /// Writes a `referrer` record; its subject stands in the key.
@@ -221,7 +221,7 @@ pub(super) fn encode_referrer(referrer: &Referrer) -> Vec<u8> {
 
 /// Reads a `referrer` record: artifact type and descriptor, in place.
 pub(super) fn decode_referrer(record: &[u8]) -> Result<(Option<&str>, &[u8]), CodecError> {
-    decode(record, "referrer", |reader| {
+    decode_record(record, "referrer", |reader| {
         let artifact_type = optional(reader, "has_type", |reader| reader.text("type"))?;
         Ok((artifact_type, reader.bytes()?))
     })
@@ -236,7 +236,7 @@ pub(super) fn encode_link(size_bytes: u64) -> Vec<u8> {
 
 /// Reads a `link` record: the blob's size.
 pub(super) fn decode_link(record: &[u8]) -> Result<u64, CodecError> {
-    decode(record, "link", Reader::u64)
+    decode_record(record, "link", Reader::u64)
 }
 
 /// Writes an `extents` record.
@@ -251,7 +251,7 @@ pub(super) fn encode_extents(checksums: &[u32]) -> Vec<u8> {
 
 /// Reads an `extents` record.
 pub(super) fn decode_extents(record: &[u8]) -> Result<Vec<u32>, CodecError> {
-    decode(record, "extents", |reader| list(reader, Reader::u32))
+    decode_record(record, "extents", |reader| list(reader, Reader::u32))
 }
 
 /// Reads an optional value with its decoder.
@@ -262,13 +262,15 @@ pub(super) fn read<T>(
     Ok(value.map(|record| decode(&record)).transpose()?)
 }
 
-fn start() -> Writer {
+/// A record with its version.
+pub(super) fn start() -> Writer {
     let mut writer = Writer::default();
     writer.u8(RECORD_VERSION);
     writer
 }
 
-fn decode<'a, T>(
+/// Reads a whole record with the decoder of its fields.
+pub(super) fn decode_record<'a, T>(
     record: &'a [u8],
     name: &'static str,
     fields: impl FnOnce(&mut Reader<'a>) -> Result<T, CodecError>,

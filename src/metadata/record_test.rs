@@ -1,10 +1,11 @@
 //! Tests of the record encodings: frozen bytes, round trips, hostile input.
 
 use super::*;
+use crate::metadata::node_record::TokenRecord;
 use crate::metadata::policy::Policy;
 use crate::metadata::state_record::StateRecord;
 use crate::metadata::world::hex;
-use crate::metadata::{Event, EventKind};
+use crate::metadata::{Event, EventKind, NodeAddress, NodeRecord, NodeState};
 use crate::oci::{Algorithm, Repository, Tag};
 use proptest::prelude::*;
 
@@ -68,6 +69,21 @@ fn state() -> StateRecord {
     }
 }
 
+fn node(state: NodeState, token: Option<[u8; 32]>) -> NodeRecord {
+    NodeRecord {
+        node_uuid: [2; 16],
+        state,
+        is_voter: state == NodeState::Member,
+        address: NodeAddress::parse("node-2.windlass:7000").unwrap(),
+        token,
+    }
+}
+
+const TOKEN: TokenRecord = TokenRecord {
+    expires_ms: 8,
+    node: 41,
+};
+
 fn every_record() -> Vec<(&'static str, Vec<u8>)> {
     let mut policy = Writer::default();
     Policy::default().encode(&mut policy);
@@ -84,6 +100,13 @@ fn every_record() -> Vec<(&'static str, Vec<u8>)> {
         ("event", event().encode()),
         ("state", state().encode()),
         ("policy", policy.finish()),
+        (
+            "node_admitted",
+            node(NodeState::Admitted, Some([7; 32])).encode(),
+        ),
+        ("node_member", node(NodeState::Member, None).encode()),
+        ("node_removed", node(NodeState::Removed, None).encode()),
+        ("token", TOKEN.encode()),
     ]
 }
 
@@ -108,6 +131,8 @@ fn check(bytes: &[u8]) -> usize {
         decode_extents(bytes).map(|one| encode_extents(&one)),
         Event::decode(bytes).map(|one| one.encode()),
         StateRecord::decode(bytes).map(|one| one.encode()),
+        NodeRecord::decode(bytes).map(|one| one.encode()),
+        TokenRecord::decode(bytes).map(TokenRecord::encode),
     ];
     again
         .into_iter()
@@ -130,6 +155,9 @@ fn every_record_reads_back() {
     assert_eq!(ManifestRecord::decode(&manifest().encode()), Ok(manifest()));
     assert_eq!(Event::decode(&event().encode()), Ok(event()));
     assert_eq!(StateRecord::decode(&state().encode()), Ok(state()));
+    let member = node(NodeState::Member, Some([7; 32]));
+    assert_eq!(NodeRecord::decode(&member.encode()), Ok(member));
+    assert_eq!(TokenRecord::decode(&TOKEN.encode()), Ok(TOKEN));
     for (name, record) in every_record() {
         let is_readable = check(&record) > 0 || name == "mark" || name == "policy";
         assert!(is_readable, "{name}");

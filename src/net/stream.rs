@@ -2,18 +2,19 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_lite::{AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use glommio::net::TcpStream;
-use rustix::io::{FdFlags, fcntl_setfd, ioctl_fionbio};
+use rustix::io::{Errno, FdFlags, fcntl_dupfd_cloexec, fcntl_setfd, ioctl_fionbio};
 
 use super::error::{Error, SendFileError};
-use super::zero_copy::{Sent, borrow, send_pages};
+use super::zero_copy::{Sent, attach, borrow, send_pages, send_parts};
 use crate::base::limits::SEND_STEP_BYTES;
 use crate::base::units::{SECTOR_BYTES, index_of, to_u64, to_usize};
 use crate::runtime::{timeout, yield_if_needed};
@@ -56,6 +57,18 @@ impl Stream {
         Ok(Self { stream, peer })
     }
 
+    /// Takes over a connection that [`Stream::detach`] gave away, perhaps on another
+    /// executor.
+    pub fn attach(connected: OwnedFd) -> Result<Self, Error> {
+        Self::adopt(attach(connected))
+    }
+
+    /// Gives the connection away, to be attached to another executor. Bytes that were
+    /// not read yet are read there.
+    pub fn detach(self) -> Result<OwnedFd, Error> {
+        fcntl_dupfd_cloexec(borrow(&self.stream), 0).map_err(|errno| Error::SetUp(errno.into()))
+    }
+
     /// Address of the other end.
     #[must_use]
     pub const fn peer_address(&self) -> SocketAddr {
@@ -67,6 +80,34 @@ impl Stream {
     /// - Cancel: loses nothing.
     pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, Error> {
         self.stream.read(into).await.map_err(Error::Broken)
+    }
+
+    /// Fills the whole slice.
+    ///
+    /// - Errors: `Broken` when the other end stops before.
+    /// - Cancel: an unknown part has been read; only good for closing.
+    pub async fn read_exact(&mut self, into: &mut [u8]) -> Result<(), Error> {
+        self.stream.read_exact(into).await.map_err(Error::Broken)
+    }
+
+    /// As [`Stream::read`], for code that polls both directions in one task.
+    pub fn poll_read(
+        &mut self,
+        context: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<Result<usize, Error>> {
+        let reading = Pin::new(&mut self.stream).poll_read(context, into);
+        reading.map_err(Error::Broken)
+    }
+
+    /// As [`Stream::write_some`], for code that polls both directions in one task.
+    pub fn poll_write(
+        &mut self,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, Error>> {
+        let writing = Pin::new(&mut self.stream).poll_write(context, bytes);
+        writing.map_err(Error::Broken)
     }
 
     /// Writes everything, waiting while the socket is full.
@@ -167,6 +208,55 @@ impl Stream {
         };
         // Fails only when the other end was faster.
         let _ = rustix::net::shutdown(borrow(&self.stream), how);
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        into: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_read(context, into)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, bytes)
+    }
+
+    /// One call for several records of TLS, which the runtime's socket has not.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            return match send_parts(borrow(&self.stream), parts) {
+                Ok(count) => Poll::Ready(Ok(count)),
+                Err(Errno::INTR) => continue,
+                // The socket is full: the runtime's own write waits.
+                Err(Errno::AGAIN) => {
+                    let first = parts.iter().find(|part| !part.is_empty());
+                    let first = first.map_or(&[][..], |part| part);
+                    Pin::new(&mut self.stream).poll_write(context, first)
+                }
+                Err(errno) => Poll::Ready(Err(errno.into())),
+            };
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(context)
     }
 }
 

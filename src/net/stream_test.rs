@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::thread;
 
 use crate::net::Listener;
-use crate::runtime::{off_shard, run_alone, sleep, spawn};
+use crate::runtime::{off_shard, run_alone, sleep, spawn, timeout};
 
 const NOBODY_WAITS: Duration = Duration::from_secs(20);
 
@@ -59,6 +59,22 @@ fn both_shards_listen_on_the_port_the_first_one_found() {
         let second = Listener::bind(first.address()).unwrap();
         assert_eq!(first.address(), second.address());
         assert_ne!(first.address().port(), 0);
+    });
+}
+
+#[test]
+fn a_wait_for_a_connection_that_is_given_up_loses_none() {
+    run_alone(|| async {
+        let listener = listen();
+        for _ in 0..20 {
+            let waiting = timeout(Duration::from_millis(1), listener.accept());
+            assert!(waiting.await.is_err());
+            // It comes before the kernel hears that nobody waits.
+            let peer = Peer::connect(listener.address()).unwrap();
+            let waiting = timeout(NOBODY_WAITS, listener.accept());
+            let stream = waiting.await.unwrap().unwrap();
+            assert_eq!(stream.peer_address(), peer.local_addr().unwrap());
+        }
     });
 }
 
@@ -187,5 +203,64 @@ fn a_stream_holds_no_descriptor_after_its_end() {
         }
         // Other tests of this process open files too; fifty leaks would stand out.
         assert!(count() < before + 40);
+    });
+}
+
+#[test]
+fn a_detached_stream_goes_on_where_it_was_on_another_executor() {
+    let (hand_over, handed) = flume::bounded(1);
+    let other = thread::spawn(move || {
+        run_alone(move || async move {
+            let mut stream = Stream::attach(handed.recv_async().await.unwrap()).unwrap();
+            let mut rest = [0; 4];
+            stream.read_exact(&mut rest).await.unwrap();
+            stream.write_all(&rest).await.unwrap();
+            let more = stream.read_exact(&mut rest).await;
+            assert!(matches!(more, Err(Error::Broken(_))), "{more:?}");
+        });
+    });
+    run_alone(move || async move {
+        let listener = listen();
+        let (mut stream, mut peer) = pair(&listener).await;
+        peer.write_all(b"headrest").unwrap();
+        let mut head = [0; 4];
+        stream.read_exact(&mut head).await.unwrap();
+        assert_eq!(&head, b"head");
+        hand_over.send(stream.detach().unwrap()).unwrap();
+        let echoed = off_shard(move || {
+            let mut echoed = [0; 4];
+            peer.read_exact(&mut echoed).unwrap();
+            echoed
+        });
+        assert_eq!(&echoed.await.unwrap(), b"rest");
+    });
+    other.join().unwrap();
+}
+
+#[test]
+fn several_parts_go_in_one_write_and_a_full_socket_is_waited_for() {
+    run_alone(|| async {
+        let listener = listen();
+        let (mut stream, peer) = pair(&listener).await;
+        let parts = [content(100_000), Vec::new(), content(3_000_000), content(7)];
+        let expected = parts.concat();
+        let received = read_to_end(peer, Duration::from_millis(50));
+        let mut sent = 0;
+        while sent < expected.len() {
+            let mut start = 0;
+            let mut rest = Vec::new();
+            for part in &parts {
+                rest.push(IoSlice::new(
+                    &part[sent.saturating_sub(start).min(part.len())..],
+                ));
+                start += part.len();
+            }
+            let writing =
+                poll_fn(|context| Pin::new(&mut stream).poll_write_vectored(context, &rest));
+            sent += timeout(NOBODY_WAITS, writing).await.unwrap().unwrap();
+        }
+        drop(stream);
+        let received = off_shard(move || received.join().unwrap()).await.unwrap();
+        assert!(received == expected);
     });
 }

@@ -1,13 +1,18 @@
-//! Borrows a socket's descriptor from the runtime, and sends file pages through it.
+//! Borrows a socket's descriptor from the runtime, gives it one, and sends file pages
+//! through it.
 //!
-//! The only `unsafe` code of the room. Invariant:
+//! The only `unsafe` code of the room. Invariants:
 //! 1. A glommio socket keeps its descriptor open for as long as it lives, and the
 //!    borrow made here does not outlive the reference it was made from.
+//! 2. An owned descriptor has no other owner, and gives itself up when it is turned
+//!    into a number.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 
+use glommio::net::TcpStream;
 use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendFlags};
 
 use crate::base::units::index_of;
 
@@ -17,6 +22,21 @@ pub(super) fn borrow<S: AsRawFd>(socket: &S) -> BorrowedFd<'_> {
     // SAFETY: invariant 1; the lifetime of the result is that of `socket`.
     let borrowed = unsafe { BorrowedFd::borrow_raw(socket.as_raw_fd()) };
     borrowed
+}
+
+/// A socket of this executor over a connected descriptor.
+pub(super) fn attach(connected: OwnedFd) -> TcpStream {
+    #[expect(unsafe_code, reason = "glommio takes descriptors as numbers only")]
+    // SAFETY: invariant 2; the socket becomes the owner.
+    let stream = unsafe { TcpStream::from_raw_fd(connected.into_raw_fd()) };
+    stream
+}
+
+/// Sends what the socket takes of all parts, without waiting for it.
+pub(super) fn send_parts(socket: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
+    let mut nothing_beside = SendAncillaryBuffer::default();
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::net::sendmsg(socket, parts, &mut nothing_beside, flags)
 }
 
 /// What one send of pages came to.

@@ -1,28 +1,45 @@
 //! The raft core: takes what shards ask for and keeps consensus going.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use openraft::ReadPolicy;
+use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
+use crate::base::Clock;
 use crate::base::limits::WAITING_PROPOSALS_MAX;
 use crate::journal::Journal;
 use crate::runtime;
-use crate::telemetry::Metrics;
 
-use super::handle::{Handle, ReadError};
+use super::belonging::{Told, belong};
+use super::carry;
+use super::handle::Handle;
 use super::keeper::keep;
 use super::log_store::LogStore;
+use super::members::{Members, MembersError};
+use super::membership;
+use super::observer::observe;
 use super::options::Options;
-use super::proposal::Submitted;
+use super::peers::Peers;
+use super::proposal::{ProposeError, Submitted};
+use super::read_rounds::{ReadRounds, Reader};
+use super::snapshot_receive::SnapshotReceiver;
+use super::snapshot_send::Needed;
+use super::stall::watch_journal;
 use super::state_machine::StateMachine;
 use super::status::Status;
-use super::types::{Change, Raft};
+use super::steward::tend;
+use super::types::Raft;
 
 /// Requests other than proposals that may wait: one per shard and some more.
 const OTHER_REQUESTS_MAX: usize = 1024;
+/// A leader that ends waits this long for the next one, and for what it has
+/// appended itself.
+const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
+const HAND_OVER_LOOK_PERIOD: Duration = Duration::from_millis(50);
 
 /// What a handle asks the core for.
 #[derive(Debug)]
@@ -30,9 +47,26 @@ pub(super) enum Request {
     /// Put a change into the log.
     Propose(Submitted),
     /// Confirm that what is applied here by then is the newest.
-    ReadIndex(oneshot::Sender<Result<(), ReadError>>),
+    ReadIndex(Reader),
+    /// Say who belongs to the cluster, as the leader knows it.
+    Members(oneshot::Sender<Result<Members, MembersError>>),
+    /// Hand leadership over, to anybody when nobody is named.
+    Transfer(Option<u64>, oneshot::Sender<Result<(), MembersError>>),
     /// End, with everything on disk.
     Shutdown(oneshot::Sender<()>),
+}
+
+/// Where a proposal or a read index is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Route {
+    /// On this node: it leads.
+    Here,
+    /// On this node, as far as is known here.
+    Leader(u64),
+    /// There is no leader.
+    Nobody,
+    /// Consensus has ended on this node.
+    Stopped,
 }
 
 /// Everything of consensus that never leaves its executor.
@@ -40,74 +74,188 @@ pub(super) struct Core {
     pub raft: Raft,
     pub log: LogStore,
     pub machine: StateMachine,
-    journal: Journal,
+    pub peers: Rc<Peers>,
+    pub receiver: SnapshotReceiver,
+    pub needed: Rc<Needed>,
+    pub reads: ReadRounds,
+    pub options: Options,
+    /// Told when the membership may not be what the state wishes.
+    pub wishes: Rc<Notify>,
+    pub journal: Journal,
+    pub clock: Clock,
+    pub started_at: Instant,
+    /// Who leads, as another node says, while no leader speaks to this one.
+    pub told_leader: Cell<Option<u64>>,
+    status: watch::Receiver<Status>,
+}
+
+/// What the core is made of.
+pub(super) struct Parts {
+    pub raft: Raft,
+    pub log: LogStore,
+    pub machine: StateMachine,
+    pub peers: Rc<Peers>,
+    pub receiver: SnapshotReceiver,
+    pub needed: Rc<Needed>,
+    pub journal: Journal,
     pub options: Options,
 }
 
 impl Core {
-    /// Starts the core's tasks and returns the handle to them.
-    pub(super) fn spawn(
-        raft: Raft,
-        log: LogStore,
-        machine: StateMachine,
-        journal: Journal,
-        options: Options,
-    ) -> Handle {
-        let (requests, mut asked) = mpsc::channel(WAITING_PROPOSALS_MAX + OTHER_REQUESTS_MAX);
-        let status = Status::of(&raft.metrics().borrow_watched());
+    /// Starts the core's tasks and returns it with the handle to them.
+    pub(super) fn spawn(parts: Parts, told: Told) -> (Handle, Rc<Self>) {
+        let (requests, asked) = mpsc::channel(WAITING_PROPOSALS_MAX + OTHER_REQUESTS_MAX);
+        let status = Status::of(&parts.raft.metrics().borrow_watched());
         let (status, statuses) = watch::channel(status);
-        let handle = Handle::new(requests, machine.published(), statuses, &options);
+        let (members, memberships) = watch::channel(Arc::new(Members::default()));
+        let clock = Clock::system();
         let core = Rc::new(Self {
-            raft,
-            log,
-            machine,
-            journal,
-            options,
+            wishes: parts.machine.wishes(),
+            raft: parts.raft,
+            log: parts.log,
+            machine: parts.machine,
+            peers: parts.peers,
+            receiver: parts.receiver,
+            needed: parts.needed,
+            reads: ReadRounds::default(),
+            options: parts.options,
+            journal: parts.journal,
+            started_at: clock.now(),
+            told_leader: Cell::new(None),
+            clock,
+            status: statuses.clone(),
         });
-        let metrics = Arc::clone(&core.options.metrics);
-        runtime::spawn(observe(core.raft.clone(), status, metrics)).detach();
-        let keeper = runtime::spawn(keep(Rc::clone(&core)));
+        let published = core.machine.published();
+        let handle = Handle::new(requests, published, (statuses, memberships), &core.options);
+        runtime::spawn(observe(Rc::clone(&core), status, members)).detach();
+        let tasks = [
+            runtime::spawn(keep(Rc::clone(&core))),
+            runtime::spawn(tend(Rc::clone(&core))),
+            runtime::spawn(watch_journal(Rc::clone(&core))),
+            runtime::spawn(belong(Rc::clone(&core), told)),
+        ];
+        let serving = Rc::clone(&core);
         let serving = async move {
-            let ended = core.serve(&mut asked).await;
-            drop(keeper);
-            core.end(ended).await;
+            let mut asked = asked;
+            let ended = serving.serve(&mut asked).await;
+            drop(tasks);
+            serving.end(ended).await;
             // `Handle::closed` returns with this, and the executor may end then.
             drop(asked);
         };
         runtime::spawn(serving).detach();
-        handle
+        (handle, core)
     }
 
-    /// Serves until somebody asks for the end; says whom to tell.
-    async fn serve(&self, asked: &mut mpsc::Receiver<Request>) -> Option<oneshot::Sender<()>> {
-        while let Some(request) = asked.recv().await {
-            match request {
-                Request::Propose(submitted) => self.propose(submitted).await,
-                Request::ReadIndex(answer) => {
-                    let confirming = confirm(self.raft.clone(), answer);
-                    runtime::spawn(confirming).detach();
+    /// Serves until somebody asks for the end, or this node was removed; says
+    /// whom to tell.
+    async fn serve(
+        self: &Rc<Self>,
+        asked: &mut mpsc::Receiver<Request>,
+    ) -> Option<oneshot::Sender<()>> {
+        let mut removal = self.peers.removal();
+        loop {
+            let removed = async {
+                drop(removal.wait_for(|is_removed| *is_removed).await);
+                tracing::warn!(
+                    node = self.peers.me(),
+                    "this node was removed from the cluster and ends; \
+                     it comes back with an empty data directory only"
+                );
+                None
+            };
+            match futures_lite::future::or(asked.recv(), removed).await {
+                Some(Request::Propose(submitted)) => carry::propose(self, submitted).await,
+                Some(Request::ReadIndex(reader)) => ReadRounds::join(self, reader),
+                Some(Request::Members(answer)) => {
+                    let core = Rc::clone(self);
+                    let asking = async move { answer.send(membership::members(&core).await) };
+                    runtime::spawn(async move { drop(asking.await) }).detach();
+                }
+                Some(Request::Transfer(to, answer)) => {
+                    let core = Rc::clone(self);
+                    let asking = async move { answer.send(membership::transfer(&core, to).await) };
+                    runtime::spawn(async move { drop(asking.await) }).detach();
                 }
                 // What still waits is dropped with the receiver: not proposed.
-                Request::Shutdown(ended) => return Some(ended),
+                Some(Request::Shutdown(ended)) => return Some(ended),
+                None => return None,
             }
         }
-        None
     }
 
-    /// Hands a proposal to openraft, which batches what comes together. An
-    /// error drops the responder, which tells the shard.
-    async fn propose(&self, submitted: Submitted) {
-        let change = Change {
-            bytes: submitted.change,
-        };
-        let handed = self.raft.client_write_ff(change, Some(submitted.responder));
-        if let Err(error) = handed.await {
-            tracing::debug!(%error, "a proposal was not taken");
+    /// Where changes and read indexes are decided now.
+    pub(super) fn route(&self) -> Route {
+        let metrics = self.raft.metrics();
+        let seen = metrics.borrow_watched();
+        if seen.running_state.is_err() {
+            return Route::Stopped;
         }
+        if seen.state == ServerState::Leader {
+            return Route::Here;
+        }
+        match self.told_leader.get().or(seen.current_leader) {
+            Some(leader) if leader != seen.id => Route::Leader(leader),
+            Some(_) | None => Route::Nobody,
+        }
+    }
+
+    /// Whether this node has caught up since its start.
+    pub(super) fn is_recovered(&self) -> bool {
+        self.status.borrow().is_recovered
+    }
+
+    /// Time until a deadline.
+    pub(super) fn time_left(&self, deadline: Instant) -> Duration {
+        deadline.saturating_duration_since(self.clock.now())
+    }
+
+    /// Waits until another node leads, or this one does, or `limit` is over.
+    pub(super) async fn leader_changed(&self, limit: Duration) {
+        let mut status = self.status.clone();
+        let before = status.borrow_and_update().leadership();
+        let changed = status.wait_for(|status| status.leadership() != before);
+        // Whatever happened, the caller looks again.
+        drop(runtime::timeout(limit, changed).await);
+    }
+
+    /// Why a change that was held was not proposed.
+    pub(super) fn why_no_leader(&self) -> ProposeError {
+        let metrics = self.raft.metrics();
+        let seen = metrics.borrow_watched();
+        let is_near = self
+            .peers
+            .reaches_quorum(seen.membership_config.voter_ids());
+        if seen.running_state.is_ok() && is_near {
+            ProposeError::NoLeader
+        } else {
+            ProposeError::Unavailable
+        }
+    }
+
+    /// Whether this node has not been in contact with a leader, or as a leader
+    /// with a quorum, for longer than `limit`.
+    pub(super) fn is_cut_off(&self, limit: Duration) -> bool {
+        let metrics = self.raft.metrics();
+        let seen = metrics.borrow_watched();
+        let since_start = self.clock.now().saturating_duration_since(self.started_at);
+        let silence = match seen.state {
+            ServerState::Leader => seen.last_quorum_acked.as_ref().map(|at| at.elapsed()),
+            _ => self.peers.unled_for(),
+        };
+        seen.running_state.is_err() || silence.unwrap_or(since_start) > limit
+    }
+
+    /// The voter that is best able to lead in place of this node.
+    pub(super) fn successor(&self) -> Option<u64> {
+        let metrics = self.raft.metrics();
+        let seen = metrics.borrow_watched();
+        membership::successor(&seen, |node| self.peers.is_near(node))
     }
 
     /// Ends consensus, syncs and closes the journal.
     async fn end(&self, told: Option<oneshot::Sender<()>>) {
+        self.hand_over().await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not end in order");
         }
@@ -123,6 +271,36 @@ impl Core {
         }
     }
 
+    /// A leader that ends lets another node lead first, so that nobody waits for
+    /// an election, and learns what became of its last entries.
+    async fn hand_over(&self) {
+        let Some(successor) = self.successor() else {
+            return;
+        };
+        let last_index = self.raft.metrics().borrow_watched().last_log_index;
+        if self
+            .raft
+            .trigger()
+            .transfer_leader(successor)
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let deadline = self.clock.now() + HAND_OVER_LIMIT;
+        // It may be ending, too; then it says so by not being there.
+        while self.status.borrow().is_leader()
+            && self.peers.is_near(successor)
+            && !self.time_left(deadline).is_zero()
+        {
+            self.leader_changed(HAND_OVER_LOOK_PERIOD).await;
+        }
+        let left = self.time_left(deadline);
+        self.machine
+            .wait_applied(last_index.unwrap_or(0), left)
+            .await;
+    }
+
     async fn close(&self) -> std::io::Result<()> {
         let journal = &self.journal;
         self.log
@@ -136,47 +314,4 @@ impl Core {
         let outcome = closed.await.map_err(std::io::Error::other)?;
         outcome.map_err(std::io::Error::other)
     }
-}
-
-/// Confirms leadership with a quorum and waits until everything committed by
-/// then is applied here.
-async fn confirm(raft: Raft, answer: oneshot::Sender<Result<(), ReadError>>) {
-    let confirmed = match raft.get_read_linearizer(ReadPolicy::ReadIndex).await {
-        Ok(linearizer) => linearizer.await_ready(&raft).await.is_ok(),
-        Err(_) => false,
-    };
-    let outcome = if confirmed {
-        Ok(())
-    } else {
-        Err(ReadError::Unavailable)
-    };
-    // The reader may be gone; nobody else wants the answer.
-    let _ = answer.send(outcome);
-}
-
-/// Publishes what openraft says about itself, and ends the process when it
-/// stopped for any reason but our asking.
-async fn observe(raft: Raft, status: watch::Sender<Status>, metrics: Arc<Metrics>) {
-    let mut changes = raft.metrics();
-    drop(raft);
-    loop {
-        let now = {
-            let seen = changes.borrow_and_update();
-            if let Err(openraft::error::Fatal::StorageError(error)) = &seen.running_state {
-                runtime::end_process(&format!("consensus lost its storage: {error}"));
-            }
-            if let Err(openraft::error::Fatal::Panicked) = &seen.running_state {
-                runtime::end_process("consensus panicked");
-            }
-            Status::of(&seen)
-        };
-        metrics.journal.term.set(now.term);
-        metrics.journal.is_leader.set(u64::from(now.is_leader));
-        metrics.journal.last_index.set(now.last_index.unwrap_or(0));
-        status.send_if_modified(|status| std::mem::replace(status, now) != now);
-        if changes.changed().await.is_err() {
-            break;
-        }
-    }
-    status.send_modify(|status| status.is_running = false);
 }

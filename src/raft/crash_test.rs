@@ -52,7 +52,7 @@ fn child() {
         let mut options = options(Path::new(&directory));
         options.journal.is_synced = std::env::var_os(UNSYNCED_VARIABLE).is_none();
         let opened = open(&options).unwrap();
-        let handle = start(opened, options).await.unwrap();
+        let (handle, _) = start(opened, options, None).await.unwrap();
         let proposers: Vec<_> = (0..PROPOSERS)
             .map(|proposer| spawn(propose_for_ever(handle.clone(), first + proposer)))
             .collect();
@@ -207,7 +207,7 @@ impl Machine {
         let opened = open(&options)?;
         let acknowledged = self.acknowledged.clone();
         Ok(run_alone(move || async move {
-            let handle = start(opened, options).await.unwrap();
+            let (handle, _) = start(opened, options, None).await.unwrap();
             let view = handle.view();
             let is_missing = |number: &&u64| !is_linked(&view, **number);
             let missing = acknowledged.iter().filter(is_missing).count();

@@ -100,11 +100,7 @@ pub(super) fn decode_id(record: &[u8]) -> Result<LogId, CodecError> {
 /// The vote in bytes.
 pub(super) fn encode_vote(vote: &Vote) -> Bytes {
     let mut writer = Writer::with_capacity(18);
-    writer
-        .u8(VOTE_VERSION)
-        .u64(vote.leader_id.term)
-        .u64(vote.leader_id.node_id)
-        .u8(u8::from(vote.committed));
+    write_vote(writer.u8(VOTE_VERSION), vote);
     Bytes::from(writer.finish())
 }
 
@@ -112,26 +108,16 @@ pub(super) fn encode_vote(vote: &Vote) -> Bytes {
 pub(super) fn decode_vote(record: &[u8]) -> Result<Vote, CodecError> {
     let mut reader = Reader::new(record);
     version(&mut reader, VOTE_VERSION, "vote")?;
-    let leader_id = LeaderId {
-        term: reader.u64()?,
-        node_id: reader.u64()?,
-    };
-    let committed = flag(&mut reader, "is committed")?;
+    let vote = read_vote(&mut reader)?;
     reader.end()?;
-    Ok(Vote {
-        leader_id,
-        committed,
-    })
+    Ok(vote)
 }
 
 /// The membership and its entry's identity in bytes.
 pub(super) fn encode_stored(stored: &StoredMembership) -> Bytes {
     let mut writer = Writer::with_capacity(64);
     writer.u8(STORED_VERSION);
-    writer.u8(u8::from(stored.log_id().is_some()));
-    if let Some(id) = stored.log_id() {
-        write_id(&mut writer, id);
-    }
+    write_optional_id(&mut writer, stored.log_id().as_ref());
     write_membership(&mut writer, stored.membership());
     Bytes::from(writer.finish())
 }
@@ -140,14 +126,48 @@ pub(super) fn encode_stored(stored: &StoredMembership) -> Bytes {
 pub(super) fn decode_stored(record: &[u8]) -> Result<StoredMembership, CodecError> {
     let mut reader = Reader::new(record);
     version(&mut reader, STORED_VERSION, "membership")?;
-    let id = if flag(&mut reader, "is some")? {
-        Some(read_id(&mut reader)?)
-    } else {
-        None
-    };
+    let id = read_optional_id(&mut reader)?;
     let membership = read_membership(&mut reader)?;
     reader.end()?;
     Ok(StoredMembership::new(id, membership))
+}
+
+/// Appends a vote without a version.
+pub(super) fn write_vote(writer: &mut Writer, vote: &Vote) {
+    writer
+        .u64(vote.leader_id.term)
+        .u64(vote.leader_id.node_id)
+        .u8(u8::from(vote.committed));
+}
+
+/// Takes a vote without a version.
+pub(super) fn read_vote(reader: &mut Reader<'_>) -> Result<Vote, CodecError> {
+    let leader_id = LeaderId {
+        term: reader.u64()?,
+        node_id: reader.u64()?,
+    };
+    let committed = flag(reader, "is committed")?;
+    Ok(Vote {
+        leader_id,
+        committed,
+    })
+}
+
+/// Appends a presence byte and an identity, if there is one.
+pub(super) fn write_optional_id(writer: &mut Writer, id: Option<&LogId>) {
+    writer.u8(u8::from(id.is_some()));
+    if let Some(id) = id {
+        write_id(writer, id);
+    }
+}
+
+/// Takes a presence byte and an identity, if there is one.
+pub(super) fn read_optional_id(reader: &mut Reader<'_>) -> Result<Option<LogId>, CodecError> {
+    if flag(reader, "is some")? {
+        read_id(reader).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 fn write_id(writer: &mut Writer, id: &LogId) {
@@ -210,7 +230,12 @@ fn write_count(writer: &mut Writer, count: usize) {
     writer.u32(crate::base::units::to_u32(count));
 }
 
-fn version(reader: &mut Reader<'_>, known: u8, record: &'static str) -> Result<(), CodecError> {
+/// Takes a version and checks that it is the known one.
+pub(super) fn version(
+    reader: &mut Reader<'_>,
+    known: u8,
+    record: &'static str,
+) -> Result<(), CodecError> {
     let version = reader.u8()?;
     if version == known {
         Ok(())
@@ -219,7 +244,8 @@ fn version(reader: &mut Reader<'_>, known: u8, record: &'static str) -> Result<(
     }
 }
 
-fn flag(reader: &mut Reader<'_>, field: &'static str) -> Result<bool, CodecError> {
+/// Takes a byte that is 0 or 1.
+pub(super) fn flag(reader: &mut Reader<'_>, field: &'static str) -> Result<bool, CodecError> {
     match reader.u8()? {
         0 => Ok(false),
         1 => Ok(true),

@@ -16,10 +16,15 @@ use crate::runtime;
 use crate::telemetry::{Metrics, ProposalEnd};
 
 use super::core::Request;
+use super::members::{Members, MembersError};
 use super::options::Options;
-use super::proposal::{ProposalResponder, ProposeError, Submitted, Waiting, outcome_of};
+use super::proposal::{ProposeError, Submitted, Waiter, Waiting};
+use super::read_rounds::Reader;
 use super::status::Status;
 use super::view::StateView;
+
+/// Beyond the time that the raft core gives a proposal: its answer comes first.
+const ANSWER_SLACK: Duration = Duration::from_millis(500);
 
 /// Handle of consensus. Made by [`super::start`], cloned to every shard; its
 /// methods run on the executor that calls them.
@@ -30,8 +35,10 @@ struct Shared {
     requests: mpsc::Sender<Request>,
     generation: watch::Receiver<Generation>,
     status: watch::Receiver<Status>,
+    memberships: watch::Receiver<Arc<Members>>,
     waiting: Waiting,
     propose_timeout: Duration,
+    read_timeout: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -55,26 +62,29 @@ impl Handle {
     pub(super) fn new(
         requests: mpsc::Sender<Request>,
         generation: watch::Receiver<Generation>,
-        status: watch::Receiver<Status>,
+        (status, memberships): (watch::Receiver<Status>, watch::Receiver<Arc<Members>>),
         options: &Options,
     ) -> Self {
         Self(Arc::new(Shared {
             requests,
             generation,
             status,
+            memberships,
             waiting: Waiting::new(Arc::clone(&options.metrics)),
             propose_timeout: options.propose_timeout,
+            read_timeout: options.read_timeout,
             metrics: Arc::clone(&options.metrics),
         }))
     }
 
     /// Commits a change and returns what applying it said.
     ///
-    /// It is durable and visible to every [`Handle::view`] taken after this
-    /// returns. Changes proposed at the same time share one sync.
+    /// It is durable on a majority and visible to every [`Handle::view`] taken on
+    /// this node after this returns, whichever node leads. Changes proposed at the
+    /// same time share one sync. A change that meets an election is held.
     ///
-    /// - Errors: `Busy` and `TooLarge` were not proposed, `Unavailable` was not
-    ///   applied; after `TimedOut` it may or may not be, and repeating is safe.
+    /// - Errors: after `TimedOut` the change may or may not be applied, now or
+    ///   later, and repeating is safe; after every other error it is not proposed.
     /// - Cancel: as after `TimedOut`.
     pub async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
         let clock = Clock::system();
@@ -104,12 +114,17 @@ impl Handle {
                 bytes: change.len(),
             });
         }
+        let deadline = Clock::system().now() + self.0.propose_timeout;
         let mut place = self.0.waiting.enter().ok_or(ProposeError::Busy)?;
         let reserving = self.0.waiting.reserve(&mut place, change.len());
         let reserved = runtime::timeout(self.0.propose_timeout, reserving).await;
         reserved.map_err(|_| ProposeError::Busy)?;
-        let (responder, answered) = ProposalResponder::new(Some(place));
-        let request = Request::Propose(Submitted { change, responder });
+        let (waiter, answered) = Waiter::new(Some(place));
+        let request = Request::Propose(Submitted {
+            change,
+            deadline,
+            waiter,
+        });
         self.0
             .requests
             .try_send(request)
@@ -117,10 +132,11 @@ impl Handle {
                 mpsc::error::TrySendError::Full(_) => ProposeError::Busy,
                 mpsc::error::TrySendError::Closed(_) => ProposeError::Unavailable,
             })?;
-        match runtime::timeout(self.0.propose_timeout, answered).await {
-            Ok(Ok(result)) => outcome_of(result),
-            Ok(Err(_)) => Err(ProposeError::Unavailable),
-            Err(_) => Err(ProposeError::TimedOut),
+        let left = deadline.saturating_duration_since(Clock::system().now());
+        match runtime::timeout(left + ANSWER_SLACK, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            // The core always answers, unless its executor is gone.
+            Ok(Err(_)) | Err(_) => Err(ProposeError::TimedOut),
         }
     }
 
@@ -137,7 +153,8 @@ impl Handle {
     }
 
     /// Returns when every view taken from now on sees all that was acknowledged
-    /// before, by any node. A sole voter knows that without asking anyone.
+    /// before, by any node. A sole voter knows that without asking anyone; on
+    /// other nodes everybody who asks at the same time shares one round.
     ///
     /// - Errors: `Unavailable` when no quorum confirms it.
     pub async fn read_index(&self) -> Result<(), ReadError> {
@@ -145,12 +162,70 @@ impl Handle {
             return Ok(());
         }
         let (answer, answered) = oneshot::channel();
-        let request = Request::ReadIndex(answer);
+        let deadline = Clock::system().now() + self.0.read_timeout;
+        let request = Request::ReadIndex(Reader { answer, deadline });
         let asked = self.0.requests.try_send(request);
         asked.map_err(|_| ReadError::Unavailable)?;
-        match runtime::timeout(self.0.propose_timeout, answered).await {
+        match runtime::timeout(self.0.read_timeout + ANSWER_SLACK, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(ReadError::Unavailable),
+        }
+    }
+
+    /// Returns once this node has caught up with what was committed before its
+    /// start, or after `limit`. Until then a local hit may be older than what
+    /// this node itself served before.
+    pub async fn recovered(&self, limit: Duration) -> bool {
+        let mut status = self.0.status.clone();
+        let recovered = status.wait_for(|status| status.is_recovered || !status.is_running);
+        let outcome = runtime::timeout(limit, recovered).await;
+        matches!(outcome, Ok(Ok(status)) if status.is_recovered)
+    }
+
+    /// Who belongs to the cluster and how far they are, as the leader knows it.
+    ///
+    /// - Errors: `NoLeader`; [`Handle::membership`] says what this node knows.
+    pub async fn members(&self) -> Result<Members, MembersError> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Request::Members(answer), answered).await
+    }
+
+    /// Who belongs to the cluster, as far as this node knows.
+    #[must_use]
+    pub fn membership(&self) -> Arc<Members> {
+        Arc::clone(&self.0.memberships.borrow())
+    }
+
+    /// Waits until the membership that this node knows is as wished.
+    pub(super) async fn wait_for_membership(
+        &self,
+        limit: Duration,
+        mut is_so: impl FnMut(&Members) -> bool,
+    ) -> bool {
+        let mut memberships = self.0.memberships.clone();
+        let waiting = memberships.wait_for(|members| is_so(members));
+        matches!(runtime::timeout(limit, waiting).await, Ok(Ok(_)))
+    }
+
+    /// Makes a voter lead, the one with the most of the log when none is named.
+    /// It does within an election's time, if it can; changes wait for it.
+    ///
+    /// - Errors: `NoLeader`, or `NoVoter` when there is nobody else.
+    pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), MembersError> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Request::Transfer(to, answer), answered).await
+    }
+
+    async fn ask<T>(
+        &self,
+        request: Request,
+        answered: oneshot::Receiver<Result<T, MembersError>>,
+    ) -> Result<T, MembersError> {
+        let asked = self.0.requests.try_send(request);
+        asked.map_err(|_| MembersError::NoLeader)?;
+        match runtime::timeout(self.0.read_timeout, answered).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(MembersError::NoLeader),
         }
     }
 
@@ -161,7 +236,8 @@ impl Handle {
     }
 
     /// Ends consensus and closes the journal: everything is on disk when this
-    /// returns. Proposals that wait get `Unavailable`.
+    /// returns. A leader lets another node lead first. Proposals that wait get
+    /// `Unavailable`.
     pub async fn shutdown(&self) {
         let (told, ended) = oneshot::channel();
         if self.0.requests.send(Request::Shutdown(told)).await.is_ok() {
@@ -169,7 +245,8 @@ impl Handle {
         }
     }
 
-    /// Returns when consensus has ended, whoever asked for it.
+    /// Returns when consensus has ended, whoever asked for it; [`Status::is_removed`]
+    /// says whether the cluster did.
     pub async fn closed(&self) {
         self.0.requests.closed().await;
         let mut status = self.0.status.clone();
@@ -181,6 +258,7 @@ fn end_of(outcome: &Result<Outcome, ProposeError>) -> ProposalEnd {
     match outcome {
         Ok(_) => ProposalEnd::Applied,
         Err(ProposeError::Busy) => ProposalEnd::Busy,
+        Err(ProposeError::NoLeader) => ProposalEnd::NoLeader,
         Err(ProposeError::Unavailable) => ProposalEnd::Unavailable,
         Err(ProposeError::TimedOut) => ProposalEnd::TimedOut,
         Err(ProposeError::TooLarge { .. }) => ProposalEnd::TooLarge,

@@ -7,13 +7,19 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::random_bytes;
+use crate::metadata::NodeUuid;
 
 /// Name of the file.
 const FILE: &str = "node.json";
+/// Name of the machine while it asks to be let in.
+const CLAIM_FILE: &str = "joining";
 /// Version of its format.
 const FORMAT_VERSION: u32 = 1;
 /// Raft id of the first node of a cluster.
-const FIRST_NODE_ID: u64 = 1;
+pub(super) const FIRST_NODE_ID: u64 = 1;
+/// Written when the journal is there, beside it: whoever deletes the journal
+/// does not delete this.
+const JOURNAL_MARK_FILE: &str = "journal.made";
 
 /// Identity of a node. Survives everything but the loss of the directory; an
 /// empty directory never takes an old identity.
@@ -67,6 +73,22 @@ pub enum IdentityError {
         /// The file.
         path: PathBuf,
     },
+    /// There is an identity but its journal is gone.
+    #[error(
+        "{} is missing; restore it from a backup, or replace this node: remove it from \
+         its cluster and start with an empty directory",
+        path.display()
+    )]
+    JournalLost {
+        /// The journal.
+        path: PathBuf,
+    },
+    /// The directory belongs to another node.
+    #[error("{} says that this is another node already", path.display())]
+    Other {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 impl Identity {
@@ -74,7 +96,15 @@ impl Identity {
     pub(super) fn open(data_directory: &Path, journal: &Path) -> Result<Self, IdentityError> {
         let path = data_directory.join(FILE);
         match fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&text, path),
+            Ok(text) => {
+                let is_made = data_directory.join(JOURNAL_MARK_FILE).exists();
+                if is_made && !journal.exists() {
+                    // It voted with what is lost; an empty log must not vote again.
+                    let path = journal.to_owned();
+                    return Err(IdentityError::JournalLost { path });
+                }
+                Self::parse(&text, path)
+            }
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
                 if journal.exists() {
                     return Err(IdentityError::Lost { path });
@@ -95,6 +125,108 @@ impl Identity {
                 source,
             }),
         }
+    }
+
+    /// Reads the identity of a node that runs alone so far, or gives it one. Blocks.
+    pub fn ensure(data_directory: &Path) -> Result<Self, IdentityError> {
+        Self::open(data_directory, &data_directory.join("journal"))
+    }
+
+    /// Names the machine of a directory that has no identity yet, the same each time:
+    /// whoever asks a cluster twice to be let in is recognised. Blocks.
+    ///
+    /// - Errors: `Other` when the directory belongs to a node already.
+    pub fn claim(data_directory: &Path) -> Result<NodeUuid, IdentityError> {
+        let taken = data_directory.join(FILE);
+        if taken.exists() {
+            return Err(IdentityError::Other { path: taken });
+        }
+        let path = data_directory.join(CLAIM_FILE);
+        let failed = |operation| {
+            let path = path.clone();
+            move |source| IdentityError::File {
+                operation,
+                path,
+                source,
+            }
+        };
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                let number = u128::from_str_radix(text.trim(), 16);
+                let number = number.map_err(io::Error::other).map_err(failed("read"))?;
+                Ok(number.to_be_bytes())
+            }
+            Err(source) if source.kind() == io::ErrorKind::NotFound => {
+                let node_uuid: NodeUuid = random_bytes();
+                let text = format!("{:032x}\n", u128::from_be_bytes(node_uuid));
+                fs::write(&path, text).map_err(failed("write"))?;
+                let synced = File::open(&path).and_then(|file| file.sync_all());
+                synced.map_err(failed("sync"))?;
+                Ok(node_uuid)
+            }
+            Err(source) => Err(failed("read")(source)),
+        }
+    }
+
+    /// Writes the identity of a node that a cluster has admitted, into a directory
+    /// that has none. Doing it again is fine. Blocks.
+    ///
+    /// - Errors: `Other` when the directory belongs to another node, `Lost` when
+    ///   it holds a journal.
+    pub fn join(
+        data_directory: &Path,
+        journal: &Path,
+        cluster: &str,
+        node_uuid: NodeUuid,
+        raft_id: u64,
+    ) -> Result<Self, IdentityError> {
+        let path = data_directory.join(FILE);
+        let identity = Self {
+            version: FORMAT_VERSION,
+            cluster: cluster.to_owned(),
+            node: format!("{:032x}", u128::from_be_bytes(node_uuid)),
+            raft_id,
+        };
+        if path.exists() {
+            let found = Self::open(data_directory, journal)?;
+            return if found == identity {
+                Ok(found)
+            } else {
+                Err(IdentityError::Other { path })
+            };
+        }
+        if journal.exists() {
+            return Err(IdentityError::Lost { path });
+        }
+        let written = identity.write(data_directory);
+        written.map_err(|source| IdentityError::File {
+            operation: "write",
+            path,
+            source,
+        })?;
+        Ok(identity)
+    }
+
+    /// Notes that the journal exists from now on.
+    pub(super) fn mark_journal(data_directory: &Path) -> Result<(), IdentityError> {
+        let path = data_directory.join(JOURNAL_MARK_FILE);
+        if path.exists() {
+            return Ok(());
+        }
+        let marked = File::create(&path).and_then(|file| file.sync_all());
+        let synced = marked.and_then(|()| File::open(data_directory)?.sync_all());
+        synced.map_err(|source| IdentityError::File {
+            operation: "write",
+            path,
+            source,
+        })
+    }
+
+    /// The machine's name as bytes.
+    #[must_use]
+    pub fn node_uuid(&self) -> NodeUuid {
+        // What another hand wrote there still names one machine.
+        u128::from_str_radix(&self.node, 16).map_or_else(|_| [0; 16], u128::to_be_bytes)
     }
 
     fn random() -> Self {
@@ -158,6 +290,36 @@ mod tests {
         fs::create_dir(&journal).unwrap();
         let refused = Identity::open(directory.path(), &journal);
         assert!(matches!(refused, Err(IdentityError::Lost { .. })));
+    }
+
+    #[test]
+    fn a_journal_that_was_made_and_is_gone_is_not_made_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal");
+        let first = Identity::open(directory.path(), &journal).unwrap();
+        // A crash before the journal was made harms nobody.
+        assert_eq!(Identity::open(directory.path(), &journal).unwrap(), first);
+        Identity::mark_journal(directory.path()).unwrap();
+        let refused = Identity::open(directory.path(), &journal);
+        assert!(matches!(refused, Err(IdentityError::JournalLost { .. })));
+        fs::create_dir(&journal).unwrap();
+        assert_eq!(Identity::open(directory.path(), &journal).unwrap(), first);
+    }
+
+    #[test]
+    fn a_node_joins_once_and_never_as_another_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal");
+        let cluster = "c".repeat(32);
+        let join =
+            |uuid: u8, id| Identity::join(directory.path(), &journal, &cluster, [uuid; 16], id);
+        let joined = join(7, 41).unwrap();
+        assert_eq!((joined.raft_id, joined.node_uuid()), (41, [7; 16]));
+        assert_eq!(join(7, 41).unwrap(), joined);
+        assert!(matches!(join(7, 42), Err(IdentityError::Other { .. })));
+        assert!(matches!(join(8, 41), Err(IdentityError::Other { .. })));
+        let found = Identity::open(directory.path(), &journal).unwrap();
+        assert_eq!(found, joined);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::journal::{Journal, JournalError, Opened};
 
 use super::encoding;
 use super::recent::{Milestones, Recent};
+use super::stall::Backlog;
 use super::types::{Entry, LogId, Types, Vote};
 
 /// Entry bytes read at once, from memory or from disk.
@@ -43,6 +44,8 @@ struct Shared {
     committed: Cell<Option<LogId>>,
     /// Index after the last flushed entry; the journal thread moves it.
     flushed_next: Arc<AtomicU64>,
+    /// What waits for the journal thread.
+    backlog: Arc<Backlog>,
 }
 
 impl LogStore {
@@ -67,11 +70,23 @@ impl LogStore {
             vote: Cell::new(decoded(journal.vote()?, encoding::decode_vote)?),
             committed: Cell::new(decoded(journal.committed()?, encoding::decode_id)?),
             flushed_next: Arc::new(AtomicU64::new(opened.recovered.next)),
+            backlog: Arc::default(),
         };
         Ok(Self {
             journal,
             shared: Rc::new(shared),
         })
+    }
+
+    /// Whether nobody else has a clone.
+    #[cfg(test)]
+    pub(super) fn is_last(&self) -> bool {
+        Rc::strong_count(&self.shared) == 1
+    }
+
+    /// What waits for the journal thread.
+    pub(super) fn backlog(&self) -> Arc<Backlog> {
+        Arc::clone(&self.shared.backlog)
     }
 
     /// Bytes appended so far; differences say how much the log grew.
@@ -283,9 +298,12 @@ impl RaftLogStorage<Types> for LogStore {
         };
         let next = first + crate::base::units::to_u64(payloads.len());
         let flushed_next = Arc::clone(&self.shared.flushed_next);
+        let backlog = self.backlog();
+        backlog.submit();
         let done = Box::new(move |outcome: Result<(), JournalError>| {
             if outcome.is_ok() {
                 flushed_next.store(next, Ordering::Release);
+                backlog.synced();
             }
             flushed.io_completed(outcome.map_err(io::Error::other));
         });

@@ -3,45 +3,75 @@
 //!
 //! The order of everything that happened is decided here; what it means is
 //! decided by `metadata::apply`. With one voter no message leaves the node; the
-//! same log, votes and snapshots serve three and five.
+//! same log, votes and snapshots serve three and five. Any node takes changes and
+//! hands them to the leader; who belongs to the cluster is a wish in the state
+//! that the leader carries out.
 //!
 //! Floor: services.
-//! Uses: base, journal, metadata, oci, runtime, telemetry
+//! Uses: base, journal, metadata, oci, peer, runtime, telemetry
 //! Crates: glommio, openraft, openraft_rt, serde_json, tokio
 
 mod async_runtime;
+mod belonging;
+mod blob_change;
+mod carry;
 mod channels;
+mod cluster_handle;
 mod core;
 mod encoding;
 mod handle;
 mod identity;
 mod keeper;
 mod log_store;
+mod members;
+mod membership;
+mod message_append;
+mod message_request;
+mod message_snapshot;
+mod message_vote;
 mod network;
+mod observer;
 mod open;
 mod options;
+mod peers;
 mod proposal;
+mod read_rounds;
 mod recent;
+mod reply;
+mod rpc;
 mod snapshot;
 mod snapshot_file;
+mod snapshot_receive;
+mod snapshot_send;
+mod stall;
 mod start;
 mod state_machine;
 mod status;
+mod steward;
 mod types;
 mod view;
 
+pub use blob_change::{BlobChange, BlobChanged};
+pub use cluster_handle::Admission;
 pub use handle::{Handle, ReadError};
 pub use identity::{Identity, IdentityError};
+pub use members::{Member, Members, MembersError};
 pub use open::{OpenError, Opened, open};
 pub use options::Options;
 pub use proposal::ProposeError;
-pub use start::{StartError, start};
-pub use status::Status;
+pub use rpc::RaftService;
+pub use start::{Cluster, StartError, start};
+pub use status::{Role, Status};
 pub use view::StateView;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 #[path = "crash_test.rs"]
 mod crash_tests;
+#[cfg(test)]
+#[path = "message_test.rs"]
+mod message_tests;
 #[cfg(test)]
 #[path = "node_test.rs"]
 mod node_tests;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::suite_tests::{is_linked, link, node, options};
-use super::{Handle, ProposeError};
+use super::{BlobChange, BlobChanged, Handle, ProposeError};
 use crate::base::Clock;
-use crate::base::limits::ENTRY_BYTES_MAX;
+use crate::base::limits::{ENTRY_BYTES_MAX, LEASE_MS_MIN};
 use crate::base::units::{MIB, to_usize};
 use crate::metadata::{Command, Expected, Outcome, PutManifest, manifest};
 use crate::oci::{Algorithm, Digest, MediaType, Repository};
@@ -19,7 +19,7 @@ use crate::runtime::{run_alone, sleep, spawn};
 /// Just below the largest manifest that clients push.
 const LARGE_BYTES: usize = 3_900_000;
 
-fn repository() -> Repository {
+pub(super) fn repository() -> Repository {
     Repository::parse("a/b").unwrap()
 }
 
@@ -32,7 +32,7 @@ fn content(number: u64, length: usize) -> Bytes {
 }
 
 /// A manifest without parts: the journal does not care what it says.
-fn put(number: u64, length: usize) -> (Digest, Command) {
+pub(super) fn put(number: u64, length: usize) -> (Digest, Command) {
     let bytes = content(number, length);
     let digest = Digest::of(Algorithm::Sha256, &bytes);
     let put = PutManifest {
@@ -203,6 +203,55 @@ fn times_of_the_caller_are_applied() {
         handle.propose(link(2)).await.unwrap();
         // Time does not run backwards, whoever proposes.
         assert_eq!(crate::metadata::clock_ms(&handle.view()).unwrap(), later_ms);
+        handle.shutdown().await;
+    });
+}
+
+#[test]
+fn applied_changes_of_blobs_with_files_are_told_and_nothing_else() {
+    run_alone(|| async {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = options(&directory);
+        let (changes, changed) = flume::unbounded();
+        options.blob_changes = Some(changes);
+        let handle = node(options.clone()).await;
+        handle.propose(link(1)).await.unwrap();
+        let Some(BlobChange::Blob(told)) = changed.drain().next() else {
+            panic!("a link is a change");
+        };
+        assert!(told.is_live);
+        assert_eq!((told.generation, told.size_bytes), (0, 8));
+        let digest = told.digest;
+        let inline = Command::LinkBlob {
+            repository: repository(),
+            digest: Digest::of(Algorithm::Sha256, b"inline"),
+            size_bytes: 6,
+            generation: 0,
+            extent_checksums: Vec::new(),
+            inline: Some(Bytes::from_static(b"inline")),
+        };
+        handle.propose(inline).await.unwrap();
+        let holders = Command::Holders {
+            node: 1,
+            add: vec![digest],
+            remove: Vec::new(),
+        };
+        handle.propose(holders).await.unwrap();
+        let (_, manifest) = put(1, 100);
+        handle.propose(manifest).await.unwrap();
+        assert!(changed.is_empty());
+        let late_ms = Clock::system().unix_ms() + 3 * LEASE_MS_MIN;
+        let condemn = Command::Condemn {
+            digest,
+            generation: 0,
+        };
+        let outcome = handle.propose_at(condemn, late_ms).await.unwrap();
+        assert_eq!(outcome, Outcome::Condemned);
+        let gone = BlobChange::Blob(BlobChanged {
+            is_live: false,
+            ..told
+        });
+        assert_eq!(changed.drain().collect::<Vec<_>>(), [gone]);
         handle.shutdown().await;
     });
 }

@@ -33,5 +33,6 @@ pub enum OpenError {
 pub fn open(options: &Options) -> Result<Opened, OpenError> {
     let identity = Identity::open(&options.data_directory, &options.journal.directory)?;
     let journal = journal::open(&options.journal)?;
+    Identity::mark_journal(&options.data_directory)?;
     Ok(Opened { identity, journal })
 }

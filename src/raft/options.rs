@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::base::limits::PROPOSE_TIMEOUT;
+use crate::base::limits::{PROPOSE_TIMEOUT, READ_INDEX_TIMEOUT};
 use crate::base::units::MIB;
 use crate::journal;
 use crate::telemetry::Metrics;
+
+use super::blob_change::BlobChange;
 
 /// How to open and run consensus.
 #[derive(Debug, Clone)]
@@ -18,6 +20,8 @@ pub struct Options {
     pub journal: journal::Options,
     /// A proposal waits this long for its outcome.
     pub propose_timeout: Duration,
+    /// A read waits this long for a quorum that confirms it.
+    pub read_timeout: Duration,
     /// A snapshot is due after this many entries …
     pub snapshot_entries: u64,
     /// … or this many bytes of them.
@@ -26,6 +30,8 @@ pub struct Options {
     pub log_entries_kept: u64,
     /// … unless they have more bytes than this.
     pub log_bytes_kept: u64,
+    /// Told of every applied change of a blob that has a file.
+    pub blob_changes: Option<flume::Sender<BlobChange>>,
     /// Where to count.
     pub metrics: Arc<Metrics>,
 }
@@ -39,10 +45,12 @@ impl Options {
             journal: journal::Options::new(data_directory.join("journal"), Arc::clone(&metrics)),
             data_directory,
             propose_timeout: PROPOSE_TIMEOUT,
+            read_timeout: READ_INDEX_TIMEOUT,
             snapshot_entries: 20_000,
             snapshot_bytes: u64::from(64 * MIB),
-            log_entries_kept: 2_000,
+            log_entries_kept: 20_000,
             log_bytes_kept: u64::from(64 * MIB),
+            blob_changes: None,
             metrics,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use openraft::raft::responder::Responder;
@@ -81,22 +82,75 @@ impl Drop for Place {
 /// A proposal handed to the raft core.
 #[derive(Debug)]
 pub(super) struct Submitted {
+    /// The proposal.
     pub change: Bytes,
-    pub responder: ProposalResponder<WriteResult>,
+    /// It is proposed no later than this.
+    pub deadline: Instant,
+    /// Who waits for it.
+    pub waiter: Waiter,
 }
 
-/// Answers the shard that proposed. The answer wakes it across threads.
-pub(super) struct ProposalResponder<T> {
-    answer: oneshot::Sender<T>,
+/// Whoever waits for the outcome of a proposal, on some shard. The answer wakes
+/// it across threads; when it is dropped instead, that is an answer, too.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    answer: Option<oneshot::Sender<Result<Outcome, ProposeError>>>,
     place: Option<Place>,
+    is_handed_over: bool,
 }
+
+impl Waiter {
+    /// A waiter with its room, and where the answer arrives.
+    pub(super) fn new(
+        place: Option<Place>,
+    ) -> (Self, oneshot::Receiver<Result<Outcome, ProposeError>>) {
+        let (answer, answered) = oneshot::channel();
+        let waiter = Self {
+            answer: Some(answer),
+            place,
+            is_handed_over: false,
+        };
+        (waiter, answered)
+    }
+
+    /// Notes that the change may be committed from now on, or, with `false`,
+    /// that it certainly is not.
+    pub(super) const fn hand_over(&mut self, is_handed_over: bool) {
+        self.is_handed_over = is_handed_over;
+    }
+
+    /// Ends the wait.
+    pub(super) fn answer(mut self, outcome: Result<Outcome, ProposeError>) {
+        self.send(outcome);
+    }
+
+    fn send(&mut self, outcome: Result<Outcome, ProposeError>) {
+        drop(self.place.take());
+        if let Some(answer) = self.answer.take() {
+            // Nobody waits any more when the client has gone; that is its right.
+            drop(answer.send(outcome));
+        }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let is_handed_over = self.is_handed_over;
+        self.send(Err(if is_handed_over {
+            ProposeError::TimedOut
+        } else {
+            ProposeError::Unavailable
+        }));
+    }
+}
+
+/// Takes openraft's answer to a write, on the raft core.
+pub(super) struct ProposalResponder<T>(Box<dyn FnOnce(T)>);
 
 impl<T> ProposalResponder<T> {
-    /// A responder and where its answer arrives.
-    pub(super) fn new(place: Option<Place>) -> (Self, oneshot::Receiver<T>) {
-        let (answer, answered) = oneshot::channel();
-        let responder = Self { answer, place };
-        (responder, answered)
+    /// Calls `finish` with the answer; drops it when there is none.
+    pub(super) fn new(finish: impl FnOnce(T) + 'static) -> Self {
+        Self(Box::new(finish))
     }
 }
 
@@ -108,8 +162,7 @@ impl<T> fmt::Debug for ProposalResponder<T> {
 
 impl<T: 'static> Responder<Types, T> for ProposalResponder<T> {
     fn on_complete(self, result: T) {
-        // Nobody waits any more when the client has gone; that is its right.
-        drop((self.answer.send(result), self.place));
+        (self.0)(result);
     }
 }
 
@@ -119,10 +172,16 @@ pub enum ProposeError {
     /// Too many proposals wait already. Not proposed; answered 429.
     #[error("too many changes are waiting")]
     Busy,
-    /// This node cannot commit now. Not applied through this proposal; answered 503.
+    /// It was held for a leader and none came, though one is expected: this node
+    /// hears of enough others. Not proposed; answered 429.
+    #[error("the cluster has no leader yet")]
+    NoLeader,
+    /// This node cannot serve: it stops, was removed, or is cut off. Not
+    /// proposed; answered 503.
     #[error("the journal takes no changes")]
     Unavailable,
-    /// No answer in time. The change may or may not be applied; repeating is safe.
+    /// No answer in time. The change may or may not be applied; repeating is
+    /// safe. Answered 500.
     #[error("the journal did not answer in time")]
     TimedOut,
     /// The change is larger than an entry may be. Not proposed.
@@ -131,12 +190,6 @@ pub enum ProposeError {
         /// Its encoded size.
         bytes: usize,
     },
-}
-
-/// Reads openraft's answer.
-pub(super) fn outcome_of(result: WriteResult) -> Result<Outcome, ProposeError> {
-    let written = result.map_err(|_| ProposeError::Unavailable)?;
-    written.data.outcome.ok_or(ProposeError::Unavailable)
 }
 
 #[cfg(test)]
@@ -150,6 +203,20 @@ mod tests {
         assert_eq!(places.len(), WAITING_PROPOSALS_MAX);
         places.pop();
         assert!(waiting.enter().is_some());
+    }
+
+    #[test]
+    fn a_dropped_waiter_says_whether_the_change_was_handed_over() {
+        let (mut waiter, mut answered) = Waiter::new(None);
+        waiter.hand_over(true);
+        drop(waiter);
+        assert_eq!(answered.try_recv(), Ok(Err(ProposeError::TimedOut)));
+        let (waiter, mut answered) = Waiter::new(None);
+        drop(waiter);
+        assert_eq!(answered.try_recv(), Ok(Err(ProposeError::Unavailable)));
+        let (waiter, mut answered) = Waiter::new(None);
+        waiter.answer(Ok(Outcome::Applied));
+        assert_eq!(answered.try_recv(), Ok(Ok(Outcome::Applied)));
     }
 
     #[test]

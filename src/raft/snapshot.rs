@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use openraft::RaftSnapshotBuilder;
 
@@ -16,9 +16,8 @@ use super::types::{Snapshot, SnapshotMeta, Types};
 #[derive(Clone)]
 pub(super) enum SnapshotData {
     /// This node's own state at one moment: nothing is copied to take it.
-    View(Rc<StateView>),
-    /// A complete, synced file from another node; removed once installed.
-    #[expect(dead_code, reason = "a sole voter is never sent one")]
+    View(Arc<StateView>),
+    /// A complete file from another node; removed once installed.
     File(PathBuf),
 }
 
@@ -37,7 +36,7 @@ impl fmt::Debug for SnapshotData {
 pub(super) struct SnapshotBuilder {
     pub machine: StateMachine,
     pub meta: SnapshotMeta,
-    pub view: Rc<StateView>,
+    pub view: Arc<StateView>,
 }
 
 impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
@@ -47,7 +46,7 @@ impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
         self.machine.persist().await?;
         Ok(Snapshot {
             meta: self.meta.clone(),
-            snapshot: SnapshotData::View(Rc::clone(&self.view)),
+            snapshot: SnapshotData::View(Arc::clone(&self.view)),
         })
     }
 }

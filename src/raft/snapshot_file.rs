@@ -34,11 +34,12 @@ const HEAD_TAG: u8 = 1;
 const ENTRIES_TAG: u8 = 2;
 const END_TAG: u8 = 3;
 
-/// Writes a view as a snapshot file and syncs it. Blocks.
+/// Writes a view as a snapshot file, as long as it is wanted. Blocks.
 pub(super) fn export(
     view: &StateView,
     meta: &SnapshotMeta,
     path: &Path,
+    is_wanted: &dyn Fn() -> bool,
 ) -> Result<(), JournalError> {
     let mut file = FrameWriter::create(path).map_err(writing)?;
     let mut head = Writer::default();
@@ -51,7 +52,11 @@ pub(super) fn export(
 
     let mut outcome = Ok(());
     view.scan(&[], &[], &mut |key, value| {
-        outcome = file.entry(key, value);
+        outcome = if is_wanted() {
+            file.entry(key, value)
+        } else {
+            Err(io::ErrorKind::Interrupted.into())
+        };
         outcome.is_ok()
     })?;
     outcome.and_then(|()| file.finish()).map_err(writing)
@@ -64,6 +69,18 @@ pub(super) fn import(
     expected: &SnapshotMeta,
     builder: &mut GenerationBuilder,
 ) -> Result<(), JournalError> {
+    read(path, expected, &mut |key, value| builder.put(key, value))
+}
+
+/// Reads a snapshot file to its end, as [`import`] will. Blocks.
+pub(super) fn verify(path: &Path, expected: &SnapshotMeta) -> Result<(), JournalError> {
+    read(path, expected, &mut |_, _| Ok(()))
+}
+
+/// Takes an entry of a snapshot file.
+type Visit<'a> = &'a mut dyn FnMut(Bytes, Bytes) -> Result<(), JournalError>;
+
+fn read(path: &Path, expected: &SnapshotMeta, visit: Visit<'_>) -> Result<(), JournalError> {
     let file = File::open(path).map_err(reading)?;
     let mut file = BufReader::with_capacity(FRAME_BYTES, file);
     let mut magic = [0; 8];
@@ -79,7 +96,7 @@ pub(super) fn import(
         let frame = read_frame(&mut file)?;
         let mut reader = Reader::new(&frame);
         match reader.u8().map_err(damaged)? {
-            ENTRIES_TAG => entries += read_entries(&frame, builder)?,
+            ENTRIES_TAG => entries += read_entries(&frame, visit)?,
             END_TAG if reader.u64() == Ok(entries) => return Ok(()),
             _ => return Err(damaged(CodecError::Invalid { field: "kind" })),
         }
@@ -102,14 +119,14 @@ fn read_head(frame: &Bytes) -> Result<SnapshotMeta, CodecError> {
     })
 }
 
-fn read_entries(frame: &Bytes, builder: &mut GenerationBuilder) -> Result<u64, JournalError> {
+fn read_entries(frame: &Bytes, visit: Visit<'_>) -> Result<u64, JournalError> {
     let mut reader = Reader::new(frame);
     let mut count: u64 = 0;
     reader.u8().map_err(damaged)?;
     while reader.remaining() > 0 {
         let key = reader.owned().map_err(damaged)?;
         let value = reader.owned().map_err(damaged)?;
-        builder.put(key, value)?;
+        visit(key, value)?;
         count += 1;
     }
     Ok(count)
@@ -184,11 +201,7 @@ impl FrameWriter {
         let mut end = Writer::default();
         end.u8(END_TAG).u64(self.entries);
         self.frame(&end.finish())?;
-        let file = self
-            .file
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        file.sync_all()
+        self.file.flush()
     }
 }
 

@@ -72,7 +72,7 @@ fn a_file_brings_over_every_entry_and_a_damaged_one_nothing() {
         .unwrap();
     let generation = builder.finish(None, b"").unwrap();
     let path = directory.path().join("files").join("a.snapshot");
-    export(&generation.view(), &meta(), &path).unwrap();
+    export(&generation.view(), &meta(), &path, &|| true).unwrap();
 
     let target = opened(&directory.path().join("target"));
     let whole = installed(&target, &path).unwrap();

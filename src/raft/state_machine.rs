@@ -7,17 +7,20 @@ use std::io;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use openraft::EntryPayload;
 use openraft::storage::{EntryResponder, RaftStateMachine};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::base::{Clock, CodecError};
 use crate::journal::{Applied, Changes, Generation, JournalError, Opened, State};
-use crate::metadata::{self, Context, Overlay, Proposal};
+use crate::metadata::{self, Command, Context, Overlay, Proposal};
+use crate::runtime;
 use crate::telemetry::Metrics;
 
+use super::blob_change::{BlobChange, BlobChanges};
 use super::encoding;
 use super::snapshot::{SnapshotBuilder, SnapshotData};
 use super::snapshot_file;
@@ -42,6 +45,11 @@ struct Shared {
     membership: RefCell<StoredMembership>,
     /// Tells readers on other threads which generation to read.
     published: watch::Sender<Generation>,
+    blob_changes: BlobChanges,
+    /// Index of the last applied entry, for those who wait for one.
+    applied_index: watch::Sender<Option<u64>>,
+    /// Told when the state wishes another membership.
+    wishes: Rc<Notify>,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -79,6 +87,7 @@ impl StateMachine {
     pub(super) fn new(
         opened: &Opened,
         directory: PathBuf,
+        blob_changes: BlobChanges,
         metrics: Arc<Metrics>,
     ) -> Result<Self, JournalError> {
         let view = opened.generation.view();
@@ -93,13 +102,17 @@ impl StateMachine {
             .membership()?
             .map(|record| encoding::decode_stored(&record));
         let (published, _) = watch::channel(opened.generation.clone());
+        let applied = applied.transpose().map_err(damaged)?;
         Ok(Self(Rc::new(Shared {
+            applied_index: watch::Sender::new(applied.map(|id: LogId| id.index)),
+            wishes: Rc::default(),
             state: opened.state.clone(),
             directory,
             generation: RefCell::new(opened.generation.clone()),
-            applied: Cell::new(applied.transpose().map_err(damaged)?),
+            applied: Cell::new(applied),
             membership: RefCell::new(membership.transpose().map_err(damaged)?.unwrap_or_default()),
             published,
+            blob_changes,
             clock: Clock::system(),
             metrics,
         })))
@@ -108,6 +121,31 @@ impl StateMachine {
     /// Where readers learn which generation is in force.
     pub(super) fn published(&self) -> watch::Receiver<Generation> {
         self.0.published.subscribe()
+    }
+
+    /// Told when the state wishes another membership.
+    pub(super) fn wishes(&self) -> Rc<Notify> {
+        Rc::clone(&self.0.wishes)
+    }
+
+    /// A view of the state as of now.
+    pub(super) fn view(&self) -> crate::journal::StateView {
+        self.generation().view()
+    }
+
+    /// Waits until the entry at `index` is applied here; says whether it was in
+    /// time.
+    pub(super) async fn wait_applied(&self, index: u64, limit: Duration) -> bool {
+        let mut applied = self.0.applied_index.subscribe();
+        let waiting = applied.wait_for(|applied| *applied >= Some(index));
+        matches!(runtime::timeout(limit, waiting).await, Ok(Ok(_)))
+    }
+
+    fn set_applied(&self, applied: Option<LogId>) {
+        self.0.applied.set(applied);
+        self.0
+            .applied_index
+            .send_replace(applied.map(|id| id.index));
     }
 
     /// Makes everything applied so far durable.
@@ -137,6 +175,8 @@ impl StateMachine {
         let (last, generation) = (last.log_id, self.generation());
         let entries = step.entries.iter().map(|(entry, _)| entry);
         let decided = decide(&generation, entries).map_err(io::Error::other)?;
+        let changed = self.0.blob_changes.of(&decided.delta);
+        let changed = changed.map_err(io::Error::other)?;
         let membership = decided.membership;
         let changes = Changes {
             entries: decided.delta.into_iter().collect(),
@@ -149,9 +189,13 @@ impl StateMachine {
         let committed = self.0.state.commit(&generation, changes).await;
         committed.map_err(io::Error::other)?;
 
-        self.0.applied.set(Some(last));
+        self.0.blob_changes.tell(changed);
+        self.set_applied(Some(last));
         if let Some(membership) = membership {
             self.0.membership.replace(membership);
+        }
+        if decided.is_about_nodes {
+            self.0.wishes.notify_one();
         }
         let took = self.0.clock.now() - started;
         self.0.metrics.journal.apply_seconds.observe(took);
@@ -183,10 +227,11 @@ impl StateMachine {
             Ok(next)
         });
         let next = installed.await?;
-        self.0.applied.set(meta.last_log_id);
         self.0.membership.replace(meta.last_membership.clone());
         let previous = self.0.generation.replace(next.clone());
         drop(self.0.published.send(next));
+        self.set_applied(meta.last_log_id);
+        self.0.blob_changes.tell([BlobChange::Everything]);
         let deleted = self
             .0
             .state
@@ -202,7 +247,7 @@ impl StateMachine {
         view: &crate::journal::StateView,
     ) -> Result<PathBuf, JournalError> {
         let path = self.0.directory.join("view.snapshot");
-        snapshot_file::export(view, meta, &path)?;
+        snapshot_file::export(view, meta, &path, &|| true)?;
         Ok(path)
     }
 }
@@ -212,6 +257,7 @@ struct Decided {
     delta: metadata::Delta,
     membership: Option<StoredMembership>,
     answers: Vec<Answer>,
+    is_about_nodes: bool,
 }
 
 /// Why an entry of the log cannot be applied. Nothing after it can be either.
@@ -234,6 +280,7 @@ fn decide<'a>(
     let base = StateView(generation.view());
     let mut overlay = Overlay::new(&base);
     let (mut membership, mut answers) = (None, Vec::new());
+    let mut is_about_nodes = false;
     for entry in entries {
         let index = entry.log_id.index;
         let outcome = match &entry.payload {
@@ -246,6 +293,7 @@ fn decide<'a>(
             EntryPayload::Normal(change) => {
                 let proposal = Proposal::decode(&change.bytes)
                     .map_err(|source| ApplyError::Proposal { index, source })?;
+                is_about_nodes |= matches!(proposal.command, Command::Node(_));
                 let context = Context {
                     index,
                     time_ms: proposal.time_ms,
@@ -262,6 +310,7 @@ fn decide<'a>(
         delta: overlay.into_delta(),
         membership,
         answers,
+        is_about_nodes,
     })
 }
 
@@ -292,7 +341,7 @@ impl RaftStateMachine<Types> for StateMachine {
         SnapshotBuilder {
             machine: self.clone(),
             meta: self.meta(),
-            view: Rc::new(self.generation().view()),
+            view: Arc::new(self.generation().view()),
         }
     }
 
@@ -315,7 +364,7 @@ impl RaftStateMachine<Types> for StateMachine {
         if meta.last_log_id.is_none() {
             return Ok(None);
         }
-        let view = Rc::new(self.generation().view());
+        let view = Arc::new(self.generation().view());
         Ok(Some(Snapshot {
             meta,
             snapshot: SnapshotData::View(view),

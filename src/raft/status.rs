@@ -4,15 +4,35 @@ use openraft::{RaftMetrics, ServerState};
 
 use super::types::Types;
 
+/// What a node does in its cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Role {
+    /// It leads.
+    Leader,
+    /// It votes.
+    Voter,
+    /// It learns: it follows without a vote, or is not a member yet.
+    #[default]
+    Learner,
+    /// It was removed from the cluster and has ended.
+    Removed,
+}
+
 /// A moment of consensus on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Status {
+    /// Its number.
+    pub node: u64,
     /// Whether it runs; false before the start and after a fatal error or the end.
     pub is_running: bool,
-    /// Whether this node leads.
-    pub is_leader: bool,
+    /// What it does.
+    pub role: Role,
+    /// Who leads, as far as this node knows; it may have ended meanwhile.
+    pub leader: Option<u64>,
     /// Whether it is the only voter, so that its own state is always the newest.
     pub is_sole_voter: bool,
+    /// Whether it has caught up, since its start, with what was committed before.
+    pub is_recovered: bool,
     /// Current term.
     pub term: u64,
     /// Index of the last entry in the log.
@@ -30,9 +50,16 @@ impl Status {
         let mut voters = metrics.membership_config.voter_ids();
         let is_sole_voter = voters.next() == Some(metrics.id) && voters.next().is_none();
         Self {
+            node: metrics.id,
             is_running: metrics.running_state.is_ok(),
-            is_leader: metrics.state == ServerState::Leader,
+            role: match metrics.state {
+                ServerState::Leader => Role::Leader,
+                ServerState::Follower | ServerState::Candidate => Role::Voter,
+                ServerState::Learner | ServerState::Shutdown => Role::Learner,
+            },
+            leader: metrics.current_leader,
             is_sole_voter,
+            is_recovered: false,
             term: metrics.current_term,
             last_index: metrics.last_log_index,
             applied_index: metrics.last_applied.map(|id| id.index),
@@ -41,10 +68,27 @@ impl Status {
         }
     }
 
+    /// Whether this node leads. It may not reach a quorum any more.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.role == Role::Leader
+    }
+
+    /// Whether this node was removed from its cluster, and has ended.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.role == Role::Removed
+    }
+
     /// Whether whatever this node has applied is the newest there is: nobody
     /// else can have committed anything.
     #[must_use]
-    pub const fn is_sole_leader(&self) -> bool {
-        self.is_running && self.is_leader && self.is_sole_voter
+    pub fn is_sole_leader(&self) -> bool {
+        self.is_running && self.is_leader() && self.is_sole_voter
+    }
+
+    /// What a change of leader changes.
+    pub(super) const fn leadership(&self) -> (bool, Option<u64>, u64, Role) {
+        (self.is_running, self.leader, self.term, self.role)
     }
 }

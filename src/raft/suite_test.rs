@@ -6,6 +6,7 @@ use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
 use tempfile::TempDir;
 
+use super::blob_change::BlobChanges;
 use super::log_store::LogStore;
 use super::state_machine::StateMachine;
 use super::types::Types;
@@ -32,7 +33,8 @@ impl StoreBuilder<Types, LogStore, StateMachine, Directory> for Stores {
         let opened = journal::open(&options).unwrap();
         let log = LogStore::new(&opened).unwrap();
         let snapshots = directory.path().join("snapshots");
-        let machine = StateMachine::new(&opened, snapshots, metrics).unwrap();
+        let changes = BlobChanges::default();
+        let machine = StateMachine::new(&opened, snapshots, changes, metrics).unwrap();
         let guard = Directory {
             _directory: directory,
         };
@@ -78,7 +80,8 @@ pub(super) fn link(number: u64) -> Command {
 
 pub(super) async fn node(options: Options) -> Handle {
     let opened: Opened = open(&options).unwrap();
-    start(opened, options).await.unwrap()
+    let (handle, _) = start(opened, options, None).await.unwrap();
+    handle
 }
 
 #[test]

@@ -74,9 +74,15 @@ pub enum Error {
     /// Too many writes wait for the journal.
     #[error("too many writes are waiting, try again")]
     Busy,
-    /// The journal cannot take the write now; its outcome may be unknown.
+    /// The write was held for a leader, and none came yet; it did not happen.
+    #[error("the cluster elects a leader, try again")]
+    NoLeader,
+    /// This node cannot serve the request now; nothing happened.
     #[error("the journal cannot serve this request now, try again")]
     Unavailable,
+    /// The write may or may not happen; repeating it is safe.
+    #[error("the journal did not answer in time, try again")]
+    Undecided,
     /// The machine failed; logged with its cause where it happened.
     #[error("internal error")]
     Internal(#[source] Box<dyn std::error::Error>),

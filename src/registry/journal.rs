@@ -1,10 +1,13 @@
 //! The registry of one shard, and how its use cases speak to the journal.
 
+use super::copies::{Acknowledge, Copies};
 use super::error::Error;
+use super::relay::Relay;
 use super::space::DiskSpace;
 use crate::blob::Store;
 use crate::metadata::{Command, Outcome, Refusal, StateError};
 use crate::raft::{Handle, ProposeError, StateView};
+use crate::replication::Replicator;
 
 /// Runs the use cases for the connections of one shard.
 ///
@@ -13,9 +16,13 @@ use crate::raft::{Handle, ProposeError, StateView};
 #[derive(Debug)]
 pub struct Registry {
     pub(super) store: Store,
-    journal: Handle,
+    pub(super) journal: Handle,
     pub(super) space: DiskSpace,
     pub(super) is_delete_enabled: bool,
+    /// Where other nodes hold copies; `None` for a node that runs alone.
+    pub(super) copies: Option<Copies>,
+    /// The way to sessions of other nodes; `None` for a node that runs alone.
+    pub(super) relay: Option<Relay>,
 }
 
 impl Registry {
@@ -32,6 +39,30 @@ impl Registry {
             journal,
             space,
             is_delete_enabled,
+            copies: None,
+            relay: None,
+        }
+    }
+
+    /// The same on one of many nodes.
+    #[must_use]
+    pub fn replicated(self, replicator: Replicator, acknowledge: Acknowledge) -> Self {
+        let copies = Copies {
+            replicator,
+            acknowledge,
+        };
+        Self {
+            copies: Some(copies),
+            ..self
+        }
+    }
+
+    /// The same with a way to the upload sessions of other nodes.
+    #[must_use]
+    pub fn relaying(self, relay: Relay) -> Self {
+        Self {
+            relay: Some(relay),
+            ..self
         }
     }
 
@@ -71,7 +102,9 @@ impl Registry {
             .await
             .map_err(|error| match error {
                 ProposeError::Busy => Error::Busy,
-                ProposeError::Unavailable | ProposeError::TimedOut => Error::Unavailable,
+                ProposeError::NoLeader => Error::NoLeader,
+                ProposeError::Unavailable => Error::Unavailable,
+                ProposeError::TimedOut => Error::Undecided,
                 ProposeError::TooLarge { .. } => Error::Internal(Box::new(error)),
             })
     }

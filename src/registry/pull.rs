@@ -27,7 +27,7 @@ pub struct Blob {
     pub digest: Digest,
     /// Its size.
     pub size_bytes: u64,
-    generation: u64,
+    pub(super) generation: u64,
     is_inline: bool,
 }
 
@@ -97,6 +97,9 @@ impl Registry {
                     digest: blob.digest,
                 }),
             };
+        }
+        if let Some(copies) = &self.copies {
+            return copies.content(blob, start, end).await;
         }
         let reader = self
             .store

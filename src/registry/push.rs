@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::journal::{Registry, broken, refused};
-use super::upload::{Upload, failed};
+use super::upload::{Place, Upload, failed};
 use crate::blob::{SealError, UploadId};
 use crate::metadata::{self, Command, Outcome};
 use crate::oci::{Algorithm, Digest, Repository};
@@ -31,33 +31,7 @@ impl Registry {
         algorithm: Algorithm,
     ) -> Result<Upload, Error> {
         self.space.check()?;
-        Ok(Upload(self.store.receive(repository, algorithm)))
-    }
-
-    /// Takes a session for this request alone.
-    ///
-    /// - Errors: `UploadUnknown`, `UploadBusy` while another request writes to it.
-    pub async fn resume_upload(&self, repository: &Repository, id: &str) -> Result<Upload, Error> {
-        let id = UploadId::parse(id).map_err(|_| Error::UploadUnknown)?;
-        let upload = self.store.resume(repository, &id).await;
-        upload.map(Upload).map_err(failed)
-    }
-
-    /// How many bytes a session holds.
-    ///
-    /// - Source: distribution-spec v1.1, end-13.
-    pub async fn held_bytes(&self, repository: &Repository, id: &str) -> Result<u64, Error> {
-        let id = UploadId::parse(id).map_err(|_| Error::UploadUnknown)?;
-        self.store.held(repository, &id).await.map_err(failed)
-    }
-
-    /// Ends a session and forgets its bytes.
-    ///
-    /// - Source: distribution-spec v1.1, end-14.
-    pub async fn cancel_upload(&self, repository: &Repository, id: &str) -> Result<(), Error> {
-        let upload = self.resume_upload(repository, id).await?;
-        upload.0.abort().await;
-        Ok(())
+        Ok(self.store.receive(repository, algorithm).into())
     }
 
     /// Makes an upload a blob of the repository: checked, durable, committed.
@@ -72,8 +46,17 @@ impl Registry {
         upload: Upload,
         digest: &Digest,
     ) -> Result<(), Error> {
+        let upload = match upload.0 {
+            Place::Here(upload) => upload,
+            Place::Elsewhere(upload) => {
+                return self.seal_elsewhere(repository, *upload, digest).await;
+            }
+        };
         let generation = self.generation_for(digest)?;
-        let sealed = upload.0.seal(digest, generation).await.map_err(unsealed)?;
+        let sealed = upload.seal(digest, generation).await.map_err(unsealed)?;
+        if let Some(copies) = &self.copies {
+            copies.hold(&sealed, &self.journal).await?;
+        }
         let outcome = self
             .propose(Command::LinkBlob {
                 repository: repository.clone(),

@@ -40,6 +40,7 @@ struct State {
     directory: PathBuf,
     options: DiskSpaceOptions,
     free_bytes: AtomicU64,
+    total_bytes: AtomicU64,
     is_full: AtomicBool,
     has_reserve: AtomicBool,
 }
@@ -51,6 +52,7 @@ impl DiskSpace {
             directory,
             options,
             free_bytes: AtomicU64::new(0),
+            total_bytes: AtomicU64::new(0),
             is_full: AtomicBool::new(false),
             has_reserve: AtomicBool::new(false),
         }));
@@ -64,6 +66,9 @@ impl DiskSpace {
         let room = disk::room(&self.0.directory)?;
         let is_full = is_full(&self.0.options, room.free_bytes, room.total_bytes);
         self.0.free_bytes.store(room.free_bytes, Ordering::Relaxed);
+        self.0
+            .total_bytes
+            .store(room.total_bytes, Ordering::Relaxed);
         if self.0.is_full.swap(is_full, Ordering::Relaxed) != is_full {
             if is_full {
                 tracing::warn!(
@@ -104,6 +109,12 @@ impl DiskSpace {
     #[must_use]
     pub fn free_bytes(&self) -> u64 {
         self.0.free_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of the file system.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.0.total_bytes.load(Ordering::Relaxed)
     }
 
     /// Refuses new content past the hard mark.

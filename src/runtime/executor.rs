@@ -35,7 +35,7 @@ const PROMPT_LATENCY: Duration = Duration::from_micros(500);
 const BULK_LATENCY: Duration = Duration::from_millis(2);
 /// An executor that ran tasks for less than one part in this many of the last
 /// keep-alive period counts as idle.
-const IDLE_SHARE: u32 = 100;
+const IDLE_PARTS_MIN: u32 = 100;
 /// Weight of the prompt queue against the bulk queue.
 const PROMPT_SHARES: usize = 1000;
 /// Weight of the bulk queue.
@@ -316,7 +316,7 @@ async fn keep_busy_alive(beat: Option<Beat>) {
         beat.iter().for_each(Beat::tick);
         sleep(period).await;
         let ran = glommio::executor().executor_stats().executor_runtime();
-        period = if ran * IDLE_SHARE > period {
+        period = if ran * IDLE_PARTS_MIN > period {
             KEEP_ALIVE_PERIOD
         } else {
             (period * 2).min(KEEP_ALIVE_IDLE_PERIOD)

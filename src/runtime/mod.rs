@@ -37,7 +37,9 @@ pub use plan::{Place, PlanError, ShardPlan, Wishes};
 pub use preflight::{EXIT_CONFIGURATION_STATUS, Preflight, PreflightError, preflight};
 pub use shutdown::Shutdown;
 pub use signals::{Signals, SignalsError};
-pub use task::{JoinHandle, Panicked, Task, spawn, spawn_bulk, spawn_prompt, yield_if_needed};
+pub use task::{
+    JoinHandle, Panicked, Task, panic_message, spawn, spawn_bulk, spawn_prompt, yield_if_needed,
+};
 pub use timer::{Elapsed, sleep, timeout};
 pub use topology::{Topology, TopologyError};
 pub use watchdog::{Beat, Watchdog};

@@ -78,7 +78,8 @@ async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
 }
 
 /// The text of a panic, when it has one.
-pub(super) fn panic_message(payload: &(dyn Any + Send)) -> Box<str> {
+#[must_use]
+pub fn panic_message(payload: &(dyn Any + Send)) -> Box<str> {
     let text = payload
         .downcast_ref::<&str>()
         .copied()

@@ -1,7 +1,7 @@
 //! Why a node does not start, or did not end in order; and what the process
 //! then exits with.
 
-use crate::{blob, disk, net, raft, runtime, telemetry};
+use crate::{blob, cluster, disk, net, peer, raft, runtime, telemetry};
 
 /// Exit code after a failure that a restart may cure.
 pub(super) const EXIT_FAILURE_CODES: u8 = 1;
@@ -39,6 +39,32 @@ pub(super) enum ServerError {
     Background(#[from] runtime::BackgroundError),
     #[error("the watchdog cannot be started")]
     Watchdog(#[from] std::io::Error),
+    #[error("the node cannot listen for other nodes; see `cluster.listen`")]
+    ListenPeers(#[source] net::Error),
+    #[error(
+        "other nodes could not reach `{address}`; set `cluster.advertise` to a host and a port"
+    )]
+    NotReachable { address: String },
+    #[error("{} belongs to a cluster already", data_dir.display())]
+    MemberAlready { data_dir: std::path::PathBuf },
+    #[error("node.json names no cluster")]
+    ClusterId(#[from] peer::ClusterIdError),
+    #[error("`cluster.secret` cannot be used")]
+    Secret(#[from] peer::WeakSecret),
+    #[error("the certificates of this node cannot be used")]
+    Certificates(#[from] peer::FilesError),
+    #[error("the certificates of this node cannot be used")]
+    Material(#[from] peer::MaterialError),
+    #[error("the authority of the cluster cannot be used")]
+    Authorities(#[from] net::TlsMaterialError),
+    #[error("the authority of the cluster cannot be used")]
+    Authority(#[from] peer::AuthorityError),
+    #[error("the join token cannot be used")]
+    Token(#[from] peer::JoinTokenError),
+    #[error("the cluster did not let this node in")]
+    Join(#[from] cluster::JoinError),
+    #[error("this node's identity")]
+    Identity(#[from] raft::IdentityError),
     #[error("an executor failed")]
     Executor(#[from] runtime::ExecutorError),
     #[error(
@@ -52,6 +78,15 @@ pub(super) enum ServerError {
 }
 
 impl ServerError {
+    /// The data directory could not be locked.
+    pub(super) fn locked(error: disk::Error) -> Self {
+        if error.is_locked() {
+            Self::Locked(error)
+        } else {
+            Self::Disk(error)
+        }
+    }
+
     /// 78 when the operator has to change something first, else 1.
     pub(super) const fn exit_code(&self) -> u8 {
         match self {
@@ -59,6 +94,16 @@ impl ServerError {
             | Self::Preflight(_)
             | Self::Plan(_)
             | Self::Locked(_)
+            | Self::NotReachable { .. }
+            | Self::MemberAlready { .. }
+            | Self::ClusterId(_)
+            | Self::Secret(_)
+            | Self::Certificates(_)
+            | Self::Material(_)
+            | Self::Authorities(_)
+            | Self::Authority(_)
+            | Self::Token(_)
+            | Self::Identity(_)
             | Self::Journal(_) => EXIT_CONFIGURATION_CODES,
             Self::Topology(_)
             | Self::Signals(_)
@@ -69,6 +114,8 @@ impl ServerError {
             | Self::Watchdog(_)
             | Self::Executor(_)
             | Self::Listen(_)
+            | Self::ListenPeers(_)
+            | Self::Join(_)
             | Self::State(_)
             | Self::Vanished => EXIT_FAILURE_CODES,
         }

@@ -1,14 +1,19 @@
 //! Wiring: from a configuration to a running node, and back down in order.
 //!
 //! Floor: roof.
-//! Uses: base, telemetry, metadata, runtime, memory, disk, net, blob, raft, registry, exchange, api, admin, config
+//! Uses: base, telemetry, metadata, runtime, memory, disk, net, blob, peer, raft, replication, registry, exchange, api, cluster, admin, config
 //! Crates: -
 
+mod consensus;
 mod error;
 mod first_steps;
+mod join;
+mod membership;
 mod node;
 mod options;
+mod peers;
 mod run;
 mod shard;
 
+pub use join::{Invitation, init, join};
 pub use run::run;

@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use futures_lite::future::block_on;
 
+use super::consensus::{Consensus, halls};
 use super::error::ServerError;
 use super::first_steps::push_commands;
-use super::options::{api_options, door_options, pool_bytes, raft_options, space_options};
+use super::options::{
+    acknowledge, api_options, door_options, pool_bytes, replication_options, space_options,
+};
 use super::shard::{Operators, ShardParts, run_shard};
 use crate::admin::Health;
 use crate::base::Clock;
@@ -17,16 +20,16 @@ use crate::config::Config;
 use crate::disk::{DirectoryLock, lock_directory};
 use crate::memory::region_bytes;
 use crate::metadata;
+use crate::peer::PeerNode;
 use crate::registry::DiskSpace;
+use crate::replication::{self, Peer, Peers, Room};
 use crate::runtime::{
-    Background, ExecutorHandle, ExecutorOptions, Place, ShardPlan, Shutdown, Topology, Watchdog,
-    Wishes, notify_ready, preflight, spawn_executor,
+    ExecutorHandle, ExecutorOptions, Place, ShardPlan, Shutdown, Topology, Watchdog, Wishes,
+    notify_ready, preflight, spawn_executor,
 };
 use crate::telemetry::Metrics;
 use crate::{blob, net, raft};
 
-/// Buffer memory of the raft core's rings: it moves no bulk data.
-const RAFT_REGION_BYTES: u32 = 64 * 1024;
 /// Entries of one page while the start looks at every blob.
 const BLOBS_PAGE_ENTRIES: usize = 1000;
 /// Missing blobs that the log names one by one.
@@ -54,12 +57,16 @@ impl Node {
         let (lock, plan) = prepare(config)?;
         let is_first_start = !directory.join("journal").exists();
         let watchdog = Watchdog::start(config.runtime.stall_max.duration())?;
-        let (raft, journal, node) = start_raft(config, &plan, metrics, &watchdog)?;
-        let blobs = open_blobs(directory, &plan, &journal, node)?;
+        let (to_shards, halls) = halls(plan.shards.len());
+        let guards = (&watchdog, shutdown);
+        let consensus = Consensus::start(config, &plan, metrics, guards, to_shards)?;
+        let journal = consensus.journal.clone();
+        let blobs = open_blobs(directory, &plan, &consensus)?;
         let space = DiskSpace::measure(directory.clone(), space_options(config))?;
+        let copies = copies(config, (&plan, &consensus), &space, metrics);
         let health = Health::starting();
         let (working, all_idle) = flume::bounded(1);
-        let parts = |listen, listening| ShardParts {
+        let parts = |listen, listening, hall| ShardParts {
             blobs: blobs.clone(),
             journal: journal.clone(),
             space: space.clone(),
@@ -75,13 +82,17 @@ impl Node {
             api: api_options(config),
             listen,
             listening,
+            hall,
+            membership: consensus.membership.clone(),
+            copies: copies.clone(),
+            acknowledge: acknowledge(config),
             operators: None,
         };
         let mut shards = Vec::new();
         let mut listen = config.listen;
-        for (index, place) in (0..).zip(&plan.shards) {
+        for ((index, place), hall) in (0..).zip(&plan.shards).zip(halls) {
             let (listening, heard) = flume::bounded(1);
-            let mut parts = parts(listen, listening);
+            let mut parts = parts(listen, listening, hall);
             if index == 0 {
                 parts.operators = Some(Operators {
                     listen: config.admin_listen,
@@ -103,7 +114,7 @@ impl Node {
         announce(listen, config.admin_listen, is_first_start);
         Ok(Self {
             shards,
-            raft,
+            raft: consensus.executor,
             journal,
             watchdog,
             _lock: lock,
@@ -131,7 +142,7 @@ fn prepare(config: &Config) -> Result<(DirectoryLock, ShardPlan), ServerError> {
     let found = preflight(&config.data_dir)?;
     tracing::info!(kernel = %found.kernel, memlock_bytes = ?found.memlock_bytes,
         open_files = ?found.open_files, "the machine can run a node");
-    let lock = lock_directory(&config.data_dir).map_err(locked)?;
+    let lock = lock_directory(&config.data_dir).map_err(ServerError::locked)?;
     let wishes = Wishes {
         shards: config.runtime.shards,
         raft_cpu: config.runtime.raft_cpu,
@@ -141,65 +152,21 @@ fn prepare(config: &Config) -> Result<(DirectoryLock, ShardPlan), ServerError> {
     Ok((lock, plan))
 }
 
-fn locked(error: crate::disk::Error) -> ServerError {
-    if error.is_locked() {
-        ServerError::Locked(error)
-    } else {
-        ServerError::Disk(error)
-    }
-}
-
-/// Opens the journal on a background thread and starts consensus on its executor.
-fn start_raft(
-    config: &Config,
-    plan: &ShardPlan,
-    metrics: &Arc<Metrics>,
-    watchdog: &Watchdog,
-) -> Result<(ExecutorHandle<()>, raft::Handle, u64), ServerError> {
-    let options = raft_options(config, Arc::clone(metrics));
-    let open = {
-        let options = options.clone();
-        Background::new(plan).spawn("journal-open", move || raft::open(&options))?
-    };
-    let opened = open.join().map_err(|_| ServerError::Vanished)??;
-    let node = opened.identity.raft_id;
-    let (started, is_started) = flume::bounded(1);
-    let executor = ExecutorOptions {
-        name: "raft".to_owned(),
-        place: plan.raft,
-        region_bytes: RAFT_REGION_BYTES,
-        data_directory: None,
-        is_panic_fatal: true,
-        beat: Some(watchdog.beat("raft")),
-    };
-    let handle = spawn_executor(executor, move || async move {
-        match raft::start(opened, options).await {
-            Ok(handle) => {
-                drop(started.send(Ok(handle.clone())));
-                handle.closed().await;
-            }
-            Err(error) => drop(started.send(Err(error))),
-        }
-    })?;
-    let journal = is_started.recv().map_err(|_| ServerError::Vanished)??;
-    Ok((handle, journal, node))
-}
-
 /// Recovers the blob store against the applied state, and looks for every blob
 /// that was acknowledged.
 fn open_blobs(
     directory: &Path,
     plan: &ShardPlan,
-    journal: &raft::Handle,
-    node: u64,
+    consensus: &Consensus,
 ) -> Result<blob::Shared, ServerError> {
     let options = blob::Options {
         data_directory: directory.to_owned(),
-        node,
+        node: consensus.identity.raft_id,
         shards: shard_count(plan),
+        keeps_unknown: consensus.membership.is_some(),
         now_ms: Clock::system().unix_ms(),
     };
-    let view = journal.view();
+    let view = consensus.journal.view();
     let (shared, recovery) = blob::open(&options, |digest, generation| {
         match metadata::blob(&view, digest) {
             Ok(record) => record.is_some_and(|record| {
@@ -213,8 +180,43 @@ fn open_blobs(
         }
     })?;
     tracing::info!(?recovery, "the blob store is recovered");
-    report_missing(&view, &shared)?;
+    if consensus.membership.is_none() {
+        // A member fetches what it lacks.
+        report_missing(&view, &shared)?;
+    }
     Ok(shared)
+}
+
+/// What makes copies of blobs; nothing on a node that runs alone.
+fn copies(
+    config: &Config,
+    (plan, consensus): (&ShardPlan, &Consensus),
+    space: &DiskSpace,
+    metrics: &Arc<Metrics>,
+) -> Option<replication::Shared> {
+    let membership = consensus.membership.as_ref()?;
+    let (journal, space) = (consensus.journal.clone(), space.clone());
+    let peers = Peers::new(move || {
+        let members = journal.membership();
+        let peer = |member: &raft::Member| Peer {
+            node: PeerNode {
+                id: member.node,
+                address: member.address.clone(),
+            },
+            is_voter: member.is_voter,
+        };
+        members.nodes.iter().map(peer).collect()
+    });
+    Some(replication::Shared::new(replication::Parts {
+        options: replication_options(config, consensus.identity.raft_id),
+        shards: shard_count(plan),
+        journal: consensus.journal.clone(),
+        blob_changes: consensus.blob_changes.clone(),
+        peers,
+        room: Room::new(move || space.check().is_ok()),
+        security: membership.security.clone(),
+        metrics: Arc::clone(metrics),
+    }))
 }
 
 /// Says which acknowledged blobs have no file. They are answered 500 until they

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use crate::base::units::sector_floor;
-use crate::config::Config;
+use crate::config::{AckLevel, Config};
 use crate::registry::DiskSpaceOptions;
 use crate::telemetry::Metrics;
-use crate::{api, exchange, raft};
+use crate::{api, exchange, raft, registry, replication};
 
 /// What the registry's and the operators' door are told.
 pub(super) fn door_options(config: &Config) -> exchange::Options {
@@ -37,6 +37,23 @@ pub(super) fn raft_options(config: &Config, metrics: Arc<Metrics>) -> raft::Opti
     options.journal.state_cache_bytes = config.journal.state_cache.bytes();
     options.journal.memtable_bytes = config.journal.memtable.bytes();
     options
+}
+
+/// How node `node` copies blobs.
+pub(super) fn replication_options(config: &Config, node: u64) -> replication::Options {
+    let mut options = replication::Options::new(node);
+    options.background_fetches_max = config.cluster.fetches_max;
+    options.hold_timeout = config.cluster.ack_timeout.duration();
+    options
+}
+
+/// On how many nodes a blob is durable before it is acknowledged.
+pub(super) const fn acknowledge(config: &Config) -> registry::Acknowledge {
+    match config.cluster.ack {
+        AckLevel::One => registry::Acknowledge::One,
+        AckLevel::Quorum => registry::Acknowledge::Quorum,
+        AckLevel::All => registry::Acknowledge::All,
+    }
 }
 
 /// When the disk counts as full.

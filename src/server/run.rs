@@ -38,6 +38,21 @@ pub fn run(config: &Config) -> ExitCode {
     }
 }
 
+/// Ends a command that prepares a data directory: says what came of it.
+pub(super) fn report(outcome: Result<String, ServerError>) -> ExitCode {
+    match outcome {
+        Ok(done) => {
+            // Without standard output the exit code says it alone.
+            drop(writeln!(io::stdout(), "{done}"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            drop(writeln!(io::stderr(), "windlass: {}", with_causes(&error)));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
 fn serve(config: &Config, metrics: &Arc<Metrics>) -> Result<(), ServerError> {
     let shutdown = Shutdown::new();
     Signals::catch(shutdown.clone())?;

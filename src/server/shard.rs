@@ -8,12 +8,18 @@ use std::time::Duration;
 
 use futures_lite::FutureExt as _;
 
+use super::consensus::Hall;
+use super::membership::Membership;
+use super::peers::{Peers, relay, replicator};
 use crate::admin::Health;
 use crate::base::Clock;
+use crate::cluster::{Operations, Report};
 use crate::exchange::{Closed, Exchange};
 use crate::memory::Pool;
 use crate::net::{self, Listener};
-use crate::registry::{DiskSpace, Registry};
+use crate::peer::Calls;
+use crate::registry::{Acknowledge, DiskSpace, Registry, RelayServer};
+use crate::replication;
 use crate::runtime::{InFlight, JoinHandle, Shutdown, notify_stopping, off_shard, spawn, timeout};
 use crate::telemetry::Metrics;
 use crate::{admin, api, blob, disk, exchange, raft};
@@ -22,7 +28,6 @@ use crate::{admin, api, blob, disk, exchange, raft};
 const ROOM_PERIOD: Duration = Duration::from_secs(1);
 
 /// What a shard is made of; crosses to its thread.
-#[derive(Clone)]
 pub(super) struct ShardParts {
     pub(super) blobs: blob::Shared,
     pub(super) journal: raft::Handle,
@@ -39,6 +44,14 @@ pub(super) struct ShardParts {
     pub(super) is_delete_enabled: bool,
     pub(super) doors: exchange::Options,
     pub(super) api: api::Options,
+    /// What comes from the raft core.
+    pub(super) hall: Hall,
+    /// What makes the node one of many, if it is.
+    pub(super) membership: Option<Membership>,
+    /// Makes copies of blobs, on one of many nodes.
+    pub(super) copies: Option<replication::Shared>,
+    /// Copies before a blob is acknowledged.
+    pub(super) acknowledge: Acknowledge,
     /// Where this shard listens; the first one may find the port.
     pub(super) listen: SocketAddr,
     /// Told the real address once the shard listens.
@@ -59,24 +72,16 @@ pub(super) struct Operators {
 /// Runs a shard until shutdown: accepts, serves, then lets requests end.
 ///
 /// - Errors: the address cannot be listened on.
-pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::Error> {
-    let machinery = blob::Machinery {
-        pool: Pool::new(parts.pool_bytes).with_metrics(Arc::clone(&parts.metrics)),
-        directories: disk::Directories::new(),
-        clock: Clock::system(),
-        metrics: Arc::clone(&parts.metrics),
-    };
-    let store = blob::Store::new(parts.blobs.clone(), index, machinery);
-    let journal = parts.journal.clone();
-    let space = parts.space.clone();
-    let registry = Registry::new(store, journal, space, parts.is_delete_enabled);
-    let door = api::Door::new(Rc::new(registry), parts.api.clone());
+pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), net::Error> {
+    let in_flight = InFlight::new();
+    let (registry, peers) = open_registry(index, &parts, &in_flight);
+    let serving = peers.clone().serve(&parts);
+    let door = api::Door::new(registry, parts.api.clone());
     let listener = Listener::bind(parts.listen)?;
     let operators = match &parts.operators {
         Some(operators) => Some((Listener::bind(operators.listen)?, operators.health.clone())),
         None => None,
     };
-    let in_flight = InFlight::new();
     let connections = Connections {
         door: exchange::Door::open(
             parts.doors.clone(),
@@ -89,10 +94,17 @@ pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::
         open_max: parts.connections_max,
     };
     let mut tasks: Vec<JoinHandle<()>> = Vec::new();
+    // Other nodes are answered for as long as clients are.
+    let mut answering = None;
     if let Some((listener, health)) = operators {
         let journal = parts.journal.clone();
         let probe = async move || journal.probe().await;
-        let door = admin::Door::new(Arc::clone(&parts.metrics), health, probe);
+        let operations = operations(&parts);
+        if let Some(calls) = parts.hall.calls.take() {
+            let answers = peers.answer(calls, operations.clone(), parts.copies.clone());
+            answering = Some(spawn(answers));
+        }
+        let door = admin::Door::new(Arc::clone(&parts.metrics), health, Some(operations), probe);
         let handler = async move |exchange: &mut Exchange| door.handle(exchange).await;
         tasks.push(spawn(connections.clone().accept(listener, handler)).detach());
         let room = measure_room(
@@ -115,18 +127,73 @@ pub(super) async fn run_shard(index: u16, parts: ShardParts) -> Result<(), net::
     for task in tasks {
         drop(task.await);
     }
-    if timeout(parts.grace, in_flight.wait_zero()).await.is_err() {
-        let count = in_flight.count();
-        tracing::warn!(
-            shard = index,
-            count,
-            "connections were cut at the end of the grace period"
-        );
-    }
+    wait_idle(index, parts.grace, &in_flight).await;
+    drop((answering, serving));
     // Another shard may work on an upload that this one owns.
     drop(parts.working);
     let _ = timeout(parts.grace, parts.all_idle.recv_async()).await;
     Ok(())
+}
+
+/// The registry of this shard, and what of it serves other nodes.
+fn open_registry(index: u16, parts: &ShardParts, in_flight: &InFlight) -> (Rc<Registry>, Peers) {
+    let pool = Pool::new(parts.pool_bytes).with_metrics(Arc::clone(&parts.metrics));
+    let machinery = blob::Machinery {
+        pool: pool.clone(),
+        directories: disk::Directories::new(),
+        clock: Clock::system(),
+        metrics: Arc::clone(&parts.metrics),
+    };
+    let store = blob::Store::new(parts.blobs.clone(), index, machinery);
+    let (journal, space) = (parts.journal.clone(), parts.space.clone());
+    let replicator = replicator(index, parts, &store);
+    let mut registry = Registry::new(store, journal, space, parts.is_delete_enabled);
+    if let Some(replicator) = &replicator {
+        registry = registry.replicated(replicator.clone(), parts.acknowledge);
+    }
+    if let Some(membership) = &parts.membership {
+        registry = registry.relaying(relay(parts, membership, pool));
+    }
+    let registry = Rc::new(registry);
+    let peers = Peers {
+        replicator,
+        relays: RelayServer::new(Rc::clone(&registry), parts.shutdown.clone()),
+        in_flight: in_flight.clone(),
+    };
+    (registry, peers)
+}
+
+/// Lets requests end, for as long as they are given.
+async fn wait_idle(shard: u16, grace: Duration, in_flight: &InFlight) {
+    if timeout(grace, in_flight.wait_zero()).await.is_err() {
+        let count = in_flight.count();
+        tracing::warn!(
+            shard,
+            count,
+            "connections were cut at the end of the grace period"
+        );
+    }
+}
+
+/// What operators may ask of this node.
+fn operations(parts: &ShardParts) -> Operations {
+    let (journal, space) = (parts.journal.clone(), parts.space.clone());
+    let metrics = Arc::clone(&parts.metrics);
+    let report = move || Report {
+        build: env!("CARGO_PKG_VERSION").to_owned(),
+        applied_index: journal.status().applied_index.unwrap_or_default(),
+        blobs_missing: u64::try_from(metrics.replication.missing_blobs.value()).unwrap_or_default(),
+        free_bytes: space.free_bytes(),
+        disk_bytes: space.total_bytes(),
+    };
+    let alone = Operations::alone(parts.journal.clone(), report);
+    match &parts.membership {
+        None => alone,
+        Some(membership) => {
+            let calls = Calls::new(membership.security.clone(), Arc::clone(&parts.metrics));
+            alone.member(calls, membership.fingerprint)
+        }
+    }
 }
 
 /// What the accept loops of one shard share.

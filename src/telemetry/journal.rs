@@ -37,6 +37,10 @@ pub struct JournalMetrics {
     pub is_leader: Gauge,
     /// Snapshots built.
     pub snapshots: Counter,
+    /// Rounds that confirmed a read index, or tried to.
+    pub read_rounds: Counter,
+    /// Times this node gave up leadership because its journal stood still.
+    pub stalls: Counter,
 }
 
 impl JournalMetrics {
@@ -118,6 +122,16 @@ impl JournalMetrics {
             "windlass_raft_snapshots_total",
             "Snapshots built.",
             &self.snapshots,
+        );
+        page.counter(
+            "windlass_raft_read_rounds_total",
+            "Rounds that confirmed a read index, or tried to.",
+            &self.read_rounds,
+        );
+        page.counter(
+            "windlass_raft_stalls_total",
+            "Times this node gave up leadership because its journal stood still.",
+            &self.stalls,
         );
     }
 }

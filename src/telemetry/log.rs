@@ -27,7 +27,7 @@ const GATHERED_BYTES_MAX: usize = 64 * 1024;
 /// Crates below us whose news is for developers; the operator's filter comes
 /// after it and wins. glommio logs only what we already answer for: that memory
 /// was not registered, that our probe of the device failed as it should.
-const QUIET_CRATES: &str = "fjall=warn,lsm_tree=warn,glommio=off,openraft=warn";
+const QUIET_CRATES: &str = "fjall=warn,lsm_tree=warn,glommio=off,openraft=error";
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +191,7 @@ fn write_lines(lines: &Receiver<Message>, outlet: &mut impl Write) {
             let _gone = told.send(());
         }
         if !is_flush {
-            thread::sleep(GATHER_PERIOD);
+            thread::park_timeout(GATHER_PERIOD);
         }
     }
 }

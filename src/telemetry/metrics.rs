@@ -5,7 +5,9 @@ use super::exposition::Page;
 use super::http::HttpMetrics;
 use super::journal::JournalMetrics;
 use super::machine::MachineMetrics;
+use super::peer::PeerMetrics;
 use super::process::Process;
+use super::replication::ReplicationMetrics;
 use super::value::Counter;
 
 /// Every metric of the process. Made once by the server, shared as an `Arc`; all
@@ -20,6 +22,10 @@ pub struct Metrics {
     pub machine: MachineMetrics,
     /// Counted by the journal and the raft core.
     pub journal: JournalMetrics,
+    /// Counted by the connections to other nodes.
+    pub peer: PeerMetrics,
+    /// Counted by the copies of blobs.
+    pub replication: ReplicationMetrics,
     /// Lines the log lost because whoever reads it is too slow.
     pub log_lines_dropped: Counter,
 }
@@ -46,6 +52,8 @@ impl Metrics {
         self.blob.write(&mut page);
         self.machine.write(&mut page);
         self.journal.write(&mut page);
+        self.peer.write(&mut page);
+        self.replication.write(&mut page);
         page.counter(
             "windlass_log_lines_dropped_total",
             "Lines the log lost because whoever reads it is too slow.",

@@ -15,7 +15,9 @@ mod label;
 mod log;
 mod machine;
 mod metrics;
+mod peer;
 mod process;
+mod replication;
 mod value;
 
 pub use blob::BlobMetrics;
@@ -25,10 +27,13 @@ pub use histogram::{CountHistogram, DurationHistogram};
 pub use http::HttpMetrics;
 pub use journal::JournalMetrics;
 pub use label::{
-    BlobForm, Label, LabelSet, ProposalEnd, ReadPath, Route, StatusClass, SyncedThing,
-    TimeoutPhase, UploadEnd, Verb,
+    BlobForm, CallEnd, FetchEnd, FetchFailure, HandshakeFailure, HoldEnd, Label, LabelSet,
+    PeerService, ProposalEnd, ReadPath, Route, ServeEnd, StatusClass, SyncedThing, TimeoutPhase,
+    UploadEnd, Verb,
 };
 pub use log::{Log, LogError, LogFormat, LogOptions, flush_log, start_log};
 pub use machine::MachineMetrics;
 pub use metrics::Metrics;
+pub use peer::PeerMetrics;
+pub use replication::ReplicationMetrics;
 pub use value::{Counter, Gauge, Raised};

@@ -224,6 +224,8 @@ pub(crate) struct Client {
     stream: Option<TcpStream>,
     /// Bytes received and not yet consumed.
     held: Vec<u8>,
+    /// How long the server may be silent.
+    patience: Duration,
 }
 
 impl Client {
@@ -233,6 +235,15 @@ impl Client {
             address,
             stream: None,
             held: Vec::new(),
+            patience: SILENCE_MAX,
+        }
+    }
+
+    /// As [`Client::new`], giving up sooner.
+    pub(crate) fn with_patience(address: SocketAddr, patience: Duration) -> Self {
+        Self {
+            patience,
+            ..Self::new(address)
         }
     }
 
@@ -350,10 +361,10 @@ impl Client {
 
     fn stream(&mut self) -> io::Result<&mut TcpStream> {
         if self.stream.is_none() {
-            let stream = TcpStream::connect_timeout(&self.address, SILENCE_MAX)?;
+            let stream = TcpStream::connect_timeout(&self.address, self.patience)?;
             stream.set_nodelay(true)?;
-            stream.set_read_timeout(Some(SILENCE_MAX))?;
-            stream.set_write_timeout(Some(SILENCE_MAX))?;
+            stream.set_read_timeout(Some(self.patience))?;
+            stream.set_write_timeout(Some(self.patience))?;
             self.stream = Some(stream);
             self.held.clear();
         }

@@ -2,11 +2,15 @@
 //! itself, and content that a seed brings back.
 
 mod client;
+mod cluster;
 mod content;
 mod node;
+mod proxy;
 mod registry;
 
 pub(crate) use client::{Client, Request, Response};
+pub(crate) use cluster::{Cluster, Member, said};
 pub(crate) use content::{Random, digest_of, image, index, sha256, sha512};
 pub(crate) use node::{Node, NodeOptions, shared_address, wait_for};
+pub(crate) use proxy::round_robin;
 pub(crate) use registry::{CONFIG_TYPE, INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE, Registry, location};

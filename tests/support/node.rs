@@ -30,6 +30,8 @@ pub(crate) struct NodeOptions {
     pub(crate) environment: Vec<(String, String)>,
     /// Data directory; a fresh one when absent.
     pub(crate) data_dir: Option<PathBuf>,
+    /// Address of the node, when it has one of its own; its ports are then the default ones.
+    pub(crate) host: Option<Ipv4Addr>,
     /// Binary, when it is not the one under test in its place.
     pub(crate) binary: Option<PathBuf>,
 }
@@ -65,7 +67,11 @@ impl Node {
     /// Chooses addresses and directories, and starts nothing.
     pub(crate) fn prepare(options: NodeOptions) -> Self {
         let directory = TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).expect("a directory");
-        let (address, admin_address) = free_addresses();
+        let own = options.host.map(|host| {
+            let at = |port| SocketAddr::from((host, port));
+            (at(5000), at(5001))
+        });
+        let (address, admin_address) = own.unwrap_or_else(free_addresses);
         let data_dir = options.data_dir.clone();
         Self {
             child: None,
@@ -288,6 +294,10 @@ pub(crate) fn shared_address() -> SocketAddr {
         if let Ok(target) = std::env::var("WINDLASS_TEST_TARGET") {
             return target.parse().expect("WINDLASS_TEST_TARGET is host:port");
         }
+        if let Ok(count) = std::env::var("WINDLASS_TEST_NODES") {
+            let count = count.parse().expect("WINDLASS_TEST_NODES is a number");
+            return shared_cluster(count);
+        }
         let node = Node::start();
         let address = node.address;
         let directory = node.data_dir.parent().expect("data has a parent");
@@ -307,6 +317,24 @@ pub(crate) fn shared_address() -> SocketAddr {
         Box::leak(Box::new((watcher.expect("a shell"), node)));
         address
     })
+}
+
+/// The address of a proxy before a cluster of so many nodes; a watcher ends them
+/// with this process.
+fn shared_cluster(count: usize) -> SocketAddr {
+    let cluster = super::cluster::Cluster::start(count);
+    let pids = cluster.nodes.iter().map(|member| member.node.pid());
+    let script = "read -r line; kill -9 \"$@\"";
+    let watcher = Command::new("sh")
+        .args(["-c", script, "watcher"])
+        .args(pids.map(|pid| pid.to_string()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    let address = super::proxy::round_robin(cluster.addresses());
+    Box::leak(Box::new((watcher.expect("a shell"), cluster)));
+    address
 }
 
 /// Two free ports on an address of this test process's own: many processes on

@@ -1,0 +1,281 @@
+//! `windlass cluster …`: asks a running node over its address for operators.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use serde::Deserialize;
+
+use super::arguments::ClusterCommand;
+
+/// A change of the membership may take two elections.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How often `--watch` looks.
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
+
+/// Why a command to a running node came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClusterError {
+    #[error(
+        "no node answers at http://{address}; name its address for operators with --admin-listen: {reason}"
+    )]
+    Unreachable { address: SocketAddr, reason: String },
+    #[error("{0}")]
+    Refused(String),
+    #[error("write the answer")]
+    Output(#[from] io::Error),
+}
+
+/// What the node answers to `GET /cluster`.
+#[derive(Debug, Clone, Deserialize)]
+struct Status {
+    node: u64,
+    is_confirmed: bool,
+    term: u64,
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Node {
+    #[serde(rename = "node")]
+    number: u64,
+    address: String,
+    role: String,
+    lag: Option<u64>,
+    report: Option<Report>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+struct Report {
+    build: String,
+    applied_index: u64,
+    blobs_missing: u64,
+    free_bytes: u64,
+    disk_bytes: u64,
+}
+
+/// Carries the command out through the node at `address`.
+pub(super) fn run(command: &ClusterCommand, address: SocketAddr) -> Result<(), ClusterError> {
+    let node = Operator::new(address);
+    match command {
+        ClusterCommand::Status { json: true, .. } => {
+            let text = node.get()?;
+            Ok(io::stdout().write_all(text.as_bytes())?)
+        }
+        ClusterCommand::Status { watch: true, .. } => watch(&node),
+        ClusterCommand::Status { .. } => {
+            let table = render(&node.status()?);
+            Ok(writeln!(io::stdout(), "{table}")?)
+        }
+        ClusterCommand::Add => {
+            let answer = node.post("add", &[])?;
+            let answer: Added = parse(&answer)?;
+            Ok(writeln!(io::stdout(), "{}", answer.token)?)
+        }
+        ClusterCommand::Promote { node: number } => node.change("promote", Some(*number)),
+        ClusterCommand::Demote { node: number } => node.change("demote", Some(*number)),
+        ClusterCommand::Remove { node: number } => node.change("remove", Some(*number)),
+        ClusterCommand::TransferLeader { node: number } => node.change("transfer-leader", *number),
+        ClusterCommand::Drain { node: number } => drain(&node, *number),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Added {
+    token: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Refusal {
+    reason: String,
+}
+
+/// The operators' door of a running node.
+struct Operator {
+    address: SocketAddr,
+    agent: ureq::Agent,
+}
+
+impl Operator {
+    fn new(address: SocketAddr) -> Self {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(ANSWER_LIMIT))
+            .http_status_as_error(false)
+            .build();
+        Self {
+            address,
+            agent: config.into(),
+        }
+    }
+
+    fn get(&self) -> Result<String, ClusterError> {
+        let url = format!("http://{}/cluster", self.address);
+        self.read(self.agent.get(&url).call())
+    }
+
+    fn status(&self) -> Result<Status, ClusterError> {
+        parse(&self.get()?)
+    }
+
+    fn post(&self, wish: &str, query: &[(&str, String)]) -> Result<String, ClusterError> {
+        let url = format!("http://{}/cluster/{wish}", self.address);
+        let query = query.iter().map(|(name, value)| (*name, value.as_str()));
+        self.read(self.agent.post(&url).query_pairs(query).send_empty())
+    }
+
+    fn change(&self, wish: &str, node: Option<u64>) -> Result<(), ClusterError> {
+        let query: Vec<_> = node.iter().map(|node| ("node", node.to_string())).collect();
+        self.post(wish, &query).map(drop)
+    }
+
+    fn read(
+        &self,
+        answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
+    ) -> Result<String, ClusterError> {
+        let unreachable = |error: ureq::Error| ClusterError::Unreachable {
+            address: self.address,
+            reason: error.to_string(),
+        };
+        let mut answer = answered.map_err(unreachable)?;
+        let text = answer.body_mut().read_to_string().map_err(unreachable)?;
+        if answer.status().is_success() {
+            return Ok(text);
+        }
+        let refusal = serde_json::from_str::<Refusal>(&text);
+        Err(ClusterError::Refused(
+            refusal.map_or(text, |refusal| refusal.reason),
+        ))
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ClusterError> {
+    let unreadable = |error| ClusterError::Refused(format!("the answer cannot be read: {error}"));
+    serde_json::from_str(text).map_err(unreadable)
+}
+
+/// The table that `status` prints.
+fn render(status: &Status) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header([
+        "node", "address", "role", "lag", "applied", "missing", "free", "version",
+    ]);
+    for node in &status.nodes {
+        let of = |read: fn(&Report) -> String| {
+            let unknown = || "?".to_owned();
+            node.report.as_ref().map_or_else(unknown, read)
+        };
+        let me = if node.number == status.node { "*" } else { "" };
+        table.add_row([
+            format!("{}{me}", node.number),
+            node.address.clone(),
+            node.role.clone(),
+            node.lag
+                .map_or_else(|| "?".to_owned(), |lag| lag.to_string()),
+            of(|report| report.applied_index.to_string()),
+            of(|report| report.blobs_missing.to_string()),
+            of(free),
+            of(|report| report.build.clone()),
+        ]);
+    }
+    let note = if status.is_confirmed {
+        ""
+    } else {
+        "\nno leader answers: this is what the node knew last"
+    };
+    format!("{table}\n\nterm {}; * answers{note}", status.term)
+}
+
+fn free(report: &Report) -> String {
+    let percent = (report.free_bytes / (report.disk_bytes / 100).max(1)).min(100);
+    format!(
+        "{} ({percent} %)",
+        indicatif::BinaryBytes(report.free_bytes)
+    )
+}
+
+/// Shows a bar for each node until none lacks anything.
+fn watch(operator: &Operator) -> Result<(), ClusterError> {
+    let bars = MultiProgress::new();
+    let style = ProgressStyle::with_template("{prefix:>12} [{bar:40}] {pos}/{len} {msg}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let mut shown: Vec<(u64, ProgressBar)> = Vec::new();
+    loop {
+        let status = operator.status()?;
+        for node in &status.nodes {
+            let known = shown.iter().position(|(number, _)| *number == node.number);
+            if known.is_none() {
+                let bar = bars.add(ProgressBar::new(0).with_style(style.clone()));
+                bar.set_prefix(format!("node {}", node.number));
+                shown.push((node.number, bar));
+            }
+            let bar = shown.iter().find(|(number, _)| *number == node.number);
+            if let Some((_, bar)) = bar {
+                show(bar, node);
+            }
+        }
+        if status.nodes.iter().all(is_whole) {
+            return Ok(());
+        }
+        thread::park_timeout(LOOK_PERIOD);
+    }
+}
+
+fn show(bar: &ProgressBar, node: &Node) {
+    let Some(report) = &node.report else {
+        bar.set_message("does not answer");
+        return;
+    };
+    // The bar begins at what was missing when it was most.
+    let most = bar.length().unwrap_or_default().max(report.blobs_missing);
+    bar.set_length(most);
+    bar.set_position(most - report.blobs_missing);
+    let lag = node.lag.unwrap_or_default();
+    bar.set_message(format!("{}, {lag} entries behind", node.role));
+}
+
+/// Whether a node lacks nothing.
+fn is_whole(node: &Node) -> bool {
+    let has_all = |report: &Report| report.blobs_missing == 0;
+    node.report.as_ref().is_some_and(has_all) && node.lag.is_some_and(|lag| lag < LAG_ENTRIES_MAX)
+}
+
+/// Entries behind that only say that the cluster is in use.
+const LAG_ENTRIES_MAX: u64 = 64;
+
+/// Takes responsibility off a node: leadership, vote, and being the only holder.
+fn drain(operator: &Operator, node: u64) -> Result<(), ClusterError> {
+    operator.change("demote", Some(node))?;
+    loop {
+        let status = operator.status()?;
+        let mut others = status.nodes.iter().filter(|other| other.number != node);
+        if others.all(is_whole) {
+            return Ok(());
+        }
+        thread::park_timeout(LOOK_PERIOD);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ANSWER: &str = r#"{"node":1,"is_confirmed":true,"term":7,"nodes":[
+        {"node":1,"address":"a:1","role":"leader","lag":0,"report":{"build":"0.1.0",
+         "applied_index":12,"blobs_missing":0,"free_bytes":1073741824,"disk_bytes":4294967296}},
+        {"node":4,"address":"b:2","role":"learner","lag":null,"report":null}]}"#;
+
+    #[test]
+    fn the_table_shows_what_is_known_and_what_is_not() {
+        let status: Status = serde_json::from_str(ANSWER).unwrap();
+        let text = render(&status);
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines[1].contains("1*") && lines[1].contains("leader"));
+        assert!(lines[1].contains("1.00 GiB (25 %)"), "{text}");
+        assert!(lines[2].contains("learner") && lines[2].contains('?'));
+        assert!(!is_whole(&status.nodes[1]) && is_whole(&status.nodes[0]));
+    }
+}

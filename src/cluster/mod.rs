@@ -1,0 +1,19 @@
+//! The door for other nodes: takes their connections, proves who they are, and
+//! hands each to whoever serves its purpose; and how a node becomes one of them.
+//!
+//! Floor: doors
+//! Uses: base, net, metadata, peer, raft, runtime
+//! Crates: -
+
+mod admission;
+mod door;
+mod join;
+mod join_message;
+mod operations;
+mod report;
+
+pub use admission::Admitter;
+pub use door::Door;
+pub use join::{JoinError, Joined, Wish, join};
+pub use operations::{ClusterStatus, NodeStatus, OperationError, Operations};
+pub use report::Report;

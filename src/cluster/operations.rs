@@ -1,0 +1,180 @@
+//! What an operator asks of the cluster, through any of its nodes.
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+
+use super::report::Report;
+use crate::base::Clock;
+use crate::peer::{Calls, Fingerprint, JoinToken, PeerNode, Service};
+use crate::raft::{Handle, Member, MembersError};
+
+/// A join token admits nobody after this: long enough to walk to another machine.
+const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
+/// A node that does not report within this time is shown as unreachable.
+const REPORT_LIMIT: Duration = Duration::from_secs(2);
+
+/// A node as the cluster sees it, and what it says itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// Its place in the cluster.
+    pub member: Member,
+    /// Entries that the leader has and it lacks, where the leader knows.
+    pub lag: Option<u64>,
+    /// What it says; `None` when it does not answer.
+    pub report: Option<Report>,
+}
+
+/// The cluster at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClusterStatus {
+    /// The node that was asked.
+    pub node: u64,
+    /// Whether a leader confirmed what follows; else it is what the node knew last.
+    pub is_confirmed: bool,
+    /// The term.
+    pub term: u64,
+    /// Every node.
+    pub nodes: Vec<NodeStatus>,
+}
+
+/// Why an operator's wish was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum OperationError {
+    /// The node runs alone.
+    #[error("this node runs alone; `windlass init` makes it the first of a cluster")]
+    Alone,
+    /// The cluster refused, or cannot decide now.
+    #[error(transparent)]
+    Members(#[from] MembersError),
+}
+
+/// Serves operators' wishes. Lives on the shard with the operators' door.
+#[derive(Clone)]
+pub struct Operations {
+    journal: Handle,
+    network: Option<Rc<Network>>,
+    report: Rc<dyn Fn() -> Report>,
+}
+
+/// How this node reaches the others, and what its tokens vouch for.
+struct Network {
+    calls: Calls,
+    authority: Fingerprint,
+}
+
+impl fmt::Debug for Operations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Operations").finish_non_exhaustive()
+    }
+}
+
+impl Operations {
+    /// Of a node that runs alone.
+    #[must_use]
+    pub fn alone(journal: Handle, report: impl Fn() -> Report + 'static) -> Self {
+        Self {
+            journal,
+            network: None,
+            report: Rc::new(report),
+        }
+    }
+
+    /// Of a member, whose tokens name the authority of its cluster.
+    #[must_use]
+    pub fn member(self, calls: Calls, authority: Fingerprint) -> Self {
+        let network = Network { calls, authority };
+        Self {
+            network: Some(Rc::new(network)),
+            ..self
+        }
+    }
+
+    /// Every node: its place, and what it says about itself.
+    pub async fn status(&self) -> ClusterStatus {
+        let confirmed = self.journal.members().await;
+        let is_confirmed = confirmed.is_ok();
+        let members = confirmed.unwrap_or_else(|_| (*self.journal.membership()).clone());
+        let node = self.journal.status().node;
+        let asked = members.nodes.into_iter().map(|member| async move {
+            let last = members.last_index;
+            let lag = last.zip(member.matched_index);
+            NodeStatus {
+                report: self.report_of(node, &member).await,
+                lag: lag.map(|(last, matched)| last.saturating_sub(matched)),
+                member,
+            }
+        });
+        ClusterStatus {
+            node,
+            is_confirmed,
+            term: members.term,
+            nodes: join_all(asked).await,
+        }
+    }
+
+    /// The answer to a node that asks how this one is.
+    #[must_use]
+    pub fn reported(&self) -> Bytes {
+        (self.report)().encode()
+    }
+
+    async fn report_of(&self, me: u64, member: &Member) -> Option<Report> {
+        if member.node == me {
+            return Some((self.report)());
+        }
+        let network = self.network.as_ref()?;
+        let peer = PeerNode {
+            id: member.node,
+            address: member.address.clone(),
+        };
+        let call = network
+            .calls
+            .call(&peer, Service::Report, Bytes::new(), REPORT_LIMIT);
+        Report::decode(&call.await.ok()?).ok()
+    }
+
+    /// A token with which one more machine may join.
+    pub async fn add(&self) -> Result<JoinToken, OperationError> {
+        let network = self.network.as_ref().ok_or(OperationError::Alone)?;
+        let token = JoinToken::random(network.authority);
+        let life_ms = u64::try_from(TOKEN_LIFE.as_millis()).unwrap_or(u64::MAX);
+        let expires_ms = Clock::system().unix_ms().saturating_add(life_ms);
+        let hash = JoinToken::hash(token.secret());
+        self.journal.add_join_token(hash, expires_ms).await?;
+        Ok(token)
+    }
+
+    /// Gives a node a vote once it has caught up, or takes it.
+    pub async fn set_role(&self, node: u64, is_voter: bool) -> Result<(), OperationError> {
+        self.check_member()?;
+        if is_voter {
+            self.journal.promote(node).await?;
+        } else {
+            self.journal.demote(node).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes a node out of the cluster for good.
+    pub async fn remove(&self, node: u64) -> Result<(), OperationError> {
+        self.check_member()?;
+        Ok(self.journal.remove(node).await?)
+    }
+
+    /// Lets another node lead.
+    pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), OperationError> {
+        self.check_member()?;
+        Ok(self.journal.transfer_leader(to).await?)
+    }
+
+    fn check_member(&self) -> Result<(), OperationError> {
+        self.network
+            .is_some()
+            .then_some(())
+            .ok_or(OperationError::Alone)
+    }
+}

@@ -1,0 +1,152 @@
+//! `[cluster]`: how nodes find and trust each other.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::units::Period;
+use crate::base::limits;
+
+/// What `check-config` prints instead of a secret.
+const HIDDEN: &str = "(hidden)";
+
+/// A value that is never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// What stands for any secret where it is printed.
+    pub(super) fn hidden() -> Self {
+        Self(HIDDEN.to_owned())
+    }
+
+    /// The value itself, for whoever needs it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(HIDDEN)
+    }
+}
+
+/// How nodes trust each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PeerSecurity {
+    /// Mutual TLS with the cluster's own authority.
+    Tls,
+    /// A shared secret, nothing encrypted: for a network that is trusted otherwise.
+    Plain,
+}
+
+/// On how many nodes a blob is durable before it is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AckLevel {
+    /// On the node that took it.
+    One,
+    /// On more than half of the voters.
+    Quorum,
+    /// On every voter.
+    All,
+}
+
+/// `[cluster]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterSection {
+    /// Address of this node for other nodes.
+    pub listen: SocketAddr,
+    /// `host:port` by which other nodes reach it; `listen` when absent.
+    pub advertise: Option<String>,
+    /// How nodes trust each other.
+    pub security: PeerSecurity,
+    /// What all nodes know, for `plain`.
+    pub secret: Option<Secret>,
+    /// Certificates of the authorities, when the operator brings them.
+    pub ca_file: Option<PathBuf>,
+    /// This node's certificate from them …
+    pub certificate_file: Option<PathBuf>,
+    /// … and its key.
+    pub key_file: Option<PathBuf>,
+    /// Copies of a blob before it is acknowledged.
+    pub ack: AckLevel,
+    /// How long an acknowledgement waits for copies on other nodes.
+    pub ack_timeout: Period,
+    /// Blobs that are fetched from other nodes at the same time.
+    pub fetches_max: usize,
+}
+
+impl Default for ClusterSection {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5002)),
+            advertise: None,
+            security: PeerSecurity::Tls,
+            secret: None,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
+            ack: AckLevel::Quorum,
+            ack_timeout: Period::new(limits::ACK_TIMEOUT),
+            fetches_max: limits::FETCHES_DEFAULT,
+        }
+    }
+}
+
+impl ClusterSection {
+    /// Where other nodes are told to find this one.
+    #[must_use]
+    pub fn advertised(&self) -> String {
+        let listen = || self.listen.to_string();
+        self.advertise.clone().unwrap_or_else(listen)
+    }
+
+    /// Every key with a value.
+    pub(super) fn with_every_key() -> Self {
+        let file = |name: &str| Some(PathBuf::from(format!("/etc/windlass/{name}")));
+        Self {
+            advertise: Some("a.example.org:5002".to_owned()),
+            secret: Some(Secret::hidden()),
+            ca_file: file("ca.pem"),
+            certificate_file: file("node.pem"),
+            key_file: file("node.key"),
+            ..Self::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_printed_nowhere() {
+        let section: ClusterSection = toml::from_str("secret = 'sesame'").unwrap();
+        let secret = section.secret.clone().unwrap();
+        assert_eq!(secret.reveal(), "sesame");
+        assert!(!format!("{section:?}").contains("sesame"));
+        assert!(!toml::to_string(&section).unwrap().contains("sesame"));
+    }
+
+    #[test]
+    fn other_nodes_are_told_where_this_one_listens_unless_it_says_otherwise() {
+        let mut section = ClusterSection::default();
+        assert_eq!(section.advertised(), "127.0.0.1:5002");
+        section.advertise = Some("a:1".to_owned());
+        assert_eq!(section.advertised(), "a:1");
+    }
+}

@@ -1,0 +1,239 @@
+//! TLS 1.3 over streams, in user space.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use futures_rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use futures_rustls::rustls::client::danger::{
+    HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
+};
+use futures_rustls::rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use futures_rustls::rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature,
+};
+use futures_rustls::rustls::server::{
+    NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier,
+};
+use futures_rustls::rustls::version::TLS13;
+use futures_rustls::rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
+    ServerConfig, SignatureScheme, WantsVerifier,
+};
+use futures_rustls::{TlsAcceptor, TlsConnector};
+
+use super::stream::Stream;
+use super::tls_error::TlsError;
+use super::tls_material::{TlsAuthorities, TlsIdentity, TlsMaterialError};
+use super::tls_stream::TlsStream;
+use crate::base::limits::{HANDSHAKE_TIMEOUT, TLS_BUFFER_BYTES_MAX};
+use crate::base::units::to_usize;
+use crate::runtime::timeout;
+
+/// The dialing end's side of TLS. Cheap to clone, and shared between executors.
+#[derive(Clone)]
+pub struct TlsClient(TlsConnector);
+
+/// The accepting end's side of TLS. Cheap to clone, and shared between executors.
+#[derive(Clone)]
+pub struct TlsServer(TlsAcceptor);
+
+impl TlsClient {
+    /// A client that trusts whom the authorities vouch for, and proves itself with
+    /// `own`.
+    pub fn new(
+        authorities: &TlsAuthorities,
+        own: Option<&TlsIdentity>,
+    ) -> Result<Self, TlsMaterialError> {
+        let trusting = builder_of_client().with_root_certificates(authorities.roots());
+        let config = match own {
+            None => trusting.with_no_client_auth(),
+            Some(own) => trusting
+                .with_client_auth_cert(own.chain(), own.key())
+                .map_err(TlsMaterialError::Key)?,
+        };
+        Ok(Self::of(config))
+    }
+
+    /// A client that trusts whom an authority vouches for that the other end shows and
+    /// `is_trusted` knows. Names are not compared; the client proves nothing.
+    pub fn pinned(is_trusted: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+        let verifier = PinnedVerifier {
+            is_trusted: Box::new(is_trusted),
+            algorithms: provider().signature_verification_algorithms,
+        };
+        let mut config = builder_of_client()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier))
+            .with_no_client_auth();
+        config.enable_sni = false;
+        Self::of(config)
+    }
+
+    fn of(mut config: ClientConfig) -> Self {
+        // Every connection proves both ends anew.
+        config.resumption = Resumption::disabled();
+        Self(TlsConnector::from(Arc::new(config)))
+    }
+
+    /// Proves the other end to be `name`, within `HANDSHAKE_TIMEOUT`.
+    ///
+    /// - Errors: nothing of the other end was read.
+    pub async fn connect(&self, name: &str, stream: Stream) -> Result<TlsStream, TlsError> {
+        let name = ServerName::try_from(name.to_owned());
+        let name = name.map_err(|_| TlsError::Name)?;
+        let connecting = self.0.connect_with(name, stream, |session| {
+            session.set_buffer_limit(Some(to_usize(TLS_BUFFER_BYTES_MAX)));
+        });
+        match timeout(HANDSHAKE_TIMEOUT, connecting).await {
+            Ok(Ok(stream)) => Ok(TlsStream::new(stream.into())),
+            Ok(Err(error)) => Err(TlsError::of(error)),
+            Err(_) => Err(TlsError::TimedOut),
+        }
+    }
+}
+
+impl TlsServer {
+    /// A server that proves itself with `own`, and lets in only whom the authorities
+    /// vouch for; anybody without them.
+    pub fn new(
+        own: &TlsIdentity,
+        clients: Option<&TlsAuthorities>,
+    ) -> Result<Self, TlsMaterialError> {
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(&[&TLS13])
+            .expect("invariant: the provider has suites of TLS 1.3");
+        let trusting = match clients {
+            None => builder.with_no_client_auth(),
+            Some(clients) => {
+                let roots = clients.roots();
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider());
+                let verifier = verifier.build().map_err(TlsMaterialError::Authorities)?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = trusting
+            .with_single_cert(own.chain(), own.key())
+            .map_err(TlsMaterialError::Key)?;
+        // As for clients: nothing is resumed.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+
+    /// Proves this end, and the other when that was asked for, within
+    /// `HANDSHAKE_TIMEOUT`.
+    ///
+    /// - Errors: nothing of the other end was read.
+    pub async fn accept(&self, stream: Stream) -> Result<TlsStream, TlsError> {
+        let accepting = self.0.accept_with(stream, |session| {
+            session.set_buffer_limit(Some(to_usize(TLS_BUFFER_BYTES_MAX)));
+        });
+        match timeout(HANDSHAKE_TIMEOUT, accepting).await {
+            Ok(Ok(stream)) => Ok(TlsStream::new(stream.into())),
+            Ok(Err(error)) => Err(TlsError::of(error)),
+            Err(_) => Err(TlsError::TimedOut),
+        }
+    }
+}
+
+/// Checks what others will check: that the authorities vouch for the certificate, now,
+/// as a server's.
+pub fn check_identity(own: &TlsIdentity, authorities: &TlsAuthorities) -> Result<(), TlsError> {
+    let chain = own.chain();
+    let Some((certificate, between)) = chain.split_first() else {
+        return Err(TlsError::of(io::ErrorKind::InvalidData.into()));
+    };
+    let algorithms = provider().signature_verification_algorithms;
+    let roots = authorities.roots();
+    verify(certificate, &roots, between, UnixTime::now(), &algorithms)
+        .map_err(|error| TlsError::of(io::Error::other(error)))
+}
+
+fn verify(
+    certificate: &CertificateDer<'_>,
+    roots: &RootCertStore,
+    between: &[CertificateDer<'_>],
+    now: UnixTime,
+    algorithms: &WebPkiSupportedAlgorithms,
+) -> Result<(), Error> {
+    let parsed = ParsedCertificate::try_from(certificate)?;
+    verify_server_cert_signed_by_trust_anchor(&parsed, roots, between, now, algorithms.all)
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+fn builder_of_client() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+    ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .expect("invariant: the provider has suites of TLS 1.3")
+}
+
+/// Whether a certificate is that of a trusted authority.
+type IsTrusted = dyn Fn(&[u8]) -> bool + Send + Sync;
+
+/// Trusts an authority by a property of its certificate, which the server must show.
+struct PinnedVerifier {
+    is_trusted: Box<IsTrusted>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for PinnedVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let shown = intermediates.iter().find(|each| (self.is_trusted)(each));
+        let shown = shown.ok_or(CertificateError::UnknownIssuer)?;
+        let mut roots = RootCertStore::empty();
+        roots.add(shown.clone().into_owned())?;
+        verify(end_entity, &roots, intermediates, now, &self.algorithms)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(Error::General("only TLS 1.3 is spoken".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl fmt::Debug for PinnedVerifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PinnedVerifier").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TlsClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsClient").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for TlsServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsServer").finish_non_exhaustive()
+    }
+}

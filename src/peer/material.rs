@@ -1,0 +1,134 @@
+//! Certificates and keys, ready for handshakes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::certificate::{Credentials, Fingerprint, NodeName};
+use super::identity::PeerIdentity;
+use crate::net::{
+    TlsAuthorities, TlsClient, TlsError, TlsIdentity, TlsMaterialError, TlsServer, check_identity,
+};
+
+/// A node's certificates and keys do not fit it.
+#[derive(Debug, thiserror::Error)]
+pub enum MaterialError {
+    /// They cannot be read or used.
+    #[error("the certificates and keys between nodes")]
+    Unusable(#[from] TlsMaterialError),
+    /// The certificate is for somebody else.
+    #[error("the certificate of this node must have the name {wanted}, and no other node's")]
+    Name {
+        /// The name it must have.
+        wanted: Box<str>,
+    },
+    /// Other nodes would refuse it: no authority vouches for it, or it has expired.
+    #[error("the certificate of this node does not hold")]
+    Refused(#[source] TlsError),
+}
+
+/// What a node proves itself with under TLS. Cheap to clone, and shared between
+/// executors; read once, at the start: new certificates need a restart.
+#[derive(Clone)]
+pub struct TlsMaterial(Arc<Material>);
+
+enum Material {
+    Member {
+        identity: PeerIdentity,
+        client: TlsClient,
+        members: TlsServer,
+        joiners: TlsServer,
+    },
+    Joiner {
+        client: TlsClient,
+    },
+}
+
+impl TlsMaterial {
+    /// Of a member: it dials and is dialed by members, and admits others.
+    ///
+    /// - Errors: what other nodes would refuse is refused here first.
+    pub fn member(
+        identity: PeerIdentity,
+        credentials: &Credentials,
+    ) -> Result<Self, MaterialError> {
+        let authorities = TlsAuthorities::of_pem(&credentials.authorities)?;
+        let own = TlsIdentity::of_pem(&credentials.chain, &credentials.key)?;
+        if NodeName::only_one_of(&own.names()?) != Some(identity) {
+            let wanted = NodeName(identity).to_string().into();
+            return Err(MaterialError::Name { wanted });
+        }
+        check_identity(&own, &authorities).map_err(MaterialError::Refused)?;
+        Self::unchecked(identity, &authorities, &own)
+    }
+
+    /// Material that was not looked at.
+    pub(super) fn unchecked(
+        identity: PeerIdentity,
+        authorities: &TlsAuthorities,
+        own: &TlsIdentity,
+    ) -> Result<Self, MaterialError> {
+        Ok(Self(Arc::new(Material::Member {
+            identity,
+            client: TlsClient::new(authorities, Some(own))?,
+            members: TlsServer::new(own, Some(authorities))?,
+            joiners: TlsServer::new(&own.with_authorities(authorities), None)?,
+        })))
+    }
+
+    /// Of a node that wants to join the cluster of this authority. It proves nothing
+    /// by a certificate, and can dial to join only.
+    #[must_use]
+    pub fn joiner(authority: Fingerprint) -> Self {
+        let is_it = move |certificate: &[u8]| Fingerprint::of(certificate) == authority;
+        Self(Arc::new(Material::Joiner {
+            client: TlsClient::pinned(is_it),
+        }))
+    }
+
+    /// For dialing members.
+    pub(super) fn member_client(&self) -> Option<(PeerIdentity, &TlsClient)> {
+        match &*self.0 {
+            Material::Member {
+                identity, client, ..
+            } => Some((*identity, client)),
+            Material::Joiner { .. } => None,
+        }
+    }
+
+    /// For dialing to join.
+    pub(super) fn joining_client(&self) -> Option<&TlsClient> {
+        match &*self.0 {
+            Material::Member { .. } => None,
+            Material::Joiner { client } => Some(client),
+        }
+    }
+
+    /// For members that dial.
+    pub(super) fn member_server(&self) -> Option<(PeerIdentity, &TlsServer)> {
+        match &*self.0 {
+            Material::Member {
+                identity, members, ..
+            } => Some((*identity, members)),
+            Material::Joiner { .. } => None,
+        }
+    }
+
+    /// For nodes that dial to join.
+    pub(super) fn joining_server(&self) -> Option<&TlsServer> {
+        match &*self.0 {
+            Material::Member { joiners, .. } => Some(joiners),
+            Material::Joiner { .. } => None,
+        }
+    }
+}
+
+impl fmt::Debug for TlsMaterial {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsMaterial")
+            .field(
+                "member",
+                &self.member_client().map(|(identity, _)| identity),
+            )
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! Connections between nodes: who the other end is, and bytes to and from it as calls
+//! and answers. Knows nodes and bytes; what a call says is for the rooms above.
+//!
+//! ```text
+//! connection   preamble (8 bytes, open) | proof of both ends | frames
+//! ```
+//! A connection belongs to the executor that made or accepted it. One task drives it
+//! in both directions; when either breaks, the connection ends, and with it every call
+//! on it. Nothing is repeated here: whether a lost call may be repeated is known above.
+//!
+//! Floor: services.
+//! Uses: base, disk, net, oci, runtime, telemetry
+//! Crates: rcgen, sha2, tokio
+
+mod auth_error;
+mod authority;
+mod backoff;
+mod calls;
+mod certificate;
+mod challenge;
+mod connect;
+mod connection;
+mod decoder;
+mod drive;
+mod error;
+mod fetch;
+mod files;
+mod frame;
+#[cfg(test)]
+mod golden_test;
+mod identity;
+mod link;
+mod links;
+mod listener;
+mod liveness;
+mod material;
+mod node;
+mod outbox;
+mod plain;
+mod preamble;
+mod secured;
+mod security;
+mod serve;
+mod serve_transfer;
+mod service;
+#[cfg(test)]
+mod testing;
+mod token;
+mod transfer;
+mod transfer_error;
+
+pub use auth_error::{AuthError, Verdict};
+pub use authority::{Authority, AuthorityError};
+pub use calls::Calls;
+pub use certificate::{Credentials, Fingerprint};
+pub use connect::{authenticate, authenticate_joiner, connect};
+pub use error::{CallError, ConnectError, Refusal, RefusalCode};
+pub use fetch::{Incoming, Transfers};
+pub use files::{ClusterFiles, FilesError, OperatorFiles};
+pub use identity::{ClusterId, ClusterIdError, PeerIdentity};
+pub use link::Link;
+pub use links::Links;
+pub use listener::{HandedOver, Newcomer, NewcomerPlace, PeerListener};
+pub use material::{MaterialError, TlsMaterial};
+pub use node::PeerNode;
+pub use preamble::{PreambleError, Purpose};
+pub use security::{Security, SharedSecret, WeakSecret};
+pub use serve::{Call, serve_calls};
+pub use serve_transfer::{TransferAnswer, TransferServer};
+pub use service::Service;
+pub use token::{JoinToken, JoinTokenError};
+pub use transfer::{TransferRefusal, TransferRequest};
+pub use transfer_error::{ServeTransferError, TransferError};

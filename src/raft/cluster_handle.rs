@@ -1,0 +1,133 @@
+//! Changes of the cluster, asked for on any node. Each is a wish in the state,
+//! which the leader carries out; so a wish outlives whoever leads.
+
+use std::time::Duration;
+
+use crate::metadata::{Command, JoinTokenHash, NodeAddress, NodeCommand, NodeUuid, Outcome};
+
+use super::handle::Handle;
+use super::members::{Members, MembersError};
+
+/// A change is waited for this long: an election, a membership change of two
+/// entries, and some more.
+const CHANGE_LIMIT: Duration = Duration::from_secs(15);
+
+/// A machine that asks to be a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Admission {
+    /// Names the machine; the same when it asks again.
+    pub node_uuid: NodeUuid,
+    /// Where it will be reached.
+    pub address: NodeAddress,
+    /// Whether it is to vote once it runs and has caught up; else it is a read
+    /// replica for ever.
+    pub is_voter: bool,
+    /// Hash of the token it brought; `None` when an operator vouches for it.
+    pub token: Option<JoinTokenHash>,
+}
+
+impl Handle {
+    /// Gives a machine its number and makes the leader feed it. It becomes a
+    /// voter by itself, if it is to be one. A machine that asks again before it
+    /// has run gets the same number.
+    ///
+    /// - Errors: `Refused` for a bad token and a machine that must not come back;
+    ///   `Pending` when it has a number but the leader does not feed it yet, which
+    ///   asking again tells.
+    pub async fn admit(&self, admission: Admission) -> Result<u64, MembersError> {
+        let Admission {
+            node_uuid,
+            address,
+            is_voter,
+            token,
+        } = admission;
+        let command = NodeCommand::Admit {
+            node_uuid,
+            address,
+            is_voter,
+            token,
+        };
+        let node = match self.propose(Command::Node(command)).await? {
+            Outcome::NodeAdmitted { node } => node,
+            outcome => return Err(refused(outcome, 0)),
+        };
+        self.await_change(move |members| find(members, node).is_some())
+            .await?;
+        Ok(node)
+    }
+
+    /// Adds a token that admits one machine until `expires_ms`, in ms since the
+    /// Unix epoch.
+    pub async fn add_join_token(
+        &self,
+        hash: JoinTokenHash,
+        expires_ms: u64,
+    ) -> Result<(), MembersError> {
+        let command = NodeCommand::AddJoinToken { hash, expires_ms };
+        self.wish(command, 0).await
+    }
+
+    /// Gives a node a vote, as soon as it has caught up.
+    ///
+    /// - Errors: `Pending` while it has not.
+    pub async fn promote(&self, node: u64) -> Result<(), MembersError> {
+        self.set_role(node, true).await
+    }
+
+    /// Takes a node's vote; it goes on as a read replica.
+    pub async fn demote(&self, node: u64) -> Result<(), MembersError> {
+        self.set_role(node, false).await
+    }
+
+    async fn set_role(&self, node: u64, is_voter: bool) -> Result<(), MembersError> {
+        self.wish(NodeCommand::SetRole { node, is_voter }, node)
+            .await?;
+        self.await_change(move |members| find(members, node) == Some(is_voter))
+            .await
+    }
+
+    /// Removes a node for ever. It ends by itself when it learns of it; its
+    /// number never comes back.
+    pub async fn remove(&self, node: u64) -> Result<(), MembersError> {
+        self.wish(NodeCommand::Remove { node }, node).await?;
+        if self.status().node == node {
+            // Nobody tells this node any more that it is out.
+            return Ok(());
+        }
+        self.await_change(move |members| find(members, node).is_none())
+            .await
+    }
+
+    async fn wish(&self, command: NodeCommand, node: u64) -> Result<(), MembersError> {
+        match self.propose(Command::Node(command)).await? {
+            Outcome::Applied => Ok(()),
+            outcome => Err(refused(outcome, node)),
+        }
+    }
+
+    async fn await_change(
+        &self,
+        mut is_so: impl FnMut(&Members) -> bool,
+    ) -> Result<(), MembersError> {
+        let is_done = |members: &Members| !members.is_changing && is_so(members);
+        if self.wait_for_membership(CHANGE_LIMIT, is_done).await {
+            Ok(())
+        } else {
+            Err(MembersError::Pending)
+        }
+    }
+}
+
+/// Whether a member votes; `None` when it is no member.
+fn find(members: &Members, node: u64) -> Option<bool> {
+    let mut members = members.nodes.iter();
+    let member = members.find(|member| member.node == node)?;
+    Some(member.is_voter)
+}
+
+fn refused(outcome: Outcome, node: u64) -> MembersError {
+    match outcome {
+        Outcome::Refused(refusal) => MembersError::Refused(refusal),
+        _ => MembersError::Unknown { node },
+    }
+}

@@ -1,0 +1,355 @@
+//! Clusters of several nodes: elections, changes and reads on every node,
+//! restarts, and nodes that die.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::{Home, Node, agree, cluster, leader, soon, stop, until};
+use crate::raft::{Options, ProposeError};
+use crate::runtime::{Task, run_alone, sleep, spawn};
+use crate::telemetry::{CallEnd, PeerService};
+
+const fn as_usual(_: &mut Options) {}
+
+/// Proposes one number after the other through a node; keeps account of what was
+/// acknowledged.
+struct Writer {
+    acknowledged: Rc<RefCell<Vec<u64>>>,
+    failed: Rc<RefCell<Vec<ProposeError>>>,
+    is_over: Rc<Cell<bool>>,
+    task: Task<()>,
+}
+
+impl Writer {
+    fn start(node: &Node, first: u64) -> Self {
+        let handle = node.handle.clone();
+        let acknowledged = Rc::new(RefCell::new(Vec::new()));
+        let failed = Rc::new(RefCell::new(Vec::new()));
+        let is_over = Rc::new(Cell::new(false));
+        let (written, errors, over) = (
+            Rc::clone(&acknowledged),
+            Rc::clone(&failed),
+            Rc::clone(&is_over),
+        );
+        let task = spawn(async move {
+            for number in first.. {
+                match handle.propose(crate::raft::suite_tests::link(number)).await {
+                    Ok(_) => written.borrow_mut().push(number),
+                    Err(error) => errors.borrow_mut().push(error),
+                }
+                if over.get() {
+                    break;
+                }
+                sleep(Duration::from_millis(1)).await;
+            }
+        });
+        Self {
+            acknowledged,
+            failed,
+            is_over,
+            task,
+        }
+    }
+
+    fn count(&self) -> usize {
+        self.acknowledged.borrow().len()
+    }
+
+    /// Ends it: what was acknowledged, and what failed.
+    async fn stop(self) -> (Vec<u64>, Vec<ProposeError>) {
+        self.is_over.set(true);
+        soon("a writer ends", self.task).await.unwrap();
+        (self.acknowledged.take(), self.failed.take())
+    }
+}
+
+#[test]
+fn every_node_takes_changes_and_reads_what_any_other_took() {
+    run_alone(|| async {
+        let nodes = cluster(3, as_usual).await;
+        for (number, writer) in (0..).zip(&nodes) {
+            writer.propose(number).await.unwrap();
+            // Whoever pushed here reads it here, without asking anyone.
+            assert!(writer.holds(number));
+            for reader in &nodes {
+                assert!(reader.reads(number).await, "{number} on {}", reader.id);
+            }
+        }
+        leader(&nodes).await;
+        agree(&nodes).await;
+        stop(nodes);
+    });
+}
+
+#[test]
+fn what_was_acknowledged_outlives_a_leader_that_dies() {
+    run_alone(|| async {
+        let mut nodes = cluster(3, as_usual).await;
+        let dying = leader(&nodes).await;
+        let writers: Vec<_> = (0..)
+            .zip(&nodes)
+            .map(|(at, node)| Writer::start(node, at * 1_000_000))
+            .collect();
+        until("changes flow", || {
+            writers.iter().all(|writer| writer.count() > 20)
+        })
+        .await;
+        let dead = nodes.remove(dying).kill();
+        let mut writers = writers;
+        let silenced = writers.remove(dying);
+        let before: Vec<_> = writers.iter().map(Writer::count).collect();
+        until("changes flow again", || {
+            writers
+                .iter()
+                .zip(&before)
+                .all(|(writer, before)| writer.count() > before + 20)
+        })
+        .await;
+        let mut acknowledged = silenced.acknowledged.take();
+        drop(silenced);
+        for writer in writers {
+            let (numbers, failed) = writer.stop().await;
+            acknowledged.extend(numbers);
+            // Nobody was told that nothing happened; some cannot be told what did.
+            let is_unknown = |error: &ProposeError| *error == ProposeError::TimedOut;
+            assert!(
+                failed.len() <= 1 && failed.iter().all(is_unknown),
+                "{failed:?}"
+            );
+        }
+        for node in &nodes {
+            node.handle.read_index().await.unwrap();
+            let missing = acknowledged.iter().filter(|number| !node.holds(**number));
+            assert_eq!(missing.count(), 0);
+        }
+        agree(&nodes).await;
+        stop(nodes);
+        drop(dead);
+    });
+}
+
+#[test]
+fn a_follower_that_restarts_catches_up_and_disturbs_nobody() {
+    run_alone(|| async {
+        let mut nodes = cluster(3, as_usual).await;
+        let leads = leader(&nodes).await;
+        let resting = nodes.remove((leads + 1) % 3).stop();
+        for number in 0..50 {
+            nodes[0].propose(number).await.unwrap();
+        }
+        let before = nodes[0].handle.status();
+        let back = resting.start();
+        // It waits for a leader; it does not call for one.
+        assert!(back.handle.status().term <= before.term);
+        assert!(back.handle.recovered(Duration::from_secs(20)).await);
+        assert!(back.reads(49).await);
+        nodes.push(back);
+        leader(&nodes).await;
+        agree(&nodes).await;
+        stop(nodes);
+    });
+}
+
+#[test]
+fn a_leader_that_restarts_hands_over_and_no_change_fails() {
+    run_alone(|| async {
+        let mut nodes = cluster(3, as_usual).await;
+        let leads = leader(&nodes).await;
+        let others: Vec<_> = (0..3).filter(|at| *at != leads).collect();
+        let writers: Vec<_> = (0..)
+            .zip(&others)
+            .map(|(first, at)| Writer::start(&nodes[*at], first * 1_000_000))
+            .collect();
+        until("changes flow", || {
+            writers.iter().all(|writer| writer.count() > 20)
+        })
+        .await;
+        let resting = nodes.remove(leads).stop();
+        let before: Vec<_> = writers.iter().map(Writer::count).collect();
+        until("changes flow again", || {
+            writers
+                .iter()
+                .zip(&before)
+                .all(|(writer, before)| writer.count() > before + 20)
+        })
+        .await;
+        nodes.push(resting.start());
+        let mut acknowledged = Vec::new();
+        for writer in writers {
+            let (numbers, failed) = writer.stop().await;
+            assert_eq!(failed, []);
+            acknowledged.extend(numbers);
+        }
+        leader(&nodes).await;
+        agree(&nodes).await;
+        assert!(acknowledged.iter().all(|number| nodes[2].holds(*number)));
+        stop(nodes);
+    });
+}
+
+#[test]
+fn a_cluster_that_stopped_whole_starts_whole() {
+    run_alone(|| async {
+        let nodes = cluster(3, as_usual).await;
+        for number in 0..20 {
+            nodes[2].propose(number).await.unwrap();
+        }
+        let homes = stop(nodes);
+        let nodes: Vec<_> = homes.into_iter().map(Home::start).collect();
+        for node in &nodes {
+            assert!(node.handle.recovered(Duration::from_secs(20)).await);
+            assert!(node.reads(19).await);
+        }
+        nodes[1].propose(20).await.unwrap();
+        agree(&nodes).await;
+        stop(nodes);
+    });
+}
+
+#[test]
+fn without_a_quorum_nothing_is_promised_and_what_is_there_is_served() {
+    fn impatient(options: &mut Options) {
+        options.propose_timeout = Duration::from_secs(2);
+        options.read_timeout = Duration::from_secs(1);
+    }
+    run_alone(|| async {
+        let mut nodes = cluster(3, impatient).await;
+        nodes[0].propose(1).await.unwrap();
+        let last = nodes.pop().unwrap();
+        assert!(last.reads(1).await);
+        let homes = stop(nodes);
+        assert!(last.handle.read_index().await.is_err());
+        assert!(last.holds(1));
+        let refused = last.propose(2).await;
+        assert!(matches!(
+            refused,
+            Err(ProposeError::Unavailable | ProposeError::NoLeader)
+        ));
+        // A node that starts alone is up, and knows that it has not caught up.
+        let last = last.stop().start();
+        assert!(last.holds(1));
+        assert!(!last.handle.recovered(Duration::from_millis(200)).await);
+        let status = last.handle.status();
+        assert!(status.is_running && !status.is_leader() && !status.is_recovered);
+        // What was not proposed did not happen later, either.
+        let mut nodes: Vec<_> = homes.into_iter().map(Home::start).collect();
+        nodes.push(last);
+        leader(&nodes).await;
+        assert!(nodes[2].reads(1).await);
+        assert!(!nodes[2].holds(2));
+        agree(&nodes).await;
+        stop(nodes);
+    });
+}
+
+#[test]
+fn readers_who_ask_together_share_a_round_and_a_sole_voter_makes_none() {
+    run_alone(|| async {
+        let nodes = vec![Node::found(as_usual)];
+        nodes[0].handle.read_index().await.unwrap();
+        assert_eq!(nodes[0].metrics.journal.read_rounds.value(), 0);
+        stop(nodes);
+
+        let nodes = cluster(3, as_usual).await;
+        leader(&nodes).await;
+        for node in &nodes {
+            let rounds = &node.metrics.journal.read_rounds;
+            let before = rounds.value();
+            let readers: Vec<_> = (0..200)
+                .map(|_| {
+                    let handle = node.handle.clone();
+                    spawn(async move { handle.read_index().await })
+                })
+                .collect();
+            for reader in readers {
+                reader.await.unwrap().unwrap();
+            }
+            let made = rounds.value() - before;
+            assert!(made < 20, "{made} rounds on node {}", node.id);
+        }
+        stop(nodes);
+    });
+}
+
+#[test]
+fn leadership_goes_where_it_is_sent_and_no_change_fails() {
+    run_alone(|| async {
+        let nodes = cluster(3, as_usual).await;
+        let writers: Vec<_> = (0..)
+            .zip(&nodes)
+            .map(|(at, node)| Writer::start(node, at * 1_000_000))
+            .collect();
+        for asked in &nodes {
+            let leads = leader(&nodes).await;
+            let next = &nodes[(leads + 1) % 3];
+            asked.handle.transfer_leader(Some(next.id)).await.unwrap();
+            until("the next node leads", || next.handle.status().is_leader()).await;
+        }
+        assert!(nodes[0].handle.transfer_leader(Some(999)).await.is_err());
+        for writer in writers {
+            let (numbers, failed) = writer.stop().await;
+            assert!(failed.is_empty(), "{failed:?}");
+            nodes[0].handle.read_index().await.unwrap();
+            assert!(numbers.iter().all(|number| nodes[0].holds(*number)));
+        }
+        leader(&nodes).await;
+        agree(&nodes).await;
+        let members = nodes[1].handle.members().await.unwrap();
+        assert_eq!(members.nodes.len(), 3);
+        assert!(
+            members
+                .nodes
+                .iter()
+                .all(|member| member.matched_index.is_some())
+        );
+        stop(nodes);
+    });
+}
+
+#[test]
+fn a_dead_node_costs_its_leader_some_calls_a_second() {
+    run_alone(|| async {
+        let mut nodes = cluster(3, as_usual).await;
+        let leads = leader(&nodes).await;
+        let gone = nodes.remove((leads + 1) % 3).stop();
+        let leads = nodes
+            .iter()
+            .position(|node| node.handle.status().is_leader());
+        let metrics = &nodes[leads.unwrap()].metrics.peer;
+        let calls = |service| metrics.calls.of((service, CallEnd::Unreachable)).value();
+        let before = calls(PeerService::Append);
+        sleep(Duration::from_secs(2)).await;
+        let made = calls(PeerService::Append) - before;
+        // Ten heartbeats and a replication or two in each second.
+        assert!((1..40).contains(&made), "{made} calls to a dead node");
+        stop(nodes);
+        drop(gone);
+    });
+}
+
+#[test]
+fn a_leader_whose_journal_stands_still_gives_up_and_catches_up_later() {
+    run_alone(|| async {
+        let nodes = cluster(3, as_usual).await;
+        let leads = leader(&nodes).await;
+        let (stalled, other) = (&nodes[leads], &nodes[(leads + 1) % 3]);
+        let writer = Writer::start(other, 0);
+        until("changes flow", || writer.count() > 10).await;
+        let gate = stalled.hold_journal().await;
+        until("another node leads", || {
+            let leader = other.handle.status().leader;
+            leader.is_some_and(|leader| leader != stalled.id)
+        })
+        .await;
+        assert!(stalled.metrics.journal.stalls.value() >= 1);
+        let before = writer.count();
+        until("changes flow again", || writer.count() > before + 20).await;
+        drop(gate);
+        let (numbers, _) = writer.stop().await;
+        leader(&nodes).await;
+        agree(&nodes).await;
+        assert!(numbers.iter().all(|number| stalled.holds(*number)));
+        stop(nodes);
+    });
+}

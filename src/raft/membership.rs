@@ -1,0 +1,141 @@
+//! The membership: who is in it, who could lead, and what the leader is asked
+//! about it.
+
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use openraft::{RaftMetrics, ServerState};
+
+use crate::peer::Service;
+
+use super::core::{Core, Route};
+use super::members::{Member, Members, MembersError};
+use super::message_request::{ClusterRequest, read_members};
+use super::peers::Question;
+use super::types::{LogId, Types};
+
+/// The leader answers such questions from memory.
+const ASK_LIMIT: Duration = Duration::from_secs(3);
+
+/// What a membership is told by: its entry, whether that is committed, the leader.
+pub(super) type MembershipMark = (Option<LogId>, bool, Option<u64>);
+
+/// Tells one membership from another, at no cost.
+pub(super) fn mark(seen: &RaftMetrics<Types>) -> MembershipMark {
+    let entry = *seen.membership_config.log_id();
+    let is_settled = entry == *seen.committed_membership_config.log_id();
+    (entry, is_settled, seen.current_leader)
+}
+
+/// The membership, with what the leader knows about how far its nodes are.
+pub(super) fn leading_members(seen: &RaftMetrics<Types>) -> Members {
+    let mut members = local_members(seen);
+    for member in &mut members.nodes {
+        let known = seen.replication.as_ref();
+        let known = known.and_then(|known| known.get(&member.node)?.as_ref());
+        member.matched_index = if member.node == seen.id {
+            seen.last_log_index
+        } else {
+            known.map(|id| id.index)
+        };
+    }
+    members
+}
+
+/// The membership as this node has it.
+pub(super) fn local_members(seen: &RaftMetrics<Types>) -> Members {
+    let membership = seen.membership_config.membership();
+    let voters: Vec<u64> = membership.voter_ids().collect();
+    let member = |(node, at): (&u64, &openraft::BasicNode)| Member {
+        node: *node,
+        address: at.addr.as_str().into(),
+        is_voter: voters.contains(node),
+        is_leader: seen.current_leader == Some(*node),
+        matched_index: None,
+    };
+    let is_joint = membership.get_joint_config().len() > 1;
+    let (_, is_settled, _) = mark(seen);
+    Members {
+        term: seen.current_term,
+        last_index: seen.last_log_index,
+        is_changing: is_joint || !is_settled,
+        nodes: membership.nodes().map(member).collect(),
+    }
+}
+
+/// The voter other than this node, among those that are near, with the most of
+/// the log.
+pub(super) fn successor(seen: &RaftMetrics<Types>, is_near: impl Fn(u64) -> bool) -> Option<u64> {
+    if seen.state != ServerState::Leader {
+        return None;
+    }
+    let replication = seen.replication.as_ref()?;
+    let matched = |node: &u64| replication.get(node).copied().flatten();
+    let voters = seen.membership_config.voter_ids();
+    voters
+        .filter(|node| *node != seen.id && is_near(*node))
+        .max_by_key(matched)
+}
+
+/// Who belongs to the cluster, as the leader knows it.
+pub(super) async fn members(core: &Core) -> Result<Members, MembersError> {
+    match core.route() {
+        Route::Here => Ok(leading_members(&core.raft.metrics().borrow_watched())),
+        Route::Leader(leader) => ask(core, leader, ClusterRequest::Members, read_members).await,
+        Route::Nobody | Route::Stopped => Err(MembersError::NoLeader),
+    }
+}
+
+/// Makes `to` lead, or the voter with the most of the log.
+pub(super) async fn transfer(core: &Core, to: Option<u64>) -> Result<(), MembersError> {
+    match core.route() {
+        Route::Here => transfer_here(core, to).await,
+        Route::Leader(leader) if to == Some(leader) => Ok(()),
+        Route::Leader(leader) => {
+            let request = ClusterRequest::Transfer {
+                to: to.unwrap_or(0),
+            };
+            ask(core, leader, request, |_| Ok(())).await
+        }
+        Route::Nobody | Route::Stopped => Err(MembersError::NoLeader),
+    }
+}
+
+/// As [`transfer`], on the leader.
+pub(super) async fn transfer_here(core: &Core, to: Option<u64>) -> Result<(), MembersError> {
+    let (me, is_voter) = {
+        let metrics = core.raft.metrics();
+        let seen = metrics.borrow_watched();
+        let mut voters = seen.membership_config.voter_ids();
+        (seen.id, to.is_none_or(|to| voters.any(|voter| voter == to)))
+    };
+    if to == Some(me) {
+        return Ok(());
+    }
+    let to = to
+        .filter(|_| is_voter)
+        .or_else(|| core.successor().filter(|_| to.is_none()));
+    let to = to.ok_or(MembersError::NoVoter)?;
+    let transferred = core.raft.trigger().transfer_leader(to).await;
+    transferred.map_err(|_| MembersError::NoLeader)
+}
+
+async fn ask<T>(
+    core: &Core,
+    leader: u64,
+    request: ClusterRequest,
+    read: impl FnOnce(&mut crate::base::Reader<'_>) -> Result<T, crate::base::CodecError>,
+) -> Result<T, MembersError> {
+    let question = Question {
+        service: Service::Cluster,
+        payload: request.encode(),
+        limit: ASK_LIMIT,
+    };
+    core.peers
+        .ask(leader, question, read)
+        .await
+        .map_err(|error| {
+            tracing::debug!(leader, %error, "the leader did not answer");
+            MembersError::NoLeader
+        })
+}

@@ -1,0 +1,296 @@
+//! What other nodes ask of this one, on the raft core.
+
+use std::fmt;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use openraft::ReadPolicy;
+use openraft::async_runtime::WatchReceiver;
+use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
+use openraft::raft::{AppendEntriesRequest, VoteRequest};
+use tokio::sync::oneshot;
+
+use crate::metadata::{self, NodeState};
+use crate::peer::{Call, Refusal, RefusalCode, Service};
+use crate::runtime;
+
+use super::core::{Core, Route};
+use super::membership::{leading_members, transfer_here};
+use super::message_append::{decode_append, write_appended};
+use super::message_request::{
+    ClusterRequest, Hello, Proposed, decode_propose, decode_read_index, encode_index, write_hello,
+    write_members, write_proposed,
+};
+use super::message_snapshot::{SnapshotMessage, SnapshotProgress, SnapshotStep, write_progress};
+use super::message_vote::{Ballot, write_transferred, write_voted};
+use super::proposal::{ProposalResponder, WriteResult};
+use super::reply::{Denial, Reply, encode_reply};
+use super::types::{Change, Types, Vote};
+use super::view::StateView;
+
+/// A proposal of another node is waited for no longer than this, whatever it
+/// says: it holds one of its connection's places.
+const PROPOSE_LIMIT_MAX: Duration = Duration::from_secs(30);
+
+/// Answers other nodes. Lives on the raft core; give it to `peer::serve_calls`
+/// for the services of consensus.
+#[derive(Clone)]
+pub struct RaftService(Rc<Core>);
+
+impl fmt::Debug for RaftService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RaftService").finish_non_exhaustive()
+    }
+}
+
+impl RaftService {
+    pub(super) const fn new(core: Rc<Core>) -> Self {
+        Self(core)
+    }
+
+    /// Whether nothing else of consensus is left on this executor.
+    #[cfg(test)]
+    pub(super) fn is_last(&self) -> bool {
+        Rc::strong_count(&self.0) == 1 && self.0.log.is_last()
+    }
+
+    /// Whether calls of this kind are for consensus.
+    #[must_use]
+    pub const fn is_for(service: Service) -> bool {
+        match service {
+            Service::Append
+            | Service::Vote
+            | Service::Snapshot
+            | Service::ReadIndex
+            | Service::Propose
+            | Service::Cluster => true,
+            Service::Join | Service::Blob | Service::Upload | Service::Report => false,
+        }
+    }
+
+    /// Serves one call of an authenticated node.
+    ///
+    /// - Errors: what cannot be read, or is for another service.
+    /// - Cancel: what the call asked for may go on.
+    pub async fn handle(&self, call: Call) -> Result<Bytes, Refusal> {
+        if let Err(denial) = self.admit(call.from) {
+            tracing::debug!(node = call.from, %denial, "a call is refused");
+            let denied: Reply<()> = Err(denial);
+            return Ok(encode_reply(&denied, |_, ()| {}));
+        }
+        self.0.peers.heard(call.from);
+        match call.service {
+            Service::Append => self.append(&call).await,
+            Service::Vote => self.ballot(&call).await,
+            Service::Snapshot => self.snapshot(&call).await,
+            Service::ReadIndex => self.read_index(&call).await,
+            Service::Propose => self.propose(&call).await,
+            Service::Cluster => self.cluster(&call).await,
+            Service::Join | Service::Blob | Service::Upload | Service::Report => {
+                let reason = "consensus does not serve this";
+                Err(Refusal::new(RefusalCode::UnknownService, reason))
+            }
+        }
+    }
+
+    /// Whether a node may ask anything. Members may; so may a node that this one
+    /// has not heard of yet: its entry may still be on its way here.
+    fn admit(&self, from: u64) -> Result<(), Denial> {
+        let metrics = self.0.raft.metrics();
+        let seen = metrics.borrow_watched();
+        if seen.running_state.is_err() {
+            return Err(Denial::Stopped);
+        }
+        let membership = seen.membership_config.membership();
+        if membership.get_node(&from).is_some() || membership.nodes().next().is_none() {
+            return Ok(());
+        }
+        let applied = seen.last_applied.as_ref().map_or(0, |id| id.index);
+        match metadata::node(&StateView(self.0.machine.view()), from) {
+            Ok(Some(record)) if record.state == NodeState::Removed => Err(Denial::Removed),
+            Ok(Some(_)) => Ok(()),
+            Ok(None) if from > applied => Ok(()),
+            Ok(None) => Err(Denial::Stranger),
+            Err(error) => {
+                tracing::error!(%error, "the state does not say who belongs to the cluster");
+                Err(Denial::Stopped)
+            }
+        }
+    }
+
+    /// Notes that a leader spoke to this node.
+    fn led(&self) {
+        self.0.peers.led();
+        self.0.told_leader.set(None);
+    }
+
+    async fn append(&self, call: &Call) -> Result<Bytes, Refusal> {
+        let request = decode_append(&call.payload).map_err(malformed)?;
+        check_leader(&request.vote, call.from)?;
+        self.led();
+        let appended = self.append_here(request).await;
+        Ok(encode_reply(&appended, write_appended))
+    }
+
+    async fn append_here(
+        &self,
+        request: AppendEntriesRequest<Types>,
+    ) -> Reply<openraft::raft::AppendEntriesResponse<Types>> {
+        let appended = self.0.raft.append_entries(request).await;
+        appended.map_err(|_| Denial::Stopped)
+    }
+
+    async fn ballot(&self, call: &Call) -> Result<Bytes, Refusal> {
+        let raft = &self.0.raft;
+        match Ballot::decode(&call.payload).map_err(malformed)? {
+            Ballot::Vote(request) => {
+                check_candidate(&request, call.from)?;
+                let voted = raft.vote(request).await.map_err(|_| Denial::Stopped);
+                Ok(encode_reply(&voted, write_voted))
+            }
+            Ballot::PreVote(request) => {
+                check_candidate(&request, call.from)?;
+                let voted = raft.pre_vote(request).await.map_err(|_| Denial::Stopped);
+                Ok(encode_reply(&voted, write_voted))
+            }
+            Ballot::Transfer(request) => {
+                check_leader(request.from_leader(), call.from)?;
+                let transferred = raft.handle_transfer_leader(request).await;
+                let transferred = transferred.map_err(|_| Denial::Stopped);
+                Ok(encode_reply(&transferred, write_transferred))
+            }
+        }
+    }
+
+    async fn snapshot(&self, call: &Call) -> Result<Bytes, Refusal> {
+        let message = SnapshotMessage::decode(&call.payload).map_err(malformed)?;
+        if let SnapshotStep::Begin { vote, .. } = &message.step {
+            check_leader(vote, call.from)?;
+            let mine = self.0.raft.metrics().borrow_watched().vote;
+            if mine.leader_id > vote.leader_id {
+                let refused = Ok(SnapshotProgress::Done { vote: mine });
+                return Ok(encode_reply(&refused, write_progress));
+            }
+        }
+        self.led();
+        let taken = self.0.receiver.take(&self.0.raft, message).await;
+        let progress = taken.map_err(|error| {
+            tracing::error!(%error, "a snapshot cannot be received");
+            Refusal::new(RefusalCode::Failed, "the snapshot cannot be written")
+        })?;
+        Ok(encode_reply(&Ok(progress), write_progress))
+    }
+
+    async fn read_index(&self, call: &Call) -> Result<Bytes, Refusal> {
+        decode_read_index(&call.payload).map_err(malformed)?;
+        let asked = self.0.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
+        let index = match asked {
+            Ok(linearizer) => Ok(linearizer.read_log_id().index()),
+            Err(RaftError::Fatal(_)) => Err(Denial::Stopped),
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(forward))) => {
+                let hint = forward.leader_id;
+                Err(Denial::NotLeader { hint })
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                Err(Denial::NotLeader { hint: None })
+            }
+        };
+        Ok(encode_index(&index))
+    }
+
+    /// Proposes for another node, if this one leads: a change is handed on once.
+    async fn propose(&self, call: &Call) -> Result<Bytes, Refusal> {
+        let (bytes, limit) = decode_propose(&call.payload).map_err(malformed)?;
+        let (answer, answered) = oneshot::channel();
+        let responder = ProposalResponder::new(move |written: WriteResult| {
+            drop(answer.send(written));
+        });
+        let handed = self
+            .0
+            .raft
+            .client_write_ff(Change { bytes }, Some(responder));
+        let proposed = if handed.await.is_err() {
+            Err(Denial::Stopped)
+        } else {
+            let limit = limit.min(PROPOSE_LIMIT_MAX);
+            match runtime::timeout(limit, answered).await {
+                Ok(Ok(written)) => proposed(written),
+                Ok(Err(_)) | Err(_) => Ok(Proposed::Unknown),
+            }
+        };
+        Ok(encode_reply(&proposed, write_proposed))
+    }
+
+    async fn cluster(&self, call: &Call) -> Result<Bytes, Refusal> {
+        let request = ClusterRequest::decode(&call.payload).map_err(malformed)?;
+        let leads = match self.0.route() {
+            Route::Here => Ok(()),
+            Route::Leader(leader) => Err(Denial::NotLeader { hint: Some(leader) }),
+            Route::Nobody => Err(Denial::NotLeader { hint: None }),
+            Route::Stopped => Err(Denial::Stopped),
+        };
+        match request {
+            ClusterRequest::Hello => {
+                let leader = match leads {
+                    Ok(()) => Some(self.0.peers.me()),
+                    Err(Denial::NotLeader { hint }) => hint,
+                    Err(_) => None,
+                };
+                Ok(encode_reply(&Ok(Hello { leader }), write_hello))
+            }
+            ClusterRequest::Members => {
+                let metrics = self.0.raft.metrics();
+                let members = leads.map(|()| leading_members(&metrics.borrow_watched()));
+                Ok(encode_reply(&members, write_members))
+            }
+            ClusterRequest::Transfer { to } => {
+                if let Err(denial) = leads {
+                    return Ok(encode_reply(&Err(denial), |_, ()| {}));
+                }
+                let to = Some(to).filter(|to| *to != 0);
+                let transferred = transfer_here(&self.0, to).await;
+                transferred
+                    .map_err(|error| Refusal::new(RefusalCode::NotAllowed, error.to_string()))?;
+                Ok(encode_reply(&Ok(()), |_, ()| {}))
+            }
+        }
+    }
+}
+
+/// What openraft says about a write, for the node that handed it on.
+fn proposed(written: WriteResult) -> Reply<Proposed> {
+    match written {
+        Ok(written) => {
+            let outcome = written.data.outcome.ok_or(Denial::Stopped)?;
+            let index = written.log_id.index;
+            Ok(Proposed::Applied { index, outcome })
+        }
+        Err(ClientWriteError::ForwardToLeader(forward)) => Err(Denial::NotLeader {
+            hint: forward.leader_id,
+        }),
+        Err(_) => Ok(Proposed::Unknown),
+    }
+}
+
+/// Leaders speak for themselves, and have been elected.
+fn check_leader(vote: &Vote, from: u64) -> Result<(), Refusal> {
+    if vote.committed && vote.leader_id.node_id == from {
+        Ok(())
+    } else {
+        Err(malformed("the vote is not the caller's"))
+    }
+}
+
+/// Candidates speak for themselves, and have not been elected yet.
+fn check_candidate(request: &VoteRequest<Types>, from: u64) -> Result<(), Refusal> {
+    if !request.vote.committed && request.vote.leader_id.node_id == from {
+        Ok(())
+    } else {
+        Err(malformed("the vote is not the caller's"))
+    }
+}
+
+fn malformed(error: impl fmt::Display) -> Refusal {
+    Refusal::new(RefusalCode::Malformed, error.to_string())
+}

@@ -1,0 +1,40 @@
+//! One attempt at a blob, as the plan speaks of it.
+
+use super::blob_file::BlobFile;
+
+/// Whether somebody waits. Orders as fetches do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// A client, or a node that must acknowledge a push.
+    OnDemand,
+    /// Nobody yet.
+    Background,
+}
+
+/// A fetch to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Start {
+    pub(super) file: BlobFile,
+    pub(super) source: u64,
+    pub(super) urgency: Urgency,
+}
+
+/// How a fetch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// The file is there.
+    Sealed,
+    /// The source cannot be reached, broke off or is too slow.
+    SourceFailed {
+        /// Whether it gave something before.
+        has_moved: bool,
+    },
+    /// The source does not have the file, or has no time for it.
+    SourceLacks,
+    /// The source sent other bytes than the journal knows.
+    SourceLied,
+    /// This node cannot write.
+    LocalFailed,
+    /// Nothing came of it, and nobody is to blame.
+    GivenUp,
+}

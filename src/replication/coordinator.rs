@@ -1,0 +1,447 @@
+//! Decides for the whole node what is fetched, from whom and when. One task, on the
+//! first shard; whoever wants something of it writes a letter.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_lite::future::or;
+
+use super::announce::Announced;
+use super::attempt::{Ended, Start};
+use super::blob_file::BlobFile;
+use super::feed::{Feed, Stage};
+use super::letter::{Answer, Fetch, Interest, Letter, Order, Want};
+use super::peers::Peer;
+use super::plan::{Caps, Plan};
+use super::replicator::Worker;
+use super::survey::Survey;
+use crate::base::units::{index_of, to_u64};
+use crate::blob::Expected;
+use crate::metadata;
+use crate::raft::{BlobChange, StateView};
+use crate::runtime::{timeout, yield_if_needed};
+use crate::telemetry::FetchFailure;
+
+/// Missing blobs in the plan; about 40 MiB. Further ones are found again in the state
+/// when there is room.
+const BACKLOG_BLOBS_MAX: usize = 65_536;
+/// Blobs that somebody waits for; a question beyond is answered busy.
+const WANTED_BLOBS_MAX: usize = 4096;
+/// Letters or changes read before something else gets a turn.
+const BATCH_LETTERS_MAX: usize = 256;
+
+/// See the file's head.
+pub(super) struct Coordinator {
+    pub(super) worker: Rc<Worker>,
+    pub(super) plan: Plan,
+    /// One for each blob in the plan.
+    entries: BTreeMap<BlobFile, Entry>,
+    pub(super) survey: Survey,
+    /// What the state does not know of the blobs of this node.
+    announced: flume::Sender<Announced>,
+}
+
+/// What the plan need not know of a blob.
+struct Entry {
+    size_bytes: u64,
+    origin: Option<u64>,
+    extent_checksums: Option<Arc<[u32]>>,
+    feed: Feed,
+}
+
+impl Entry {
+    fn new(size_bytes: u64) -> Self {
+        Self {
+            size_bytes,
+            origin: None,
+            extent_checksums: None,
+            feed: Feed::new(),
+        }
+    }
+}
+
+/// What wakes the coordinator.
+enum Event {
+    Letter(Letter),
+    Change(BlobChange),
+    Due,
+    End,
+}
+
+impl Coordinator {
+    pub(super) fn new(worker: Rc<Worker>, announced: flume::Sender<Announced>) -> Self {
+        let options = worker.shared.options();
+        let caps = Caps {
+            background_fetches: options.background_fetches_max.max(1),
+            fetches: options
+                .fetches_max
+                .max(options.background_fetches_max)
+                .max(1),
+            backlog: BACKLOG_BLOBS_MAX,
+            wanted: WANTED_BLOBS_MAX,
+        };
+        Self {
+            worker,
+            plan: Plan::new(caps),
+            entries: BTreeMap::new(),
+            survey: Survey::due(),
+            announced,
+        }
+    }
+
+    /// Runs for as long as its task lives.
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.next_event().await {
+                Event::Letter(letter) => self.read_letters(letter).await,
+                Event::Change(change) => self.read_changes(change).await,
+                Event::Due => {}
+                Event::End => return,
+            }
+            if self.is_surveying() {
+                self.survey_page().await;
+            }
+            self.dispatch();
+            self.show();
+            yield_if_needed().await;
+        }
+    }
+
+    /// Waits for the next event; letters first, because somebody waits for them.
+    async fn next_event(&self) -> Event {
+        let shared = &self.worker.shared;
+        let (_, letters) = shared.letters();
+        let changes = shared.blob_changes();
+        if self.is_surveying() {
+            return match (letters.try_recv(), changes.try_recv()) {
+                (Ok(letter), _) => Event::Letter(letter),
+                (Err(_), Ok(change)) => Event::Change(change),
+                (Err(_), Err(_)) => Event::Due,
+            };
+        }
+        let written = async { letters.recv_async().await.map_or(Event::End, Event::Letter) };
+        let changed = async {
+            match changes.recv_async().await {
+                Ok(change) => Event::Change(change),
+                // Consensus has ended; requests under way may still fetch.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let happened = or(written, changed);
+        let Some(due) = self.plan.due() else {
+            return happened.await;
+        };
+        let wait = due.saturating_duration_since(self.worker.clock.now());
+        timeout(wait, happened).await.unwrap_or(Event::Due)
+    }
+
+    /// Whether the state is to be gone through, and there is room for what is found.
+    fn is_surveying(&self) -> bool {
+        self.survey.is_due() && self.plan.count() < BACKLOG_BLOBS_MAX / 2
+    }
+
+    async fn read_letters(&mut self, first: Letter) {
+        self.read(first).await;
+        let shared = self.worker.shared.clone();
+        for letter in shared.letters().1.try_iter().take(BATCH_LETTERS_MAX) {
+            self.read(letter).await;
+        }
+    }
+
+    async fn read(&mut self, letter: Letter) {
+        match letter {
+            Letter::Want { want, reply } => {
+                let answer = self.want(want).await;
+                // An answer that nobody waits for takes its interest back.
+                drop(reply.send(answer));
+            }
+            Letter::Unwant(file) => {
+                self.plan.unwant(file);
+                self.tidy(&file);
+            }
+            Letter::Ended { file, how } => self.ended(file, how),
+        }
+    }
+
+    async fn want(&mut self, want: Want) -> Answer {
+        let file = want.file;
+        if !self.plan.contains(&file) {
+            let store = &self.worker.store;
+            let here = store.is_durable(&file.digest, file.generation, want.size_bytes);
+            match here.await {
+                Ok(true) => return Answer::Here,
+                Ok(false) => {}
+                Err(error) => {
+                    tracing::error!(%error, digest = %file.digest, "a blob cannot be looked for");
+                    return Answer::Busy;
+                }
+            }
+        }
+        if !self.worker.shared.has_room() && !self.plan.is_running(&file) {
+            return Answer::NoRoom;
+        }
+        if !self.plan.want(file, self.worker.clock.now()) {
+            return Answer::Busy;
+        }
+        if matches!(
+            is_live(&self.worker.shared.journal().view(), &file),
+            Ok(true)
+        ) {
+            // It has gone missing, and is to come also when nobody waits any more.
+            self.plan.add(file);
+        }
+        let entry = self.entry(file, want.size_bytes);
+        entry.origin = want.origin.or(entry.origin);
+        if want.extent_checksums.is_some() {
+            entry.extent_checksums = want.extent_checksums;
+        }
+        let listener = entry.feed.listen();
+        let letters = self.worker.shared.letters().0.clone();
+        Answer::Coming(Interest { file, letters }, listener)
+    }
+
+    fn ended(&mut self, file: BlobFile, how: Ended) {
+        self.plan.ended(file, how, self.worker.clock.now());
+        if how == Ended::Sealed {
+            self.announce(&self.worker.shared.journal().view(), &file, true);
+        }
+        if let Some(entry) = self.entries.get_mut(&file)
+            && entry.feed.stage() == Stage::Corrupt
+        {
+            // Who has read of it must not read on in what comes next.
+            entry.feed = Feed::new();
+        }
+        self.tidy(&file);
+    }
+
+    async fn read_changes(&mut self, first: BlobChange) {
+        let changes = self.worker.shared.blob_changes().clone();
+        let rest = changes.try_iter().take(BATCH_LETTERS_MAX);
+        // Each says all about its blob, so that the last one is enough.
+        let mut last = BTreeMap::new();
+        for change in std::iter::once(first).chain(rest) {
+            match change {
+                BlobChange::Everything => self.survey.restart(),
+                BlobChange::Blob(changed) => drop(last.insert(changed.digest, changed)),
+            }
+        }
+        let mut live = Vec::new();
+        for (digest, changed) in last {
+            let file = BlobFile {
+                digest,
+                generation: changed.generation,
+            };
+            self.forget_older(&file, !changed.is_live);
+            if changed.is_live {
+                live.push((file, changed.size_bytes));
+            }
+        }
+        self.look_at(live).await;
+    }
+
+    /// Takes in which of `files`, all of them live, are here and which are not.
+    pub(super) async fn look_at(&mut self, files: Vec<(BlobFile, u64)>) {
+        let under_way = |(file, _): &(BlobFile, u64)| self.plan.is_running(file);
+        let (running, others): (Vec<_>, Vec<_>) = files.into_iter().partition(under_way);
+        for (file, size_bytes) in running {
+            self.missing(file, size_bytes);
+        }
+        let Some(found) = self.survey.find(&self.worker.store, others).await else {
+            return;
+        };
+        let view = self.worker.shared.journal().view();
+        for (file, size_bytes, is_here) in found {
+            if is_here {
+                self.here(&view, file);
+            } else {
+                self.announce(&view, &file, false);
+                self.missing(file, size_bytes);
+            }
+        }
+    }
+
+    /// A blob that the state has and this node lacks.
+    fn missing(&mut self, file: BlobFile, size_bytes: u64) {
+        if self.plan.add(file) {
+            self.entry(file, size_bytes);
+        } else {
+            self.survey.restart();
+        }
+    }
+
+    /// A blob that the state and this node have.
+    fn here(&mut self, view: &StateView, file: BlobFile) {
+        if self.plan.contains(&file) && !self.plan.is_running(&file) {
+            self.plan.remove(file);
+            if let Some(entry) = self.entries.remove(&file) {
+                entry.feed.tell(Stage::Sealed);
+            }
+        }
+        self.announce(view, &file, true);
+    }
+
+    /// Forgets earlier generations of a blob, and this one too when it is condemned.
+    fn forget_older(&mut self, file: &BlobFile, is_condemned: bool) {
+        let first = BlobFile {
+            generation: 0,
+            ..*file
+        };
+        let all = self.entries.range(first..=*file);
+        let gone = all.map(|(gone, _)| *gone);
+        let gone: Vec<_> = gone.filter(|gone| is_condemned || gone != file).collect();
+        for file in gone {
+            self.plan.remove(file);
+            self.entries.remove(&file);
+            self.worker.shared.order(&file, Order::Forget(file));
+        }
+    }
+
+    /// Has it written down whether this node holds a blob, unless it is.
+    fn announce(&self, view: &StateView, file: &BlobFile, is_here: bool) {
+        let own = self.worker.shared.options().node;
+        let is_news = || -> Result<bool, metadata::StateError> {
+            let is_told = metadata::is_holder(view, &file.digest, own)?;
+            Ok(is_told != is_here && is_live(view, file)?)
+        };
+        match is_news() {
+            // The task that reads lives as long as this one.
+            Ok(true) => drop(self.announced.send(Announced {
+                digest: file.digest,
+                is_here,
+            })),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the applied state cannot be read"),
+        }
+    }
+
+    /// Sends off every fetch that may begin.
+    fn dispatch(&mut self) {
+        let shared = self.worker.shared.clone();
+        let mut known: Option<(StateView, Vec<Peer>)> = None;
+        if self.plan.is_waiting() && !shared.has_room() {
+            self.plan.rest(self.worker.clock.now());
+        }
+        loop {
+            let now = self.worker.clock.now();
+            let entries = &self.entries;
+            let start = self.plan.next(now, |file| {
+                let (view, peers) = known.get_or_insert_with(|| {
+                    let peers = shared.peers().others(shared.options().node);
+                    (shared.journal().view(), peers)
+                });
+                let origin = entries.get(file).and_then(|entry| entry.origin);
+                candidates(view, peers, file, origin)
+            });
+            let Some((start, (view, peers))) = start.zip(known.as_ref()) else {
+                return;
+            };
+            match self.order(&start, view, peers) {
+                Some(fetch) => shared.order(&start.file, Order::Fetch(fetch)),
+                None => self.unfit(view, &start.file, now),
+            }
+        }
+    }
+
+    fn order(&self, start: &Start, view: &StateView, peers: &[Peer]) -> Option<Box<Fetch>> {
+        let BlobFile { digest, generation } = start.file;
+        let entry = self.entries.get(&start.file)?;
+        let source = peers.iter().find(|peer| peer.node.id == start.source)?;
+        let checksums = match &entry.extent_checksums {
+            Some(checksums) => Some(Arc::clone(checksums)),
+            None if is_live(view, &start.file).ok()? => {
+                let known = metadata::extent_checksums(view, &digest);
+                known.ok().flatten().map(Arc::from)
+            }
+            None => None,
+        };
+        let expected = Expected {
+            digest,
+            generation,
+            size_bytes: entry.size_bytes,
+            extent_checksums: checksums?,
+        };
+        expected.is_consistent().then(|| {
+            Box::new(Fetch {
+                expected,
+                source: source.node.clone(),
+                has_others: candidates(view, peers, &start.file, entry.origin).len() > 1,
+                urgency: start.urgency,
+                feed: entry.feed.clone(),
+            })
+        })
+    }
+
+    /// A blob that cannot be fetched: the state does not have it any more, which a
+    /// snapshot does not tell, or knows no checksums that fit.
+    fn unfit(&mut self, view: &StateView, file: &BlobFile, now: Instant) {
+        if matches!(is_live(view, file), Ok(false)) {
+            self.plan.remove(*file);
+            self.plan.ended(*file, Ended::GivenUp, now);
+        } else {
+            tracing::error!(digest = %file.digest, "the state knows no checksums of a blob");
+            let failures = &self.worker.shared.metrics().replication.fetch_failures;
+            failures.of(FetchFailure::Record).count();
+            self.plan.ended(*file, Ended::SourceLacks, now);
+        }
+        self.tidy(file);
+    }
+
+    fn entry(&mut self, file: BlobFile, size_bytes: u64) -> &mut Entry {
+        let entries = &mut self.entries;
+        entries
+            .entry(file)
+            .or_insert_with(|| Entry::new(size_bytes))
+    }
+
+    /// Lets go of what belongs to a blob that the plan has forgotten, parts of it too.
+    fn tidy(&mut self, file: &BlobFile) {
+        if !self.plan.contains(file) && self.entries.remove(file).is_some() {
+            self.worker.shared.order(file, Order::Forget(*file));
+        }
+    }
+
+    fn show(&self) {
+        let metrics = &self.worker.shared.metrics().replication;
+        let running = self.plan.running_count();
+        metrics.missing_blobs.set(to_u64(self.plan.known_count()));
+        metrics.fetching_blobs.set(to_u64(running));
+        metrics
+            .queued_blobs
+            .set(to_u64(self.plan.count() - running));
+    }
+}
+
+/// Whether the state has a blob under this generation.
+fn is_live(view: &StateView, file: &BlobFile) -> Result<bool, metadata::StateError> {
+    let record = metadata::blob(view, &file.digest)?;
+    let is_this = |blob: &metadata::BlobRecord| blob.generation == file.generation;
+    Ok(record.is_some_and(|blob| is_this(&blob) && !blob.is_inline))
+}
+
+/// The nodes to ask for a blob: where it was pushed, then those that hold it, spread by
+/// the digest; when none is known, all of them.
+fn candidates(view: &StateView, peers: &[Peer], file: &BlobFile, origin: Option<u64>) -> Vec<u64> {
+    let holders = metadata::holders(view, &file.digest).unwrap_or_else(|error| {
+        tracing::error!(%error, "the applied state cannot be read");
+        Vec::new()
+    });
+    let is_peer = |node: &u64| peers.iter().any(|peer| peer.node.id == *node);
+    let mut nodes: Vec<u64> = holders.into_iter().filter(is_peer).collect();
+    let origin = origin.filter(is_peer);
+    if nodes.is_empty() && origin.is_none() {
+        nodes = peers.iter().map(|peer| peer.node.id).collect();
+    }
+    if !nodes.is_empty() {
+        let first = file.digest.as_bytes().first_chunk::<8>();
+        let number = first.map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let count = nodes.len();
+        nodes.rotate_left(index_of(number) % count);
+    }
+    if let Some(origin) = origin {
+        nodes.retain(|node| *node != origin);
+        nodes.insert(0, origin);
+    }
+    nodes
+}

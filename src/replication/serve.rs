@@ -1,0 +1,193 @@
+//! Gives other nodes the bytes of blobs.
+
+use std::rc::Rc;
+
+use futures_lite::future::or;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+
+use super::replicator::{Replicator, Worker};
+use crate::base::limits::MOVE_BYTES_MAX;
+use crate::base::units::index_of;
+use crate::blob::{Piece, ReadError, Reader};
+use crate::peer::{
+    HandedOver, Link, ServeTransferError, TransferAnswer, TransferRefusal, TransferRequest,
+    TransferServer,
+};
+use crate::runtime::spawn_bulk;
+use crate::telemetry::ServeEnd;
+
+/// Transfer connections of one shard, most of them idle; further ones are closed. A
+/// few for each shard of each node.
+const TRANSFERS_MAX: usize = 1024;
+/// Blobs that one shard sends at a time; another node asks elsewhere then.
+const SERVES_MAX: usize = 8;
+/// Reads ahead of the socket.
+const AHEAD_MOVES: usize = 1;
+/// Pooled memory that one of them may hold: what is being sent and what was read ahead.
+const SERVE_BYTES_MAX: u64 = 3 * MOVE_BYTES_MAX as u64;
+/// All of them hold at most one part in this many of the pool. Two nodes that send to
+/// each other out of full pools would have no memory left to receive with.
+const SERVING_SHARES: u64 = 2;
+
+/// Why an answer did not come to its end.
+#[derive(Debug, thiserror::Error)]
+enum AnswerError {
+    #[error("the other node")]
+    Peer(#[from] ServeTransferError),
+    #[error("read a blob")]
+    Read(#[from] ReadError),
+}
+
+/// Counts a request among those being served.
+struct Place<'a>(&'a Worker);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.serving.set(self.0.serving.get() - 1);
+    }
+}
+
+impl Replicator {
+    /// Serves an accepted transfer connection, until the other node has no more
+    /// requests or breaks off. Clients go first.
+    ///
+    /// - Cancel: closes the connection.
+    pub async fn serve_transfer(&self, link: Link) {
+        let serving = spawn_bulk(serve(Rc::clone(self.worker()), link));
+        // A panic was logged by the task.
+        drop(serving.await);
+    }
+}
+
+/// Serves the connections that the peer port hands over. A task of the shard.
+pub(super) async fn take_transfers(worker: Rc<Worker>) {
+    let accepted = worker.shared.accepted().clone();
+    let mut transfers = FuturesUnordered::new();
+    loop {
+        let next = async { accepted.recv_async().await.ok() };
+        let reaping = async {
+            // A panic was logged by the task.
+            while transfers.next().await.is_some() {}
+            std::future::pending().await
+        };
+        match or(next, reaping).await {
+            Some(one) if transfers.len() < TRANSFERS_MAX => {
+                transfers.push(spawn_bulk(welcome(Rc::clone(&worker), one)));
+            }
+            Some(one) => drop(one),
+            None => return,
+        }
+    }
+}
+
+/// Finds out who is at the other end, then serves it.
+async fn welcome(worker: Rc<Worker>, newcomer: HandedOver) {
+    let newcomer = match newcomer.attach() {
+        Ok(newcomer) => newcomer,
+        Err(error) => return tracing::debug!(%error, "a transfer connection is gone"),
+    };
+    let proving = Box::pin(newcomer.authenticate(worker.shared.security()));
+    match proving.await {
+        Ok(link) => serve(worker, link).await,
+        Err(error) => tracing::debug!(%error, "a transfer connection is refused"),
+    }
+}
+
+async fn serve(worker: Rc<Worker>, link: Link) {
+    let peer = link.peer();
+    let mut server = TransferServer::new(link);
+    let ended = loop {
+        match server.next().await {
+            Ok(Some(request)) => {
+                if let Err(error) = answer(&worker, &mut server, &request).await {
+                    break Err(error);
+                }
+            }
+            Ok(None) => break Ok(()),
+            Err(error) => break Err(error),
+        }
+    };
+    if let Err(error) = ended {
+        let error = &error as &dyn std::error::Error;
+        tracing::debug!(peer, error, "a transfer connection ended");
+    }
+}
+
+/// Answers one request; an error ends the connection.
+async fn answer(
+    worker: &Worker,
+    server: &mut TransferServer,
+    request: &TransferRequest,
+) -> Result<(), ServeTransferError> {
+    let serves = &worker.shared.metrics().replication.serves;
+    if worker.serving.get() >= serving_max(worker.store.pool_bytes()) {
+        serves.of(ServeEnd::Busy).count();
+        return server.refuse(TransferRefusal::Busy).await;
+    }
+    worker.serving.set(worker.serving.get() + 1);
+    let _place = Place(worker);
+    let (digest, generation) = (&request.digest, request.generation);
+    let Some(size_bytes) = worker.store.sealed_bytes(digest, generation).await else {
+        serves.of(ServeEnd::Lacks).count();
+        return server.refuse(TransferRefusal::NotHere).await;
+    };
+    let Some(bytes) = request.bytes_of(size_bytes) else {
+        serves.of(ServeEnd::Failed).count();
+        return server.refuse(TransferRefusal::NoSuchRange).await;
+    };
+    let mut reader = match worker.store.reader(digest, generation, size_bytes).await {
+        Ok(reader) => reader,
+        Err(error) => {
+            tracing::error!(%digest, %error, "a blob cannot be opened for another node");
+            serves.of(ServeEnd::Failed).count();
+            return server.refuse(TransferRefusal::Failed).await;
+        }
+    };
+    reader.range(request.offset, request.offset + bytes);
+    reader.read_ahead(AHEAD_MOVES);
+    let mut sending = server.answer(request, size_bytes).await?;
+    match Box::pin(send(worker, &mut sending, reader)).await {
+        Ok(()) => {
+            serves.of(ServeEnd::Sent).count();
+            Ok(())
+        }
+        Err(AnswerError::Peer(error)) => {
+            serves.of(ServeEnd::Gone).count();
+            Err(error)
+        }
+        Err(AnswerError::Read(error)) => {
+            tracing::error!(%digest, %error, "a blob cannot be read for another node");
+            serves.of(ServeEnd::Failed).count();
+            // The next turn of the connection finds it unfinished, and ends it.
+            Ok(())
+        }
+    }
+}
+
+/// Blobs sent at a time out of a pool of `pool_bytes`.
+fn serving_max(pool_bytes: u64) -> usize {
+    let fitting = pool_bytes / SERVING_SHARES / SERVE_BYTES_MAX;
+    index_of(fitting).clamp(1, SERVES_MAX)
+}
+
+async fn send(
+    worker: &Worker,
+    sending: &mut TransferAnswer<'_>,
+    mut reader: Reader,
+) -> Result<(), AnswerError> {
+    let sent_bytes = &worker.shared.metrics().replication.sent_bytes;
+    while let Some(piece) = reader.next().await? {
+        let before = sending.left_bytes();
+        match piece {
+            Piece::Resident {
+                file,
+                offset,
+                bytes,
+            } => sending.send_file(file.as_ref(), offset, bytes).await?,
+            Piece::Memory(chunk) => sending.send(&chunk).await?,
+        }
+        sent_bytes.add(before - sending.left_bytes());
+    }
+    Ok(())
+}

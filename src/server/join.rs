@@ -1,0 +1,127 @@
+//! `windlass init` and `windlass join`: prepare a data directory, then end.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use super::error::ServerError;
+use super::membership::{advertised, joining_secret};
+use super::run::report;
+use crate::base::Clock;
+use crate::cluster::{self, Joined, Wish};
+use crate::config::{Config, PeerSecurity};
+use crate::disk::{create_directories_synced, lock_directory};
+use crate::peer::{
+    Authority, Calls, ClusterFiles, ClusterId, Credentials, JoinToken, Security, TlsMaterial,
+};
+use crate::raft::Identity;
+use crate::runtime::{preflight, run_alone};
+use crate::telemetry::Metrics;
+
+/// Where to join, and with what.
+#[derive(Debug, Clone)]
+pub struct Invitation {
+    /// A member's address for other nodes.
+    pub address: String,
+    /// The token that `windlass cluster add` printed.
+    pub token: String,
+    /// Whether the node is to vote once it has caught up.
+    pub is_voter: bool,
+}
+
+/// Makes a node the first of a cluster: gives it an authority and a certificate. What
+/// it stores stays. The node must not run meanwhile.
+#[must_use]
+pub fn init(config: &Config) -> ExitCode {
+    report(begin(config))
+}
+
+/// Makes an empty node a member of a cluster, which `serve` then fills.
+#[must_use]
+pub fn join(config: &Config, invitation: &Invitation) -> ExitCode {
+    report(be_admitted(config, invitation))
+}
+
+fn begin(config: &Config) -> Result<String, ServerError> {
+    let address = advertised(&config.cluster)?;
+    create_directories_synced(&config.data_dir)?;
+    let _lock = lock_directory(&config.data_dir).map_err(ServerError::locked)?;
+    let files = ClusterFiles::new(&config.data_dir);
+    if config.cluster.security == PeerSecurity::Tls && files.read_node()?.is_some() {
+        return Err(ServerError::MemberAlready {
+            data_dir: config.data_dir.clone(),
+        });
+    }
+    let identity = Identity::ensure(&config.data_dir)?;
+    let cluster = ClusterId::parse(&identity.cluster)?;
+    if config.cluster.security == PeerSecurity::Tls {
+        let clock = Clock::system();
+        let authority = Authority::make(cluster, &clock)?;
+        files.write_authority(&authority)?;
+        files.write_node(&authority.issue(identity.raft_id, &clock)?)?;
+    }
+    Ok(format!(
+        "cluster {cluster} begins with this node, {address}\n\
+         start it with `windlass serve`, then for each further node:\n  \
+         windlass cluster add                        here, prints a token\n  \
+         windlass join {address} --token-file FILE   there, then `windlass serve`"
+    ))
+}
+
+fn be_admitted(config: &Config, invitation: &Invitation) -> Result<String, ServerError> {
+    preflight(&config.data_dir)?;
+    let token = JoinToken::parse(&invitation.token)?;
+    create_directories_synced(&config.data_dir)?;
+    let _lock = lock_directory(&config.data_dir).map_err(ServerError::locked)?;
+    let node_uuid = Identity::claim(&config.data_dir)?;
+    let wish = Wish {
+        node_uuid,
+        address: advertised(&config.cluster)?,
+        is_voter: invitation.is_voter,
+    };
+    let security = match config.cluster.security {
+        PeerSecurity::Tls => Security::Tls(TlsMaterial::joiner(token.authority())),
+        PeerSecurity::Plain => joining_secret(&config.cluster)?,
+    };
+    let address = invitation.address.clone();
+    let asked = wish.clone();
+    let joined = run_alone(move || async move {
+        let calls = Calls::new(security, Arc::new(Metrics::new()));
+        cluster::join(&calls, &address, &token, &asked).await
+    })?;
+    write(config, &wish, &joined)?;
+    Ok(format!(
+        "this is node {} of cluster {} now; `windlass serve` fills it",
+        joined.node, joined.cluster
+    ))
+}
+
+/// The identity last: without it the directory is still empty, and joining again
+/// gives the same number.
+fn write(config: &Config, wish: &Wish, joined: &Joined) -> Result<(), ServerError> {
+    if !joined.authority.is_empty() {
+        let clock = Clock::system();
+        let files = ClusterFiles::new(&config.data_dir);
+        let authority = Authority::of_pem(
+            joined.cluster,
+            &joined.authority,
+            &joined.authority_key,
+            &clock,
+        )?;
+        files.write_authority(&authority)?;
+        files.write_node(&Credentials {
+            authorities: joined.authority.clone().into_bytes(),
+            chain: joined.chain.clone(),
+            key: joined.key.clone(),
+        })?;
+    }
+    let cluster = joined.cluster.to_string();
+    let journal = config.data_dir.join("journal");
+    Identity::join(
+        &config.data_dir,
+        &journal,
+        &cluster,
+        wish.node_uuid,
+        joined.node,
+    )?;
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! Counters of the copies of blobs: what is missing, what is fetched, what is served.
+
+use super::exposition::Page;
+use super::family::Family;
+use super::histogram::DurationHistogram;
+use super::label::{FetchEnd, FetchFailure, HoldEnd, ServeEnd};
+use super::value::{Counter, Gauge};
+
+/// What replication counts.
+#[derive(Debug, Default)]
+pub struct ReplicationMetrics {
+    /// Blobs that this node should have and lacks.
+    pub missing_blobs: Gauge,
+    /// Blobs that wait to be fetched.
+    pub queued_blobs: Gauge,
+    /// Blobs being fetched.
+    pub fetching_blobs: Gauge,
+    /// Readers of blobs that are being fetched.
+    pub followers: Gauge,
+    /// Fetches ended; a blob may need several.
+    pub fetches: Family<FetchEnd, Counter>,
+    /// Why fetches failed.
+    pub fetch_failures: Family<FetchFailure, Counter>,
+    /// From the first byte asked of one source to the end of that fetch.
+    pub fetch_seconds: DurationHistogram,
+    /// Bytes of blobs received from other nodes.
+    pub received_bytes: Counter,
+    /// Bytes of blobs sent to other nodes.
+    pub sent_bytes: Counter,
+    /// Requests of other nodes for blobs.
+    pub serves: Family<ServeEnd, Counter>,
+    /// Copies asked of other nodes before a push was acknowledged.
+    pub holds: Family<HoldEnd, Counter>,
+    /// From the question to enough copies.
+    pub hold_seconds: DurationHistogram,
+}
+
+impl ReplicationMetrics {
+    pub(super) fn write(&self, page: &mut Page) {
+        self.write_queue(page);
+        self.write_fetches(page);
+        self.write_service(page);
+    }
+
+    fn write_queue(&self, page: &mut Page) {
+        page.gauge(
+            "windlass_replication_missing_blobs",
+            "Blobs that this node should have and lacks; at least so many while it looks.",
+            &self.missing_blobs,
+        );
+        page.gauge(
+            "windlass_replication_queued_blobs",
+            "Blobs that wait to be fetched.",
+            &self.queued_blobs,
+        );
+        page.gauge(
+            "windlass_replication_fetching_blobs",
+            "Blobs being fetched.",
+            &self.fetching_blobs,
+        );
+        page.gauge(
+            "windlass_replication_followers",
+            "Readers of blobs that are being fetched.",
+            &self.followers,
+        );
+    }
+
+    fn write_fetches(&self, page: &mut Page) {
+        page.counters(
+            "windlass_replication_fetches_total",
+            "Fetches ended, each from one source; a blob may need several.",
+            &self.fetches,
+        );
+        page.counters(
+            "windlass_replication_fetch_failures_total",
+            "Why fetches failed.",
+            &self.fetch_failures,
+        );
+        page.durations(
+            "windlass_replication_fetch_seconds",
+            "Time of one fetch from one source.",
+            &self.fetch_seconds,
+        );
+        page.counter(
+            "windlass_replication_received_bytes_total",
+            "Bytes of blobs received from other nodes.",
+            &self.received_bytes,
+        );
+    }
+
+    fn write_service(&self, page: &mut Page) {
+        page.counter(
+            "windlass_replication_sent_bytes_total",
+            "Bytes of blobs sent to other nodes.",
+            &self.sent_bytes,
+        );
+        page.counters(
+            "windlass_replication_serves_total",
+            "Requests of other nodes for blobs.",
+            &self.serves,
+        );
+        page.counters(
+            "windlass_replication_holds_total",
+            "Copies asked of other nodes before a push was acknowledged.",
+            &self.holds,
+        );
+        page.durations(
+            "windlass_replication_hold_seconds",
+            "Time until enough other nodes held a blob that is being pushed.",
+            &self.hold_seconds,
+        );
+    }
+}

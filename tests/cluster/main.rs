@@ -1,0 +1,32 @@
+//! Promises of a cluster, kept by real processes that form one, are killed, and
+//! come back.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that cannot go on must fail"
+)]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests are blocking programs on a real clock"
+)]
+
+#[path = "../support/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its part of the support"
+)]
+mod support;
+
+mod client;
+mod forming;
+mod history;
+mod nemesis;
+mod network;
+mod relay;
+mod serving;
