@@ -84,9 +84,10 @@ impl Client {
                 timeout: limit,
             }),
             AskError::Lost => RPCError::Network(NetworkError::new(error)),
-            AskError::Unreachable { .. } | AskError::Unusable { .. } | AskError::Denied(_) => {
-                RPCError::Unreachable(Unreachable::new(error))
-            }
+            AskError::Unreachable { .. }
+            | AskError::Refused { .. }
+            | AskError::Unusable { .. }
+            | AskError::Denied(_) => RPCError::Unreachable(Unreachable::new(error)),
         }
     }
 

@@ -53,7 +53,12 @@ pub(super) async fn observe(
         metrics.journal.term.set(now.term);
         metrics.journal.is_leader.set(u64::from(now.is_leader()));
         metrics.journal.last_index.set(now.last_index.unwrap_or(0));
-        status.send_if_modified(|status| std::mem::replace(status, now) != now);
+        status.send_if_modified(|status| {
+            if (status.leader, status.term) != (now.leader, now.term) {
+                tracing::info!(leader = ?now.leader, term = now.term, "leadership changes");
+            }
+            std::mem::replace(status, now) != now
+        });
         if changes.changed().await.is_err() {
             break;
         }

@@ -2,7 +2,8 @@
 //! last heard of, and questions to them.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,8 @@ pub(super) struct Peers {
     clock: Clock,
     addresses: RefCell<BTreeMap<u64, Box<str>>>,
     heard_at: RefCell<BTreeMap<u64, Instant>>,
+    /// Nodes of which the log says that they are away.
+    away: RefCell<BTreeSet<u64>>,
     led_at: Cell<Option<Instant>>,
     is_removed: watch::Sender<bool>,
 }
@@ -67,6 +70,12 @@ pub(super) enum AskError {
     /// No answer in time; what was asked may have been done.
     #[error("no answer in time")]
     TimedOut,
+    /// The other node did not begin with it.
+    #[error("the node refuses it: {reason}")]
+    Refused {
+        /// Why, for people.
+        reason: Box<str>,
+    },
     /// The other node failed over it, or answered what cannot be read.
     #[error("the answer cannot be used: {reason}")]
     Unusable {
@@ -81,7 +90,10 @@ pub(super) enum AskError {
 impl AskError {
     /// Whether what was asked has certainly not been done.
     pub(super) const fn is_undone(&self) -> bool {
-        matches!(self, Self::Unreachable { .. } | Self::Denied(_))
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::Refused { .. } | Self::Denied(_)
+        )
     }
 }
 
@@ -94,6 +106,7 @@ impl Peers {
             clock: Clock::system(),
             addresses: RefCell::default(),
             heard_at: RefCell::default(),
+            away: RefCell::default(),
             led_at: Cell::new(None),
             is_removed: watch::Sender::new(false),
         }
@@ -108,6 +121,9 @@ impl Peers {
     pub(super) fn learn(&self, membership: &Membership) {
         let mut addresses = self.addresses.borrow_mut();
         let known = membership.nodes().filter(|(_, at)| !at.addr.is_empty());
+        self.away
+            .borrow_mut()
+            .retain(|node| membership.get_node(node).is_some());
         *addresses = known
             .map(|(node, at)| (*node, at.addr.as_str().into()))
             .collect();
@@ -134,11 +150,17 @@ impl Peers {
     pub(super) fn heard(&self, node: u64) {
         let now = self.clock.now();
         self.heard_at.borrow_mut().insert(node, now);
+        if self.away.borrow_mut().remove(&node) {
+            tracing::info!(node, "a node is back");
+        }
     }
 
-    /// Notes that a node is not there.
-    fn unheard(&self, node: u64) {
+    /// Notes that a node is not there, and why.
+    fn unheard(&self, node: u64, reason: &dyn fmt::Display) {
         self.heard_at.borrow_mut().remove(&node);
+        if self.away.borrow_mut().insert(node) {
+            tracing::warn!(node, %reason, "a node is away");
+        }
     }
 
     /// Notes that a leader spoke to this node.
@@ -195,8 +217,8 @@ impl Peers {
         let called = calls.call(&target, question.service, question.payload, question.limit);
         let answer = called.await.map_err(|error| failed(node, error));
         let answer = answer.inspect_err(|error| {
-            if matches!(error, AskError::Unreachable { .. }) {
-                self.unheard(node);
+            if let AskError::Unreachable { reason, .. } = error {
+                self.unheard(node, reason);
             }
         })?;
         self.heard(node);
@@ -205,7 +227,7 @@ impl Peers {
         })?;
         match reply {
             Err(Denial::Removed) => drop(self.is_removed.send_replace(true)),
-            Err(Denial::Stopped) => self.unheard(node),
+            Err(denial @ Denial::Stopped) => self.unheard(node, &denial),
             Ok(_) | Err(Denial::NotLeader { .. } | Denial::Stranger) => {}
         }
         Ok(reply?)
@@ -214,9 +236,11 @@ impl Peers {
 
 fn failed(node: u64, error: CallError) -> AskError {
     match error {
-        CallError::Unreachable { .. } => AskError::Unreachable {
+        CallError::Unreachable {
+            address, source, ..
+        } => AskError::Unreachable {
             node,
-            reason: error.to_string().into(),
+            reason: format!("{address}: {}", causes(&*source)).into(),
         },
         CallError::Lost => AskError::Lost,
         CallError::TimedOut => AskError::TimedOut,
@@ -224,8 +248,20 @@ fn failed(node: u64, error: CallError) -> AskError {
             code: RefusalCode::Failed,
             reason,
         } => AskError::Unusable { reason },
-        CallError::Refused { reason, .. } => AskError::Unreachable { node, reason },
+        CallError::Refused { reason, .. } => AskError::Refused { reason },
     }
+}
+
+/// An error and what caused it, in one line.
+fn causes(error: &dyn Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    line
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use crate::metadata::{NodeAddress, Outcome, View, state_hash};
 use crate::oci::{Algorithm, Digest};
 use crate::peer::{
     Call, Calls, ClusterId, PeerIdentity, PeerListener, Refusal, Security, SharedSecret,
-    authenticate, serve_calls,
+    serve_calls,
 };
 use crate::runtime::{
     ExecutorHandle, ExecutorOptions, Place, Task, sleep, spawn, spawn_executor, timeout,
@@ -168,7 +168,7 @@ async fn run(
         while let Ok(newcomer) = listener.accept().await {
             let (security, handler) = (security.clone(), Rc::clone(&handler));
             links.push(spawn(async move {
-                if let Ok(link) = authenticate(newcomer.stream, &security).await {
+                if let Ok(link) = newcomer.authenticate(&security).await {
                     serve_calls(link, handler).await;
                 }
             }));

@@ -26,7 +26,8 @@ const GATHERED_BYTES_MAX: usize = 64 * 1024;
 
 /// Crates below us whose news is for developers; the operator's filter comes
 /// after it and wins. glommio logs only what we already answer for: that memory
-/// was not registered, that our probe of the device failed as it should.
+/// was not registered, that our probe of the device failed as it should; openraft
+/// warns of every heartbeat to a node that is away, ten times a second.
 const QUIET_CRATES: &str = "fjall=warn,lsm_tree=warn,glommio=off,openraft=error";
 
 /// How a log line looks.
