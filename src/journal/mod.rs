@@ -30,7 +30,7 @@ mod worker;
 pub use error::{JournalError, OpenError};
 pub use failure::Failure;
 pub use handle::{Done, Journal};
-pub use open::{Opened, Recovered, open};
+pub use open::{Opened, Recovered, is_made, open};
 pub use options::Options;
 pub use state::{Applied, Changes, Generation, GenerationBuilder, State};
 pub use view::StateView;

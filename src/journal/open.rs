@@ -51,6 +51,12 @@ pub struct Recovered {
     pub applied: Option<Applied>,
 }
 
+/// Whether a journal was made in `directory`, whole or not.
+#[must_use]
+pub fn is_made(directory: &Path) -> bool {
+    mark_path(directory).exists() || LogDatabase::path(directory).exists()
+}
+
 /// Opens the journal and checks every record of the log, about a gigabyte per
 /// second, before anyone can act on it.
 ///

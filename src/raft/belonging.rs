@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::metadata::Proposal;
-use crate::metadata::{self, Command, NodeAddress, NodeCommand, NodeState, NodeUuid, Outcome};
+use crate::metadata::{
+    self, Command, NodeAddress, NodeCommand, NodeState, NodeUuid, Outcome, Proposal, Refusal,
+};
 use crate::peer::Service;
 use crate::runtime;
 
@@ -84,7 +85,8 @@ async fn describe(core: &Rc<Core>, told: &Told) -> bool {
     };
     carry::propose(core, submitted).await;
     match answered.await {
-        Ok(Ok(Outcome::Applied)) => true,
+        // A node that was removed has nothing to say; it will be told.
+        Ok(Ok(Outcome::Applied | Outcome::Refused(Refusal::NodeRemoved))) => true,
         Ok(Ok(outcome)) => {
             tracing::error!(
                 ?outcome,

@@ -6,6 +6,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Home, Node, agree, cluster, leader, soon, stop, until};
+use crate::metadata::manifest;
+use crate::raft::node_tests::{LARGE_BYTES, put, repository};
 use crate::raft::{Options, ProposeError};
 use crate::runtime::{Task, run_alone, sleep, spawn};
 use crate::telemetry::{CallEnd, PeerService};
@@ -350,6 +352,37 @@ fn a_leader_whose_journal_stands_still_gives_up_and_catches_up_later() {
         leader(&nodes).await;
         agree(&nodes).await;
         assert!(numbers.iter().all(|number| stalled.holds(*number)));
+        stop(nodes);
+    });
+}
+
+#[test]
+fn the_largest_changes_cross_the_cluster_beside_small_ones() {
+    run_alone(|| async {
+        let nodes = cluster(3, as_usual).await;
+        let leads = leader(&nodes).await;
+        let follower = &nodes[(leads + 1) % 3];
+        let writer = Writer::start(follower, 0);
+        let large: Vec<_> = (0..3)
+            .map(|number| {
+                let handle = follower.handle.clone();
+                spawn(async move {
+                    let (digest, command) = put(number, LARGE_BYTES);
+                    handle.propose(command).await.unwrap();
+                    digest
+                })
+            })
+            .collect();
+        for digest in large {
+            let digest = soon("a large change", digest).await.unwrap();
+            let view = follower.handle.view();
+            let stored = manifest(&view, &repository(), &digest).unwrap().unwrap();
+            assert_eq!(stored.bytes.len(), LARGE_BYTES);
+        }
+        let (numbers, failed) = writer.stop().await;
+        assert!(!numbers.is_empty() && failed.is_empty(), "{failed:?}");
+        leader(&nodes).await;
+        agree(&nodes).await;
         stop(nodes);
     });
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::base::random_bytes;
+use crate::journal;
 use crate::metadata::NodeUuid;
 
 /// Name of the file.
@@ -93,20 +94,23 @@ pub enum IdentityError {
 
 impl Identity {
     /// Reads the identity, or makes one in a directory that has no journal yet.
-    pub(super) fn open(data_directory: &Path, journal: &Path) -> Result<Self, IdentityError> {
+    pub(super) fn open(
+        data_directory: &Path,
+        journal_directory: &Path,
+    ) -> Result<Self, IdentityError> {
         let path = data_directory.join(FILE);
         match fs::read_to_string(&path) {
             Ok(text) => {
                 let is_made = data_directory.join(JOURNAL_MARK_FILE).exists();
-                if is_made && !journal.exists() {
+                if is_made && !journal::is_made(journal_directory) {
                     // It voted with what is lost; an empty log must not vote again.
-                    let path = journal.to_owned();
+                    let path = journal_directory.to_owned();
                     return Err(IdentityError::JournalLost { path });
                 }
                 Self::parse(&text, path)
             }
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
-                if journal.exists() {
+                if journal_directory.exists() {
                     return Err(IdentityError::Lost { path });
                 }
                 let identity = Self::random();
@@ -302,7 +306,11 @@ mod tests {
         Identity::mark_journal(directory.path()).unwrap();
         let refused = Identity::open(directory.path(), &journal);
         assert!(matches!(refused, Err(IdentityError::JournalLost { .. })));
+        // A folder without a journal is no better.
         fs::create_dir(&journal).unwrap();
+        let refused = Identity::open(directory.path(), &journal);
+        assert!(matches!(refused, Err(IdentityError::JournalLost { .. })));
+        fs::write(journal.join("mark"), "").unwrap();
         assert_eq!(Identity::open(directory.path(), &journal).unwrap(), first);
     }
 

@@ -17,7 +17,7 @@ use crate::oci::{Algorithm, Digest, MediaType, Repository};
 use crate::runtime::{run_alone, sleep, spawn};
 
 /// Just below the largest manifest that clients push.
-const LARGE_BYTES: usize = 3_900_000;
+pub(super) const LARGE_BYTES: usize = 3_900_000;
 
 pub(super) fn repository() -> Repository {
     Repository::parse("a/b").unwrap()

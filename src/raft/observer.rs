@@ -55,6 +55,10 @@ pub(super) async fn observe(
         metrics.journal.last_index.set(now.last_index.unwrap_or(0));
         status.send_if_modified(|status| {
             if (status.leader, status.term) != (now.leader, now.term) {
+                metrics
+                    .journal
+                    .leader_changes
+                    .add(u64::from(now.leader.is_some()));
                 tracing::info!(leader = ?now.leader, term = now.term, "leadership changes");
             }
             std::mem::replace(status, now) != now

@@ -55,6 +55,8 @@ struct Scene<'a> {
     /// What the leader knows to be on each node.
     matched: &'a BTreeMap<u64, u64>,
     successor: Option<u64>,
+    /// Voters and learners that this leader hears of, itself included.
+    near: &'a BTreeSet<u64>,
 }
 
 /// Looks after the membership until the core drops it.
@@ -94,6 +96,10 @@ fn look(core: &Core) -> Option<Step> {
         }
     };
     let matched = matched(&seen);
+    let nodes = seen.membership_config.membership().nodes();
+    let near = nodes.map(|(node, _)| *node);
+    let near = near.filter(|node| *node == seen.id || core.peers.is_near(*node));
+    let near: BTreeSet<u64> = near.collect();
     let scene = Scene {
         me: seen.id,
         membership: seen.membership_config.membership(),
@@ -101,6 +107,7 @@ fn look(core: &Core) -> Option<Step> {
         last_index: seen.last_log_index.unwrap_or(0),
         matched: &matched,
         successor: successor(&seen, |node| core.peers.is_near(node)),
+        near: &near,
     };
     next_step(&scene)
 }
@@ -150,19 +157,29 @@ fn next_step(scene: &Scene<'_>) -> Option<Step> {
     }
     let (node, is_voter, step) = loss?;
     match step {
-        // Somebody must vote, whatever the state says.
-        _ if is_voter && voters.len() == 1 => None,
+        _ if is_voter && !can_spare(scene, &voters, node) => None,
         _ if is_voter && node == scene.me => scene.successor.map(|to| Step::HandOver { to }),
         Step::Remove { node } if is_voter => Some(Step::Demote { node }),
         step => Some(step),
     }
 }
 
-/// Whether a learner runs under its number and has nearly all of the log.
+/// Whether the voters other than `node` could commit without it: a change that
+/// they could not would hang, and with it everything behind it.
+fn can_spare(scene: &Scene<'_>, voters: &BTreeSet<u64>, node: u64) -> bool {
+    let left = || voters.iter().filter(|voter| **voter != node);
+    let near_count = left().filter(|voter| scene.near.contains(voter)).count();
+    2 * near_count > left().count()
+}
+
+/// Whether a learner runs under its number, is there, and has nearly all of the log.
 fn is_fit(scene: &Scene<'_>, node: u64, record: &NodeRecord) -> bool {
     let matched = scene.matched.get(&node);
     let lag = matched.map(|matched| scene.last_index.saturating_sub(*matched));
-    record.state == NodeState::Member && lag.is_some_and(|lag| lag < PROMOTE_LAG_ENTRIES_MAX)
+    let is_near = scene.near.contains(&node);
+    record.state == NodeState::Member
+        && is_near
+        && lag.is_some_and(|lag| lag < PROMOTE_LAG_ENTRIES_MAX)
 }
 
 /// Takes a step. Voters always become learners first, so that a change that is

@@ -9,6 +9,7 @@ struct Cluster {
     records: Vec<(u64, NodeRecord)>,
     matched: BTreeMap<u64, u64>,
     me: u64,
+    away: Option<u64>,
 }
 
 fn address(node: u64) -> String {
@@ -29,11 +30,15 @@ impl Cluster {
             records: [1, 2, 3].map(member).to_vec(),
             matched: BTreeMap::from([(2, 1000), (3, 990)]),
             me: 1,
+            away: None,
         }
     }
 
     fn next(&self) -> Option<Step> {
+        let nodes = self.membership.nodes().map(|(node, _)| *node);
+        let near = nodes.filter(|node| Some(*node) != self.away).collect();
         next_step(&Scene {
+            near: &near,
             me: self.me,
             membership: &self.membership,
             records: &self.records,
@@ -86,6 +91,8 @@ fn an_admitted_node_is_fed_and_votes_once_it_runs_and_has_caught_up() {
     assert_eq!(cluster.next(), None, "it lags");
     cluster.matched.insert(9, 1001 - PROMOTE_LAG_ENTRIES_MAX);
     assert_eq!(cluster.next(), Some(Step::Promote { node: 9 }));
+    cluster.away = Some(9);
+    assert_eq!(cluster.next(), None, "it is away");
 }
 
 #[test]
@@ -129,6 +136,17 @@ fn a_leader_that_loses_its_vote_lets_another_one_lead() {
     assert_eq!(cluster.next(), Some(Step::HandOver { to: 2 }));
     cluster.me = 2;
     assert_eq!(cluster.next(), Some(Step::Demote { node: 1 }));
+}
+
+#[test]
+fn no_voter_goes_that_the_others_cannot_do_without() {
+    let mut cluster = Cluster::of_three();
+    cluster.away = Some(3);
+    cluster.records[1] = record(2, NodeState::Removed, false);
+    assert_eq!(cluster.next(), None, "one and the one that is away");
+    cluster.records[1] = record(2, NodeState::Member, true);
+    cluster.records[2] = record(3, NodeState::Removed, false);
+    assert_eq!(cluster.next(), Some(Step::Demote { node: 3 }));
 }
 
 #[test]

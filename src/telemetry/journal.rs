@@ -41,6 +41,8 @@ pub struct JournalMetrics {
     pub read_rounds: Counter,
     /// Times this node gave up leadership because its journal stood still.
     pub stalls: Counter,
+    /// Leaders that this node came to know of.
+    pub leader_changes: Counter,
 }
 
 impl JournalMetrics {
@@ -132,6 +134,11 @@ impl JournalMetrics {
             "windlass_raft_stalls_total",
             "Times this node gave up leadership because its journal stood still.",
             &self.stalls,
+        );
+        page.counter(
+            "windlass_raft_leader_changes_total",
+            "Leaders that this node came to know of.",
+            &self.leader_changes,
         );
     }
 }
