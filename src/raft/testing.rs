@@ -3,6 +3,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,6 +31,8 @@ use crate::runtime::{
 };
 use crate::telemetry::Metrics;
 
+#[path = "cluster_crash_test.rs"]
+mod cluster_crash_tests;
 #[path = "cluster_test.rs"]
 mod cluster_tests;
 #[path = "membership_test.rs"]
@@ -88,10 +91,19 @@ impl Home {
     }
 
     pub(super) fn options(&self) -> Options {
-        let mut options = Options::new(self.directory.path(), Arc::new(Metrics::new()));
+        Self::options_in(self.directory.path(), self.tune)
+    }
+
+    fn options_in(directory: &Path, tune: fn(&mut Options)) -> Options {
+        let mut options = Options::new(directory, Arc::new(Metrics::new()));
         options.journal.memtable_bytes = 1024 * 1024;
-        (self.tune)(&mut options);
+        tune(&mut options);
         options
+    }
+
+    /// Its folder, and where it listens.
+    fn place(&self) -> (PathBuf, SocketAddr) {
+        (self.directory.path().to_owned(), self.address)
     }
 
     /// Starts the node that lives here.
@@ -243,7 +255,7 @@ impl Node {
     }
 
     /// Where snapshots pass through.
-    pub(super) fn snapshots(&self) -> std::path::PathBuf {
+    pub(super) fn snapshots(&self) -> PathBuf {
         self.home.options().journal.directory.join("snapshots")
     }
 
