@@ -17,6 +17,7 @@ use crate::runtime;
 use super::belonging::{Told, belong};
 use super::carry;
 use super::handle::Handle;
+use super::identity::Identity;
 use super::keeper::keep;
 use super::log_store::LogStore;
 use super::members::{Members, MembersError};
@@ -255,6 +256,12 @@ impl Core {
 
     /// Ends consensus, syncs and closes the journal.
     async fn end(&self, told: Option<oneshot::Sender<()>>) {
+        if *self.peers.removal().borrow()
+            && let Err(error) = Identity::mark_removed(&self.options.data_directory)
+        {
+            // Then the next start learns it again from the others.
+            tracing::warn!(%error, "the removal of this node was not noted");
+        }
         self.hand_over().await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not end in order");

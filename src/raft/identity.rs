@@ -21,6 +21,8 @@ pub(super) const FIRST_NODE_ID: u64 = 1;
 /// Written when the journal is there, beside it: whoever deletes the journal
 /// does not delete this.
 const JOURNAL_MARK_FILE: &str = "journal.made";
+/// Written when the node has learned that it was removed.
+const REMOVED_MARK_FILE: &str = "node.removed";
 
 /// Identity of a node. Survives everything but the loss of the directory; an
 /// empty directory never takes an old identity.
@@ -84,6 +86,16 @@ pub enum IdentityError {
         /// The journal.
         path: PathBuf,
     },
+    /// The node was removed from its cluster.
+    #[error(
+        "{} says that this node was removed from its cluster; \
+         start a new one with an empty directory",
+        path.display()
+    )]
+    Removed {
+        /// The file.
+        path: PathBuf,
+    },
     /// The directory belongs to another node.
     #[error("{} says that this is another node already", path.display())]
     Other {
@@ -101,6 +113,10 @@ impl Identity {
         let path = data_directory.join(FILE);
         match fs::read_to_string(&path) {
             Ok(text) => {
+                let removed = data_directory.join(REMOVED_MARK_FILE);
+                if removed.exists() {
+                    return Err(IdentityError::Removed { path: removed });
+                }
                 let is_made = data_directory.join(JOURNAL_MARK_FILE).exists();
                 if is_made && !journal::is_made(journal_directory) {
                     // It voted with what is lost; an empty log must not vote again.
@@ -213,17 +229,12 @@ impl Identity {
 
     /// Notes that the journal exists from now on.
     pub(super) fn mark_journal(data_directory: &Path) -> Result<(), IdentityError> {
-        let path = data_directory.join(JOURNAL_MARK_FILE);
-        if path.exists() {
-            return Ok(());
-        }
-        let marked = File::create(&path).and_then(|file| file.sync_all());
-        let synced = marked.and_then(|()| File::open(data_directory)?.sync_all());
-        synced.map_err(|source| IdentityError::File {
-            operation: "write",
-            path,
-            source,
-        })
+        mark(data_directory, JOURNAL_MARK_FILE)
+    }
+
+    /// Notes that this node must not start again.
+    pub(super) fn mark_removed(data_directory: &Path) -> Result<(), IdentityError> {
+        mark(data_directory, REMOVED_MARK_FILE)
     }
 
     /// The machine's name as bytes.
@@ -272,6 +283,21 @@ impl Identity {
     }
 }
 
+/// Makes an empty file that stays, unless it is there.
+fn mark(data_directory: &Path, name: &str) -> Result<(), IdentityError> {
+    let path = data_directory.join(name);
+    if path.exists() {
+        return Ok(());
+    }
+    let marked = File::create(&path).and_then(|file| file.sync_all());
+    let synced = marked.and_then(|()| File::open(data_directory)?.sync_all());
+    synced.map_err(|source| IdentityError::File {
+        operation: "write",
+        path,
+        source,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -312,6 +338,16 @@ mod tests {
         assert!(matches!(refused, Err(IdentityError::JournalLost { .. })));
         fs::write(journal.join("mark"), "").unwrap();
         assert_eq!(Identity::open(directory.path(), &journal).unwrap(), first);
+    }
+
+    #[test]
+    fn a_removed_node_does_not_start_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let journal = directory.path().join("journal");
+        Identity::open(directory.path(), &journal).unwrap();
+        Identity::mark_removed(directory.path()).unwrap();
+        let refused = Identity::open(directory.path(), &journal);
+        assert!(matches!(refused, Err(IdentityError::Removed { .. })));
     }
 
     #[test]

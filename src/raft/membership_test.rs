@@ -6,7 +6,9 @@ use super::{Node, agree, cluster, leader, stop, until, until_members};
 use crate::base::Clock;
 use crate::metadata::{NodeAddress, Refusal, manifest, nodes as nodes_of};
 use crate::raft::node_tests::{put, repository};
-use crate::raft::{Admission, Members, MembersError, Options, Role};
+use crate::raft::{
+    Admission, IdentityError, Members, MembersError, OpenError, Options, Role, open,
+};
 use crate::runtime::{run_alone, spawn};
 
 const fn as_usual(_: &mut Options) {}
@@ -131,7 +133,11 @@ fn a_node_that_was_away_when_it_was_removed_learns_it_and_ends() {
             until("it knows", || node.handle.status().is_removed()).await;
             node.handle.closed().await;
             assert_eq!(node.handle.status().term, term, "it called for an election");
-            node.stop();
+            let refused = open(&node.stop().options());
+            assert!(matches!(
+                refused,
+                Err(OpenError::Identity(IdentityError::Removed { .. }))
+            ));
             nodes[0].propose(1).await.unwrap();
             nodes.truncate(2);
             stop(nodes);
