@@ -203,6 +203,23 @@ pub const PEER_SERVED_LINK_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 // ---- cluster ----------------------------------------------------------
 
+/// Pieces of an upload that wait for one node which takes them while they come,
+/// besides the one on its way: what is hashed next is sent next, and a slow node pins
+/// little of the pool.
+pub const TEE_QUEUE_MOVES: usize = 1;
+/// An upload waits this long for nodes that take its bytes while they come …
+pub const TEE_WAIT: Duration = Duration::from_secs(2);
+/// … and longer for a large one, as long as they take so many bytes in a second: far
+/// below what any network between nodes and any disk does.
+pub const TEE_RATE_BYTES_MIN: u64 = 4 * MIB as u64;
+/// A node that takes no byte for this long does not get the rest.
+pub const TEE_STALL_TIMEOUT: Duration = Duration::from_secs(5);
+/// An upload of which nothing comes for this long is not passed on any further: a
+/// client that sends one buffer in this time can wait for its copies at the end.
+pub const TEE_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The taking node waits longer, so that it rarely ends it first.
+pub const TAKE_IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// An acknowledgement waits this long for copies on other nodes: a gibibyte takes
 /// ten seconds at 1 Gbit/s.
 pub const ACK_TIMEOUT: Duration = Duration::from_secs(60);

@@ -33,6 +33,7 @@ mod recovery;
 mod seal;
 mod store;
 mod table;
+mod tap;
 mod upload;
 mod upload_id;
 
@@ -45,5 +46,6 @@ pub use reader::{Chunk, Piece, Reader};
 pub use recovery::Recovery;
 pub use seal::Sealed;
 pub use store::{Machinery, Store};
+pub use tap::{Heard, Inlet, Outlet, Tap, TeedBytes};
 pub use upload::Upload;
 pub use upload_id::{UploadId, UploadIdError};

@@ -15,7 +15,9 @@ use super::custody::Custody;
 use super::direct::Direct;
 use super::errors::{SealError, UploadError};
 use super::hasher::Hasher;
+use super::import::Expected;
 use super::table::Return;
+use super::tap::{Outlet, Tap};
 use super::upload::Upload;
 use crate::base::limits::{HASH_STEP_BYTES, INLINE_BLOB_BYTES_MAX};
 use crate::base::units::{index_of, sector_ceil, to_u64, to_usize};
@@ -44,6 +46,8 @@ pub struct Sealed {
     /// The content, when it is small enough to live in the metadata; then there is
     /// no file.
     pub inline: Option<Bytes>,
+    /// Those to whom every byte went while it came, and its end.
+    pub outlets: Vec<Outlet>,
     closing: Closing,
 }
 
@@ -107,6 +111,17 @@ impl Upload {
         outcome
     }
 
+    /// As [`Upload::seal`], for bytes that another node sends and that are `expected`
+    /// ([`Upload::is`]). The blob is durable, and nobody need know, when this returns.
+    ///
+    /// - Errors: nothing is left of them.
+    /// - Cancel: goes on to its end without the caller.
+    pub async fn seal_taken(self, expected: &Expected) -> Result<(), SealError> {
+        let sealing = self.seal_import(expected.digest, expected.generation);
+        sealing.await?.commit().await;
+        Ok(())
+    }
+
     /// As [`Upload::seal`], for bytes from another node: always a file, and counted by
     /// whoever fetched it.
     pub(super) async fn seal_import(
@@ -139,6 +154,7 @@ impl Upload {
             generation,
             extent_checksums: self.progress.extents.finish(),
             inline: Some(content),
+            outlets: Vec::new(),
             closing: Closing {
                 custody: self.custody,
                 scraps,
@@ -157,7 +173,13 @@ impl Upload {
         }
         self.write_rest().await?;
         let is_certain = self.kernel_boot == self.store.shared().kernel_boot();
-        if self.algorithm() != declared.algorithm() || !is_certain {
+        let is_checked = is_certain && self.algorithm() == declared.algorithm();
+        if is_checked {
+            // Others make it durable at the same time.
+            self.tell_end(&declared, generation).await;
+        }
+        self.settle().await?;
+        if !is_checked {
             match self.read_back(declared.algorithm()).await {
                 Ok(actual) if actual == declared => {}
                 Ok(actual) => {
@@ -169,6 +191,7 @@ impl Upload {
                     return Err(error);
                 }
             }
+            self.tell_end(&declared, generation).await;
         }
         if let Err(error) = self.make_durable(&declared, generation).await {
             if matches!(error, SealError::Sync { .. }) {
@@ -185,6 +208,7 @@ impl Upload {
             generation,
             extent_checksums: self.progress.extents.finish(),
             inline: None,
+            outlets: self.tap.map_or_else(Vec::new, Tap::into_outlets),
             closing: Closing {
                 custody: self.custody,
                 scraps,
@@ -192,7 +216,7 @@ impl Upload {
         })
     }
 
-    /// Writes what is in memory, padded to a whole sector, and waits for all writes.
+    /// Starts writing what is in memory, padded to a whole sector.
     async fn write_rest(&mut self) -> Result<(), UploadError> {
         if !self.tail.is_empty() {
             self.take_buffer().await;
@@ -208,6 +232,25 @@ impl Upload {
                 .fill(0);
             self.write_out(padded).await?;
         }
+        Ok(())
+    }
+
+    /// Tells whoever listens what it was all about.
+    async fn tell_end(&mut self, digest: &Digest, generation: u64) {
+        let Some(tap) = &mut self.tap else {
+            return;
+        };
+        let expected = Expected {
+            digest: *digest,
+            generation,
+            size_bytes: self.progress.held_bytes,
+            extent_checksums: self.progress.extents.clone().finish().into(),
+        };
+        tap.end(&expected, self.store.clock()).await;
+    }
+
+    /// Waits for all writes.
+    async fn settle(&mut self) -> Result<(), UploadError> {
         self.custody.wait_below(1).await?;
         self.buffer = None;
         // A session whose bytes all came with earlier requests has no file open yet.
@@ -268,7 +311,11 @@ impl Upload {
         renamed.await.map_err(synced)
     }
 
-    const fn algorithm(&self) -> Algorithm {
-        self.progress.hasher.algorithm()
+    /// Whether exactly this came.
+    #[must_use]
+    pub fn is(&self, expected: &Expected) -> bool {
+        let progress = &self.progress;
+        progress.held_bytes == expected.size_bytes
+            && progress.extents.clone().finish() == *expected.extent_checksums
     }
 }

@@ -15,6 +15,7 @@ use super::popularity::Popularity;
 use super::progress::Progress;
 use super::record::{RECORD_BYTES_MAX, Record};
 use super::table::Standing;
+use super::tap::{RestingTaps, Tap};
 use super::upload::Upload;
 use super::upload_id::UploadId;
 use crate::base::Clock;
@@ -47,6 +48,7 @@ struct Inner {
     desk: Desk,
     janitor: ToJanitor,
     popularity: RefCell<Popularity>,
+    taps: RefCell<RestingTaps>,
     /// The desk's inbox, the janitor and the purge; dropped with the store.
     _tasks: [Task<()>; 3],
 }
@@ -101,6 +103,7 @@ impl Store {
             desk,
             janitor,
             popularity: RefCell::new(Popularity::new()),
+            taps: RefCell::default(),
             _tasks: tasks,
         }))
     }
@@ -131,6 +134,13 @@ impl Store {
     pub fn receive(&self, repository: &Repository, algorithm: Algorithm) -> Upload {
         self.0.metrics.blob.uploads_begun.count();
         self.receive_for(Some(repository), algorithm)
+    }
+
+    /// Bytes that another node sends while it receives them, of a blob whose digest is
+    /// said at the end. Dropped, nothing is left of it.
+    #[must_use]
+    pub fn take(&self, algorithm: Algorithm) -> Upload {
+        self.receive_for(None, algorithm)
     }
 
     /// As [`Store::receive`], for whomever.
@@ -167,9 +177,12 @@ impl Store {
         if standing.held_bytes == 0 {
             return Ok(upload);
         }
+        let tap = self.0.taps.borrow_mut().take(id);
         let record = self.read_record(id).await?;
         self.regain(&record).await?;
-        Ok(upload.with_record(Box::new(record)))
+        let mut upload = upload.with_record(Box::new(record));
+        upload.tap = tap;
+        Ok(upload)
     }
 
     /// Bytes of a session that were acknowledged, also while a request works on it.
@@ -287,6 +300,12 @@ impl Store {
     pub(super) fn is_popular(&self, digest: &Digest) -> bool {
         let now = self.0.clock.now();
         self.0.popularity.borrow_mut().note(digest, now)
+    }
+
+    /// Keeps where the bytes of a session go besides its file, until the session is
+    /// taken up here again.
+    pub(super) fn rest_tap(&self, id: UploadId, tap: Tap) {
+        self.0.taps.borrow_mut().put(id, tap);
     }
 
     pub(super) fn count_received(&self, bytes: u64) {

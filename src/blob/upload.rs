@@ -14,12 +14,13 @@ use super::progress::Progress;
 use super::record::{Record, tail_start};
 use super::store::Store;
 use super::table::Return;
+use super::tap::Tap;
 use super::upload_id::UploadId;
 use crate::base::limits::{BLOB_BYTES_MAX, HASH_STEP_BYTES, IMPORT_MOVES_MAX, IN_FLIGHT_MOVES_MAX};
-use crate::base::units::{index_of, to_u32, to_u64, to_usize};
+use crate::base::units::{index_of, to_u64, to_usize};
 use crate::disk::WriteFile;
 use crate::memory::Buffer;
-use crate::oci::Repository;
+use crate::oci::{Algorithm, Repository};
 use crate::runtime::{spawn, yield_if_needed};
 use crate::telemetry::UploadEnd;
 
@@ -52,6 +53,8 @@ pub struct Upload {
     pub(super) file: Option<Rc<WriteFile>>,
     /// Whether this request has opened the data file.
     has_file: bool,
+    /// Where the bytes go besides the file.
+    pub(super) tap: Option<Tap>,
     growth: Growth,
     /// When the buffer was taken.
     filling_since: Instant,
@@ -80,6 +83,7 @@ impl Upload {
             filled: 0,
             file: None,
             has_file: false,
+            tap: None,
             growth: Growth::new(),
             filling_since,
         }
@@ -106,6 +110,20 @@ impl Upload {
     #[must_use]
     pub const fn held_bytes(&self) -> u64 {
         self.progress.held_bytes
+    }
+
+    /// How the bytes are hashed while they come.
+    #[must_use]
+    pub const fn algorithm(&self) -> Algorithm {
+        self.progress.hasher.algorithm()
+    }
+
+    /// From now on the bytes go through `tap` too.
+    ///
+    /// - Panics: when there are bytes already.
+    pub fn tap(&mut self, tap: Tap) {
+        assert!(self.held_bytes() == 0, "a tap hears everything");
+        self.tap = Some(tap);
     }
 
     /// Room for the next bytes, at least one: aligned memory to receive into.
@@ -226,6 +244,9 @@ impl Upload {
             sealing: None,
         };
         self.store.write_record(&record).await?;
+        if let Some(tap) = self.tap.take() {
+            self.store.rest_tap(self.id, tap);
+        }
         self.custody.will(Return::Held(held_bytes), Vec::new());
         self.custody.close().await;
         Ok(held_bytes)
@@ -247,9 +268,14 @@ impl Upload {
             return Ok(());
         };
         self.growth.learn(filled_in);
-        self.filled = 0;
-        let write = file.write_at(buffer, offset_bytes, to_u32(bytes));
+        let taken = bytes.min(std::mem::take(&mut self.filled));
+        let buffer = buffer.share(bytes);
+        let write = file.write_at(buffer.clone(), offset_bytes);
         self.custody.add(write, offset_bytes + to_u64(bytes));
+        if let Some(tap) = &mut self.tap {
+            let clock = self.store.clock();
+            tap.put(&buffer, taken, offset_bytes, clock).await;
+        }
         Ok(())
     }
 

@@ -60,12 +60,14 @@ impl UploadId {
     }
 
     /// Takes over an id from a record that carries its own checksum.
-    pub(super) const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; ID_BYTES]) -> Self {
         Self(bytes)
     }
 
     /// The id as it stands in records.
-    pub(super) const fn as_bytes(&self) -> &[u8; ID_BYTES] {
+    #[must_use]
+    pub const fn as_bytes(&self) -> &[u8; ID_BYTES] {
         &self.0
     }
 
@@ -73,6 +75,13 @@ impl UploadId {
     #[must_use]
     pub fn node(&self) -> u64 {
         self.fields().node
+    }
+
+    /// A number that differs from session to session, to spread them by.
+    #[must_use]
+    pub fn spread(&self) -> u64 {
+        let first = self.tag().first_chunk::<8>();
+        first.map_or(0, |bytes| u64::from_le_bytes(*bytes))
     }
 
     /// What the id says about its session.

@@ -12,7 +12,7 @@ use super::error::Error;
 use super::open::open_off_shard;
 use super::pending::Pending;
 use crate::base::units::{SECTOR_BYTES, to_usize};
-use crate::memory::Buffer;
+use crate::memory::SharedBuffer;
 
 /// Takes whole sectors at sector offsets; its real length is set at the end by
 /// [`WriteFile::truncate`], before [`WriteFile::sync_data`].
@@ -57,27 +57,27 @@ impl WriteFile {
         })
     }
 
-    /// Writes the first `bytes` of `buffer` at `offset`. Begins at once; any number
-    /// may be under way, in any order.
+    /// Writes `buffer` at `offset`. Begins at once; any number may be under way, in any
+    /// order.
     ///
-    /// - Shape: `offset` and `bytes` are whole sectors, `bytes` at most the buffer.
+    /// - Shape: `offset` and the length of `buffer` are whole sectors.
     /// - Errors: also when the kernel took less than all of it.
-    pub fn write_at(&self, buffer: Buffer, offset: u64, bytes: u32) -> Pending<()> {
+    pub fn write_at(&self, buffer: SharedBuffer, offset: u64) -> Pending<()> {
         assert!(
             offset.is_multiple_of(u64::from(SECTOR_BYTES)),
             "writes start on sectors"
         );
+        let bytes = buffer.len();
         assert!(
-            bytes.is_multiple_of(SECTOR_BYTES),
+            bytes.is_multiple_of(to_usize(SECTOR_BYTES)),
             "writes are whole sectors"
         );
-        let (memory, permit) = buffer.into_write(to_usize(bytes));
         let (file, path) = (Rc::clone(&self.file), self.path.clone());
         Pending::start("write", self.path.clone(), async move {
-            let written = file.write_at(memory, offset).await;
-            drop(permit);
+            let written = file.write_rc_at(buffer.memory(), offset).await;
+            drop(buffer);
             match written {
-                Ok(written) if written == to_usize(bytes) => Ok(()),
+                Ok(written) if written == bytes => Ok(()),
                 Ok(_) => Err(Error::new(
                     "write all of",
                     &path,

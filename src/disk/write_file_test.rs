@@ -5,8 +5,8 @@ use super::*;
 use std::fs;
 use std::io::Read;
 
-use crate::base::units::{MIB, sector_ceil, to_u32, to_u64};
-use crate::memory::Pool;
+use crate::base::units::{MIB, sector_ceil, to_u32, to_u64, to_usize};
+use crate::memory::{Buffer, Pool};
 use crate::runtime::run_alone;
 
 /// A buffer with a pattern that differs from sector to sector.
@@ -36,7 +36,9 @@ fn a_file_of_any_size_has_exactly_its_content() {
             let padded = to_u32(usize::try_from(sector_ceil(to_u64(size))).unwrap());
             let buffer = filled(&pool, padded).await;
             let expected = buffer.get(..size).unwrap().to_vec();
-            file.write_at(buffer, 0, padded).await.unwrap();
+            file.write_at(buffer.share(to_usize(padded)), 0)
+                .await
+                .unwrap();
             file.truncate(to_u64(size)).await.unwrap();
             file.sync_data().await.unwrap();
             file.close().await.unwrap();
@@ -55,7 +57,7 @@ fn writes_may_be_under_way_together_and_keep_their_share_of_the_pool() {
         let mut writes = Vec::new();
         for index in 0..4_u64 {
             let buffer = filled(&pool, 4096 * 16).await;
-            writes.push(file.write_at(buffer, index * 65536, 65536));
+            writes.push(file.write_at(buffer.share(65536), index * 65536));
         }
         assert_eq!(pool.usage().free_bytes, u64::from(MIB) - 4 * 65536);
         for write in writes {
@@ -75,7 +77,7 @@ fn a_dropped_write_still_reaches_the_file() {
         let file = WriteFile::create(&path).await.unwrap();
         let buffer = filled(&pool, 8192).await;
         let expected = buffer.to_vec();
-        drop(file.write_at(buffer, 0, 8192));
+        drop(file.write_at(buffer.share(8192), 0));
         // The last share of the pool comes back when the kernel is done.
         drop(pool.reserve(512 * 1024).await);
         let whole = (
@@ -96,7 +98,7 @@ fn opening_keeps_what_the_file_holds_and_creating_empties_it() {
         fs::write(&path, vec![7; 8192]).unwrap();
         let file = WriteFile::open(&path).await.unwrap();
         let buffer = filled(&pool, 4096).await;
-        file.write_at(buffer, 8192, 4096).await.unwrap();
+        file.write_at(buffer.share(4096), 8192).await.unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), 12288);
         let emptied = WriteFile::create(&path).await.unwrap();
         assert_eq!(fs::metadata(&path).unwrap().len(), 0);
@@ -143,9 +145,11 @@ fn a_write_that_the_kernel_refuses_is_an_error_and_the_shard_goes_on() {
         let file = WriteFile::create(&path).await.unwrap();
         // Beyond the largest file of any file system: the kernel says EFBIG or EINVAL.
         let far = u64::try_from(i64::MAX).unwrap() / 4096 * 4096;
-        let refused = file.write_at(filled(&pool, 4096).await, far, 4096).await;
+        let refused = file
+            .write_at(filled(&pool, 4096).await.share(4096), far)
+            .await;
         assert_eq!(refused.unwrap_err().path, path);
-        file.write_at(filled(&pool, 4096).await, 0, 4096)
+        file.write_at(filled(&pool, 4096).await.share(4096), 0)
             .await
             .unwrap();
         file.close().await.unwrap();
@@ -160,13 +164,13 @@ fn a_write_after_the_rename_and_the_unlink_of_its_file_works() {
         let (path, renamed) = (home.path().join("a"), home.path().join("b"));
         let file = WriteFile::create(&path).await.unwrap();
         fs::rename(&path, &renamed).unwrap();
-        file.write_at(filled(&pool, 4096).await, 0, 4096)
+        file.write_at(filled(&pool, 4096).await.share(4096), 0)
             .await
             .unwrap();
         file.truncate(5).await.unwrap();
         assert_eq!(fs::metadata(&renamed).unwrap().len(), 5);
         fs::remove_file(&renamed).unwrap();
-        file.write_at(filled(&pool, 4096).await, 0, 4096)
+        file.write_at(filled(&pool, 4096).await.share(4096), 0)
             .await
             .unwrap();
         file.sync_data().await.unwrap();
@@ -181,6 +185,6 @@ fn a_write_off_the_sectors_is_a_fault_of_the_caller() {
         let home = tempfile::tempdir().unwrap();
         let pool = Pool::new(MIB);
         let file = WriteFile::create(&home.path().join("file")).await.unwrap();
-        drop(file.write_at(pool.acquire(4096).await, 512, 4096));
+        drop(file.write_at(pool.acquire(4096).await.share(4096), 512));
     });
 }

@@ -12,5 +12,5 @@ mod buffer;
 mod pool;
 
 pub use budget::Permit;
-pub use buffer::Buffer;
+pub use buffer::{Buffer, SharedBuffer};
 pub use pool::{Pool, PoolUse, region_bytes};

@@ -24,8 +24,8 @@ use crate::telemetry::Metrics;
 #[derive(Clone)]
 pub struct Transfers(Rc<Pool>);
 
-struct Pool {
-    links: Links,
+pub(super) struct Pool {
+    pub(super) links: Links,
     stall_max: Duration,
 }
 
@@ -53,6 +53,10 @@ impl Transfers {
             links: Links::new(security, metrics, Purpose::Transfer),
             stall_max,
         }))
+    }
+
+    pub(super) const fn pool(&self) -> &Rc<Pool> {
+        &self.0
     }
 
     /// Asks a node for content. An idle connection that turns out to be dead is
@@ -125,6 +129,7 @@ impl Pool {
                 Ok((size, bytes))
             }
             Header::Content { .. } => Err(TransferError::WrongRange),
+            Header::Ready | Header::Held => Err(TransferError::OutOfTurn),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::frame::{Frame, FrameKind, encode_refusal};
 use super::identity::{ClusterId, PeerIdentity};
 use super::preamble::Purpose;
 use super::security::SharedSecret;
+use super::take::{TakeRecord, TakeRequest};
 use super::token::JoinToken;
 use super::transfer::{Header, TransferRefusal, TransferRequest};
 use crate::oci::{Algorithm, Digest};
@@ -51,6 +52,13 @@ fn request() -> TransferRequest {
         generation: 3,
         offset: 1 << 20,
         bytes: 1 << 21,
+    }
+}
+
+fn take() -> TakeRequest {
+    TakeRequest {
+        id: [0x5a; 40],
+        algorithm: Algorithm::Sha512,
     }
 }
 
@@ -93,6 +101,11 @@ fn every_message() -> Vec<(&'static str, Vec<u8>)> {
         ("joining", proof(Role::Joiner)),
         ("request", request().encode()),
         ("content", Header::Content { size: 9, bytes: 4 }.encode()),
+        ("take", take().encode()),
+        ("ready", Header::Ready.encode()),
+        ("held", Header::Held.encode()),
+        ("bytes", TakeRecord::Bytes(1 << 19).encode().to_vec()),
+        ("end", TakeRecord::End(77).encode().to_vec()),
         ("absent", Header::Refused(TransferRefusal::NotHere).encode()),
         ("token", JoinToken::hash(&[5; 32]).to_vec()),
     ];
@@ -124,6 +137,8 @@ fn recorded_frames_and_requests_read_back() {
     }
     let record = request().encode().try_into().unwrap();
     assert_eq!(TransferRequest::decode(&record), Ok(request()));
+    let record = take().encode().try_into().unwrap();
+    assert_eq!(TakeRequest::decode(&record), Ok(take()));
     let fingerprint = Fingerprint::of(b"authority");
     let token = JoinToken::random(fingerprint);
     assert_eq!(JoinToken::parse(&token.to_string()), Ok(token));

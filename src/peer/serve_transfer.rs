@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::AsFd;
 
 use super::link::Link;
+use super::take::{TAKE_MAGIC, TakeRequest};
 use super::transfer::{Header, REQUEST_BYTES, TransferRefusal, TransferRequest};
 use super::transfer_error::ServeTransferError;
 use crate::base::limits::{PEER_SERVED_LINK_IDLE_TIMEOUT, PEER_TRANSFER_STALL_TIMEOUT};
@@ -15,7 +16,7 @@ use crate::runtime::timeout;
 /// Serves the requests of one authenticated transfer connection, one after another:
 ///
 /// ```text
-/// while let Some(request) = server.next().await? {
+/// while let Some(Asked::Content(request)) = server.next().await? {
 ///     // Open the blob …
 ///     let mut answer = server.answer(&request, size).await?;
 ///     // … answer.send_file(…) or answer.send(…) until nothing is left.
@@ -25,6 +26,15 @@ pub struct TransferServer {
     link: Link,
     /// Content of the last answer that was not sent; the connection is of no use then.
     owed_bytes: u64,
+}
+
+/// What the other end asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// Content, to be answered or refused.
+    Content(TransferRequest),
+    /// To take what follows ([`TransferServer::take`]), or to refuse it.
+    Take(TakeRequest),
 }
 
 /// The content of one answer, being sent. Dropped with bytes left, it ends the
@@ -53,7 +63,7 @@ impl TransferServer {
     /// `PEER_SERVED_LINK_IDLE_TIMEOUT`.
     ///
     /// - Errors: the connection is of no use any more.
-    pub async fn next(&mut self) -> Result<Option<TransferRequest>, ServeTransferError> {
+    pub async fn next(&mut self) -> Result<Option<Asked>, ServeTransferError> {
         if self.owed_bytes > 0 {
             self.link.shutdown();
             let left_bytes = self.owed_bytes;
@@ -70,7 +80,10 @@ impl TransferServer {
         let reading = timeout(PEER_TRANSFER_STALL_TIMEOUT, self.link.read_exact(rest));
         let read = reading.await.map_err(|_| ServeTransferError::Stalled)?;
         read.map_err(ServeTransferError::Gone)?;
-        Ok(Some(TransferRequest::decode(&record)?))
+        if record.starts_with(&TAKE_MAGIC) {
+            return Ok(Some(Asked::Take(TakeRequest::decode(&record)?)));
+        }
+        Ok(Some(Asked::Content(TransferRequest::decode(&record)?)))
     }
 
     /// Answers with nothing.
@@ -94,7 +107,20 @@ impl TransferServer {
         Ok(TransferAnswer { server: self })
     }
 
-    async fn send_header(&mut self, header: Header) -> Result<(), ServeTransferError> {
+    /// Until this is taken back, the connection ends with the next request.
+    pub(super) const fn owe_rest(&mut self) {
+        self.owed_bytes = 1;
+    }
+
+    pub(super) const fn owe_nothing(&mut self) {
+        self.owed_bytes = 0;
+    }
+
+    pub(super) const fn link(&mut self) -> &mut Link {
+        &mut self.link
+    }
+
+    pub(super) async fn send_header(&mut self, header: Header) -> Result<(), ServeTransferError> {
         send(&mut self.link, &header.encode()).await
     }
 }

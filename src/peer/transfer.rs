@@ -6,24 +6,25 @@
 //! 4    u8   version, 1                     4    u8   version, 1
 //! 5    [3]  zero                           5    u8   status (1 content follows,
 //! 8    u64  generation                               2 not here, 3 no such range,
-//! 16   u64  offset                                   4 busy, 5 failed)
-//! 24   u64  bytes                          6    [2]  zero
-//! 32   u8   algorithm of the digest        8    u64  size of the whole blob
-//! 33   [64] digest, zero beyond its end    16   u64  bytes that follow
-//! 97   [3]  zero                           24   u32  CRC32 of all above
-//! 100  u32  CRC32 of all above
+//! 16   u64  offset                                   4 busy, 5 failed,
+//! 24   u64  bytes                                    6 ready, 7 held)
+//! 32   u8   algorithm of the digest        6    [2]  zero
+//! 33   [64] digest, zero beyond its end    8    u64  size of the whole blob
+//! 97   [3]  zero                           16   u64  bytes that follow
+//! 100  u32  CRC32 of all above             24   u32  CRC32 of all above
 //! ```
 //! All numbers are little-endian. The dialer sends a request, the listener answers with
 //! a header and so many bytes of content, then the next request may follow. Content has
 //! no checksum here: whoever fetches knows the checksum of every extent and the digest.
-//! What stops in mid-content ends the connection.
+//! What stops in mid-content ends the connection. Content that flows the other way is
+//! in `take.rs`.
 
 use crate::base::{CodecError, Reader, Writer};
 use crate::oci::Digest;
 
 const REQUEST_MAGIC: [u8; 4] = *b"WLTQ";
 const HEADER_MAGIC: [u8; 4] = *b"WLTA";
-const TRANSFER_VERSION: u8 = 1;
+pub(super) const TRANSFER_VERSION: u8 = 1;
 const REQUEST: &str = "transfer request";
 const HEADER: &str = "transfer header";
 /// Bytes of a digest's place.
@@ -79,6 +80,8 @@ impl TransferRefusal {
 
 /// The status of a header whose content follows.
 const CONTENT_TAG: u8 = 1;
+const READY_TAG: u8 = 6;
+const HELD_TAG: u8 = 7;
 
 /// What a node answers to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,6 +95,10 @@ pub(super) enum Header {
     },
     /// Nothing follows.
     Refused(TransferRefusal),
+    /// The node takes what comes.
+    Ready,
+    /// The node holds what came.
+    Held,
 }
 
 impl TransferRequest {
@@ -143,6 +150,8 @@ impl Header {
         let (status, size, bytes) = match self {
             Self::Content { size, bytes } => (CONTENT_TAG, *size, *bytes),
             Self::Refused(refusal) => (refusal.code(), 0, 0),
+            Self::Ready => (READY_TAG, 0, 0),
+            Self::Held => (HELD_TAG, 0, 0),
         };
         let mut writer = Writer::with_capacity(TRANSFER_HEADER_BYTES);
         writer
@@ -160,8 +169,11 @@ impl Header {
         let status = reader.u8()?;
         reader.raw(2)?;
         let (size, bytes) = (reader.u64()?, reader.u64()?);
-        if status == CONTENT_TAG {
-            return Ok(Self::Content { size, bytes });
+        match status {
+            CONTENT_TAG => return Ok(Self::Content { size, bytes }),
+            READY_TAG => return Ok(Self::Ready),
+            HELD_TAG => return Ok(Self::Held),
+            _ => {}
         }
         let refusal = TransferRefusal::ALL
             .into_iter()
@@ -172,14 +184,14 @@ impl Header {
 }
 
 /// Ends a record with its checksum.
-fn sealed(mut writer: Writer) -> Vec<u8> {
+pub(super) fn sealed(mut writer: Writer) -> Vec<u8> {
     let checksum = crc32fast::hash(writer.as_slice());
     writer.u32(checksum);
     writer.finish()
 }
 
 /// Behind magic and version, when they and the checksum are right.
-fn opened<'a>(
+pub(super) fn opened<'a>(
     record: &'a [u8],
     magic: [u8; 4],
     name: &'static str,
@@ -230,7 +242,8 @@ mod tests {
         }
         let content = Header::Content { size: 9, bytes: 4 };
         let refused = TransferRefusal::ALL.map(Header::Refused);
-        for header in refused.into_iter().chain([content]) {
+        let others = [content, Header::Ready, Header::Held];
+        for header in refused.into_iter().chain(others) {
             let record: [u8; TRANSFER_HEADER_BYTES] = header.encode().try_into().unwrap();
             assert_eq!(Header::decode(&record), Ok(header));
             for bit in 0..TRANSFER_HEADER_BYTES * 8 {

@@ -31,7 +31,10 @@ pub enum TransferError {
     /// The node sends another range than the one asked for.
     #[error("the node sends another range than the one asked for")]
     WrongRange,
-    /// The node sends nothing.
+    /// The node answers another question.
+    #[error("the node answers out of turn")]
+    OutOfTurn,
+    /// The node sends, or takes, nothing.
     #[error(transparent)]
     Refused(TransferRefusal),
 }

@@ -17,7 +17,7 @@ use crate::peer::authority::Authority;
 use crate::peer::connect::connect;
 use crate::peer::identity::{ClusterId, PeerIdentity};
 use crate::peer::material::TlsMaterial;
-use crate::peer::serve_transfer::TransferServer;
+use crate::peer::serve_transfer::{Asked, TransferServer};
 use crate::peer::testing::{NOBODY_WAITS, listen, member, node, until, welcome};
 use crate::peer::transfer::TransferRefusal;
 use crate::peer::transfer_error::ServeTransferError;
@@ -107,7 +107,7 @@ async fn serve(
     cut_after: &Cell<Option<u64>>,
 ) -> Result<(), ServeTransferError> {
     let size = to_u64(content.len());
-    while let Some(request) = server.next().await? {
+    while let Some(Asked::Content(request)) = server.next().await? {
         if request.digest != digest() || request.generation != GENERATION_ID {
             server.refuse(TransferRefusal::NotHere).await?;
             continue;

@@ -4,7 +4,7 @@
 use super::content::Content;
 use super::error::Error;
 use super::pull::Blob;
-use crate::blob::Sealed;
+use crate::blob::{self, Sealed, Tap};
 use crate::raft::Handle;
 use crate::replication::{BlobFile, ContentError, Replicator};
 
@@ -38,13 +38,26 @@ pub(super) struct Copies {
 }
 
 impl Copies {
+    /// Has the bytes of an upload that begins passed on to other nodes while they come.
+    pub(super) fn tap(&self, upload: &mut blob::Upload, journal: &Handle) {
+        if self.acknowledge == Acknowledge::One {
+            // The client waits for no copy.
+            return;
+        }
+        let (acknowledge, replicator) = (self.acknowledge, self.replicator.clone());
+        let (id, algorithm) = (upload.id(), upload.algorithm());
+        let journal = journal.clone();
+        upload.tap(Tap::new(move || {
+            let copies = acknowledge.copies(voters(&journal));
+            replicator.tee(&id, algorithm, copies)
+        }));
+    }
+
     /// Returns when enough other nodes hold what was sealed here.
     ///
     /// - Errors: `Unavailable`; the client tries again, and finds what is done done.
     pub(super) async fn hold(&self, sealed: &Sealed, journal: &Handle) -> Result<(), Error> {
-        let members = journal.membership();
-        let voters = members.nodes.iter().filter(|member| member.is_voter);
-        let copies = self.acknowledge.copies(voters.count());
+        let copies = self.acknowledge.copies(voters(journal));
         let held = self.replicator.hold_elsewhere(sealed, copies).await;
         held.map(drop).map_err(|error| {
             tracing::warn!(digest = %sealed.digest, %error, "a blob is not acknowledged");
@@ -78,6 +91,13 @@ impl Copies {
             }
         })
     }
+}
+
+/// How many nodes vote.
+fn voters(journal: &Handle) -> usize {
+    let members = journal.membership();
+    let voters = members.nodes.iter().filter(|member| member.is_voter);
+    voters.count()
 }
 
 #[cfg(test)]

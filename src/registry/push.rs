@@ -3,7 +3,7 @@
 use super::error::Error;
 use super::journal::{Registry, broken, refused};
 use super::upload::{Place, Upload, failed};
-use crate::blob::{SealError, UploadId};
+use crate::blob::{self, SealError, UploadId};
 use crate::metadata::{self, Command, Outcome};
 use crate::oci::{Algorithm, Digest, Repository};
 use crate::raft::StateView;
@@ -31,7 +31,16 @@ impl Registry {
         algorithm: Algorithm,
     ) -> Result<Upload, Error> {
         self.space.check()?;
-        Ok(self.store.receive(repository, algorithm).into())
+        let upload = self.store.receive(repository, algorithm);
+        Ok(self.teed(upload).into())
+    }
+
+    /// Has the bytes of an upload that holds none yet passed on while they come.
+    pub(super) fn teed(&self, mut upload: blob::Upload) -> blob::Upload {
+        if let Some(copies) = self.copies.as_ref().filter(|_| upload.held_bytes() == 0) {
+            copies.tap(&mut upload, &self.journal);
+        }
+        upload
     }
 
     /// Makes an upload a blob of the repository: checked, durable, committed.

@@ -89,7 +89,8 @@ impl Registry {
         repository: &Repository,
         id: &UploadId,
     ) -> Result<blob::Upload, Error> {
-        self.store.resume(repository, id).await.map_err(failed)
+        let resumed = self.store.resume(repository, id).await;
+        Ok(self.teed(resumed.map_err(failed)?))
     }
 
     pub(super) async fn held_here(

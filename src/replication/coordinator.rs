@@ -1,7 +1,7 @@
 //! Decides for the whole node what is fetched, from whom and when. One task, on the
 //! first shard; whoever wants something of it writes a letter.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,6 +38,8 @@ pub(super) struct Coordinator {
     pub(super) plan: Plan,
     /// One for each blob in the plan.
     entries: BTreeMap<BlobFile, Entry>,
+    /// Blobs in the plan that come without having been fetched.
+    coming: BTreeSet<BlobFile>,
     pub(super) survey: Survey,
     /// What the state does not know of the blobs of this node.
     announced: flume::Sender<Announced>,
@@ -86,6 +88,7 @@ impl Coordinator {
             worker,
             plan: Plan::new(caps),
             entries: BTreeMap::new(),
+            coming: BTreeSet::new(),
             survey: Survey::due(),
             announced,
         }
@@ -162,6 +165,17 @@ impl Coordinator {
                 self.tidy(&file);
             }
             Letter::Ended { file, how } => self.ended(file, how),
+            Letter::Coming {
+                file,
+                size_bytes,
+                source,
+            } => {
+                if self.plan.begin(file, source) {
+                    self.entry(file, size_bytes);
+                    self.coming.insert(file);
+                }
+            }
+            Letter::Came { file, how } => self.came(file, how),
         }
     }
 
@@ -214,6 +228,20 @@ impl Coordinator {
             entry.feed = Feed::new();
         }
         self.tidy(&file);
+    }
+
+    /// A blob that came without having been fetched is durable, or is not.
+    fn came(&mut self, file: BlobFile, how: Ended) {
+        if !self.coming.remove(&file) {
+            // It is being fetched, too.
+            return;
+        }
+        if how == Ended::Sealed
+            && let Some(entry) = self.entries.get(&file)
+        {
+            entry.feed.tell(Stage::Sealed);
+        }
+        self.ended(file, how);
     }
 
     async fn read_changes(&mut self, first: BlobChange) {

@@ -56,7 +56,7 @@ impl FetchError {
                     (failed, FetchFailure::Broken)
                 }
                 TransferError::Stalled => (failed, FetchFailure::Stalled),
-                TransferError::Header(_) | TransferError::WrongRange => {
+                TransferError::Header(_) | TransferError::WrongRange | TransferError::OutOfTurn => {
                     (failed, FetchFailure::Protocol)
                 }
                 TransferError::Refused(refusal) => match refusal {

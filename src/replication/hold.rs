@@ -1,4 +1,5 @@
-//! Copies that a push waits for: asked of other nodes, and made for them.
+//! Copies that a push waits for: those that were made while its bytes came, and others
+//! asked of other nodes, and made for them.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use super::replicator::{Replicator, Worker};
 use super::shared::Shared;
 use crate::base::CodecError;
 use crate::base::units::index_of;
-use crate::blob::{Expected, Sealed};
+use crate::blob::{Expected, Outlet, Sealed};
 use crate::peer::{Call, CallError, PeerNode, Refusal, RefusalCode, Service};
 use crate::runtime::{sleep, timeout};
 use crate::telemetry::HoldEnd;
@@ -26,6 +27,9 @@ use crate::telemetry::HoldEnd;
 const SPARE_NODES: usize = 1;
 /// Pause before nodes are asked again that did not take the blob.
 const ASK_AGAIN_PERIOD: Duration = Duration::from_millis(500);
+/// Nodes that took the bytes while they came have so long for their last ones, and for
+/// their syncs, before others are asked.
+const TEE_PATIENCE: Duration = Duration::from_secs(3);
 /// A push fails when no node works on its copy and this much time has passed: a client
 /// waits no longer for an election, either.
 const SEARCH_MAX: Duration = Duration::from_secs(10);
@@ -75,6 +79,9 @@ impl Replicator {
         let began = worker.clock.now();
         let limit = worker.shared.options().hold_limit(sealed.size_bytes);
         let mut held = Vec::new();
+        let listening = listen(&sealed.outlets, copies, &mut held);
+        // Those that take longer are asked like all others.
+        let _ = timeout(TEE_PATIENCE, listening).await;
         let asking = Box::pin(ask_all(worker, expected, copies, &mut held));
         // What was reached by then counts.
         let _ = timeout(limit, asking).await;
@@ -90,12 +97,25 @@ impl Replicator {
     }
 }
 
+/// Waits for nodes that took the bytes while they came, until `copies` hold the blob,
+/// or none of the others will.
+async fn listen(outlets: &[Outlet], copies: usize, held: &mut Vec<u64>) {
+    let holders = outlets.iter().map(Outlet::holder);
+    let mut holders: FuturesUnordered<_> = holders.collect();
+    while held.len() < copies
+        && let Some(holder) = holders.next().await
+    {
+        held.extend(holder);
+    }
+}
+
 /// Asks voters until `copies` hold the blob, or none of them will.
 async fn ask_all(worker: &Worker, expected: Expected, copies: usize, held: &mut Vec<u64>) {
     let options = worker.shared.options();
     let limit = options.hold_limit(expected.size_bytes);
     let began = worker.clock.now();
     let mut candidates = voters(worker, &expected);
+    candidates.retain(|node| !held.contains(&node.id));
     let hold = Hold {
         origin: options.node,
         expected,

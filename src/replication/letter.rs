@@ -23,6 +23,15 @@ pub(super) enum Letter {
     Unwant(BlobFile),
     /// A fetch has ended.
     Ended { file: BlobFile, how: Ended },
+    /// All bytes of a blob came from the node that receives it, and are being made
+    /// durable. Its `Came` is due.
+    Coming {
+        file: BlobFile,
+        size_bytes: u64,
+        source: u64,
+    },
+    /// That has ended.
+    Came { file: BlobFile, how: Ended },
 }
 
 /// A blob that somebody waits for.

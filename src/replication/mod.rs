@@ -32,6 +32,8 @@ mod shared;
 #[cfg(test)]
 mod slow_link;
 mod survey;
+mod take;
+mod tee;
 #[cfg(test)]
 mod testing;
 
@@ -53,3 +55,6 @@ mod follow_tests;
 #[cfg(test)]
 #[path = "hold_test.rs"]
 mod hold_tests;
+#[cfg(test)]
+#[path = "tee_test.rs"]
+mod tee_tests;

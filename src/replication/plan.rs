@@ -271,6 +271,19 @@ impl Plan {
         None
     }
 
+    /// A blob is coming from `source` without having been asked for; its `ended` is due.
+    /// `false` when it is being fetched already, or is one too many: then what comes is
+    /// nothing to the plan.
+    pub(super) fn begin(&mut self, file: BlobFile, source: u64) -> bool {
+        let is_new = !self.numbers.contains_key(&file);
+        if self.is_running(&file) || (is_new && self.entries.len() >= self.caps.backlog) {
+            return false;
+        }
+        let number = self.number(file);
+        self.put(number, Place::Running { source });
+        true
+    }
+
     /// This node cannot write: nothing begins for a while.
     pub(super) fn rest(&mut self, now: Instant) {
         self.rests_until = Some(now + LOCAL_REST);

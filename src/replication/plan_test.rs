@@ -391,3 +391,20 @@ fn nothing_begins_while_this_node_cannot_write() {
     clock.advance(LOCAL_REST);
     assert!(plan.next(clock.now(), |_| vec![1]).is_some());
 }
+
+#[test]
+fn what_comes_by_itself_is_not_fetched_unless_it_fails() {
+    let (mut plan, clock) = plan();
+    let now = clock.now();
+    assert!(plan.begin(file(1), 7) && plan.is_running(&file(1)));
+    assert!(!plan.begin(file(1), 8), "once is enough");
+    assert!(plan.add(file(1)));
+    assert_eq!(plan.next(now, |_| vec![7]), None);
+    plan.ended(file(1), Ended::GivenUp, now);
+    let next = plan.next(now, |_| vec![7]);
+    assert_eq!(next, Some(start(1, 7, Urgency::Background)));
+    assert!(!plan.begin(file(1), 7), "it is being fetched");
+    assert!(plan.begin(file(2), 7));
+    plan.ended(file(2), Ended::Sealed, now);
+    assert!(!plan.contains(&file(2)));
+}

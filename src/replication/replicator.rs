@@ -20,6 +20,7 @@ use super::letter::Order;
 use super::parked::Parked;
 use super::serve::take_transfers;
 use super::shared::Shared;
+use super::tee::{Refusals, Tee, run_tees};
 use crate::base::Clock;
 use crate::blob::{Import, Store};
 use crate::peer::{Calls, Transfers};
@@ -47,6 +48,12 @@ pub(super) struct Worker {
     pub(super) parked: RefCell<Parked<Import>>,
     /// Requests of other nodes being served.
     pub(super) serving: Cell<usize>,
+    /// Uploads being passed on, and the way to the task that does it.
+    pub(super) teeing: Cell<usize>,
+    pub(super) tees: flume::Sender<Tee>,
+    pub(super) refusals: RefCell<Refusals>,
+    /// Uploads of other nodes being taken.
+    pub(super) taking: Cell<usize>,
 }
 
 impl Replicator {
@@ -58,6 +65,7 @@ impl Replicator {
         let inbox = shared.orders_of(shard);
         let metrics = Arc::clone(shared.metrics());
         let transfers = Transfers::new(shared.security().clone(), metrics);
+        let (tees, teed) = flume::unbounded();
         let worker = Rc::new(Worker {
             shared,
             store,
@@ -66,10 +74,15 @@ impl Replicator {
             clock: Clock::system(),
             parked: RefCell::new(Parked::new()),
             serving: Cell::new(0),
+            teeing: Cell::new(0),
+            tees,
+            refusals: RefCell::default(),
+            taking: Cell::new(0),
         });
         let mut tasks = vec![
             lasting(take_orders(Rc::clone(&worker), inbox)),
             lasting(take_transfers(Rc::clone(&worker))),
+            lasting(run_tees(Rc::clone(&worker), teed)),
         ];
         if shard == 0 {
             let (announced, queue) = flume::unbounded();

@@ -1,4 +1,5 @@
-//! Gives other nodes the bytes of blobs.
+//! Serves transfer connections: gives other nodes the bytes of blobs, or has theirs
+//! taken.
 
 use std::rc::Rc;
 
@@ -7,11 +8,12 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
 use super::replicator::{Replicator, Worker};
+use super::take::take;
 use crate::base::limits::MOVE_BYTES_MAX;
 use crate::base::units::index_of;
 use crate::blob::{Piece, ReadError, Reader};
 use crate::peer::{
-    HandedOver, Link, ServeTransferError, TransferAnswer, TransferRefusal, TransferRequest,
+    Asked, HandedOver, Link, ServeTransferError, TransferAnswer, TransferRefusal, TransferRequest,
     TransferServer,
 };
 use crate::runtime::spawn_bulk;
@@ -99,8 +101,12 @@ async fn serve(worker: Rc<Worker>, link: Link) {
     let mut server = TransferServer::new(link);
     let ended = loop {
         match server.next().await {
-            Ok(Some(request)) => {
-                if let Err(error) = answer(&worker, &mut server, &request).await {
+            Ok(Some(asked)) => {
+                let served = match asked {
+                    Asked::Content(request) => answer(&worker, &mut server, &request).await,
+                    Asked::Take(request) => take(&worker, &mut server, &request).await,
+                };
+                if let Err(error) = served {
                     break Err(error);
                 }
             }

@@ -150,7 +150,7 @@ impl Cluster {
     }
 
     /// From now on others reach the node at `address`.
-    fn enlist(&self, id: u64, address: SocketAddr) {
+    pub(super) fn enlist(&self, id: u64, address: SocketAddr) {
         self.roster.send_modify(|roster| {
             roster.retain(|peer| peer.node.id != id);
             roster.push(Peer {

@@ -398,6 +398,21 @@ label! {
 }
 
 label! {
+    /// How the bytes of an upload that went to another node while they came ended, on
+    /// either node.
+    TeeEnd "end" {
+        /// The other node holds the blob.
+        Held "held",
+        /// A node had no place, no room or no time for them.
+        Refused "refused",
+        /// The connection or a disk failed, or was too slow.
+        Failed "failed",
+        /// The upload ended otherwise.
+        Abandoned "abandoned",
+    }
+}
+
+label! {
     /// How the question for a copy ended.
     HoldEnd "end" {
         /// The other node holds the blob.

@@ -28,8 +28,8 @@ pub use http::HttpMetrics;
 pub use journal::JournalMetrics;
 pub use label::{
     BlobForm, CallEnd, FetchEnd, FetchFailure, HandshakeFailure, HoldEnd, Label, LabelSet,
-    PeerService, ProposalEnd, ReadPath, Route, ServeEnd, StatusClass, SyncedThing, TimeoutPhase,
-    UploadEnd, Verb,
+    PeerService, ProposalEnd, ReadPath, Route, ServeEnd, StatusClass, SyncedThing, TeeEnd,
+    TimeoutPhase, UploadEnd, Verb,
 };
 pub use log::{Log, LogError, LogFormat, LogOptions, flush_log, start_log};
 pub use machine::MachineMetrics;

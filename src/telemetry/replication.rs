@@ -3,7 +3,7 @@
 use super::exposition::Page;
 use super::family::Family;
 use super::histogram::DurationHistogram;
-use super::label::{FetchEnd, FetchFailure, HoldEnd, ServeEnd};
+use super::label::{FetchEnd, FetchFailure, HoldEnd, ServeEnd, TeeEnd};
 use super::value::{Counter, Gauge};
 
 /// What replication counts.
@@ -29,9 +29,13 @@ pub struct ReplicationMetrics {
     pub sent_bytes: Counter,
     /// Requests of other nodes for blobs.
     pub serves: Family<ServeEnd, Counter>,
+    /// Ends of uploads passed on to another node while they came.
+    pub tees: Family<TeeEnd, Counter>,
+    /// Ends of uploads taken from another node while they came.
+    pub takes: Family<TeeEnd, Counter>,
     /// Copies asked of other nodes before a push was acknowledged.
     pub holds: Family<HoldEnd, Counter>,
-    /// From the question to enough copies.
+    /// From the end of the upload to enough copies.
     pub hold_seconds: DurationHistogram,
 }
 
@@ -98,6 +102,16 @@ impl ReplicationMetrics {
             "windlass_replication_serves_total",
             "Requests of other nodes for blobs.",
             &self.serves,
+        );
+        page.counters(
+            "windlass_replication_tees_total",
+            "Uploads passed on to another node while they came, by their end.",
+            &self.tees,
+        );
+        page.counters(
+            "windlass_replication_takes_total",
+            "Uploads taken from another node while they came, by their end.",
+            &self.takes,
         );
         page.counters(
             "windlass_replication_holds_total",

@@ -30,3 +30,4 @@ mod nemesis;
 mod network;
 mod relay;
 mod serving;
+mod tee;
