@@ -4,11 +4,11 @@
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use fjall::{Database, Keyspace, PersistMode};
 
 use super::error::JournalError;
 use super::group::{Change, TAIL_KEY};
-use super::options::{Options, SEPARATE_VALUE_BYTES_MIN, WORKER_THREADS};
+use super::options::{Options, WORKER_THREADS, keyspace_options};
 use super::record::{self, Record};
 use super::tail::Tail;
 
@@ -38,12 +38,7 @@ impl LogDatabase {
             .open()?;
         let memtable_bytes = options.memtable_bytes;
         let keyspace = database.keyspace(KEYSPACE, || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(memtable_bytes)
-                .expect_point_read_hits(true)
-                .with_kv_separation(Some(
-                    KvSeparationOptions::default().separation_threshold(SEPARATE_VALUE_BYTES_MIN),
-                ))
+            keyspace_options(memtable_bytes).expect_point_read_hits(true)
         })?;
         Ok(Self {
             database,

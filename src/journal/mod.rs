@@ -32,7 +32,7 @@ pub use failure::Failure;
 pub use handle::{Done, Journal};
 pub use open::{Opened, Recovered, is_made, open};
 pub use options::Options;
-pub use state::{Applied, Changes, Generation, GenerationBuilder, State};
+pub use state::{Applied, Changes, Generation, Put, State};
 pub use view::StateView;
 
 #[cfg(test)]

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fjall::config::{PartitioningPolicy, PinningPolicy};
+use fjall::{KeyspaceCreateOptions, KvSeparationOptions};
+
 use crate::base::units::{MIB, to_usize};
 use crate::telemetry::Metrics;
 
@@ -29,7 +32,28 @@ pub(super) const MARK_SYNC_IDLE: Duration = Duration::from_millis(5);
 pub(super) const WORKER_THREADS: usize = 3;
 /// Values from here on live in files of their own, so that compaction moves
 /// keys and not manifests.
-pub(super) const SEPARATE_VALUE_BYTES_MIN: u32 = 32 * 1024;
+const SEPARATE_VALUE_BYTES_MIN: u32 = 32 * 1024;
+
+/// How a keyspace of either database is laid out.
+///
+/// Filters and indexes of tables below the first level are cut into blocks of the
+/// usual size. Whole ones, which are the default, have megabytes, more than the
+/// block cache takes as one piece: with two million tags every read of an old key
+/// loaded and checked a filter of 2.3 MB. Those of the first level are small and
+/// stay in memory.
+pub(super) fn keyspace_options(memtable_bytes: u64) -> KeyspaceCreateOptions {
+    let below_first = || PartitioningPolicy::new([false, true]);
+    let first_only = || PinningPolicy::new([true, false]);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(memtable_bytes)
+        .filter_block_partitioning_policy(below_first())
+        .index_block_partitioning_policy(below_first())
+        .filter_block_pinning_policy(first_only())
+        .index_block_pinning_policy(first_only())
+        .with_kv_separation(Some(
+            KvSeparationOptions::default().separation_threshold(SEPARATE_VALUE_BYTES_MIN),
+        ))
+}
 
 /// How to open a journal.
 #[derive(Debug, Clone)]

@@ -8,7 +8,7 @@ use super::testing::{
     allocated_bytes, append, assert_holds, close, contents, copy, finish, newest_journal_file,
     open_in, overwrite, payload, used_bytes,
 };
-use super::{Applied, Changes, OpenError};
+use super::{Applied, Changes, JournalError, OpenError, Put};
 use crate::base::units::index_of;
 
 #[test]
@@ -180,27 +180,29 @@ fn a_replaced_generation_survives_and_an_unfinished_one_is_forgotten() {
     let directory = tempfile::tempdir().unwrap();
     let opened = open_in(directory.path()).unwrap();
     let key = Bytes::from_static(b"key");
-    let mut unfinished = opened.state.next_generation(&opened.generation).unwrap();
-    for number in 0..2000_u32 {
-        let stale = Bytes::from(number.to_be_bytes().to_vec());
-        unfinished
-            .put(Bytes::from(format!("stale{number}")), stale)
-            .unwrap();
-    }
+    let fill = |put: Put<'_>| {
+        let mut numbers = 0..2000_u32;
+        numbers.try_for_each(|number| {
+            let key = format!("stale{number:04}");
+            put(key.as_bytes(), &number.to_be_bytes())
+        })
+    };
+    let unfinished = opened.state.fill_next(&opened.generation, fill).unwrap();
     drop(unfinished);
     close(opened);
 
     let opened = open_in(directory.path()).unwrap();
     assert_eq!(opened.generation.number(), 0);
-    let mut builder = opened.state.next_generation(&opened.generation).unwrap();
-    builder
-        .put(key.clone(), Bytes::from_static(b"value"))
-        .unwrap();
+    let fill = |put: Put<'_>| put(&key, b"value");
     let applied = Applied {
         index: 99,
         id: Bytes::from_static(b"id"),
     };
-    let next = builder.finish(Some(applied.clone()), b"members").unwrap();
+    let state = (Some(applied.clone()), b"members".as_slice());
+    let next = opened
+        .state
+        .install(&opened.generation, state, fill)
+        .unwrap();
     let before = opened.generation.view();
     opened.state.delete(opened.generation.clone()).unwrap();
     assert_eq!(before.value(&key).unwrap(), None);
@@ -220,4 +222,35 @@ fn a_replaced_generation_survives_and_an_unfinished_one_is_forgotten() {
     })
     .unwrap();
     assert_eq!(keys, 1);
+}
+
+#[test]
+fn a_generation_takes_entries_in_order_only_and_a_refused_one_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let opened = open_in(directory.path()).unwrap();
+    for keys in [["b", "a"], ["a", "a"], ["", "a"], ["\0", "a"]] {
+        let fill = |put: Put<'_>| {
+            keys.iter()
+                .try_for_each(|key| put(key.as_bytes(), b"value"))
+        };
+        let refused = opened.state.install(&opened.generation, (None, b""), fill);
+        assert!(
+            matches!(refused, Err(JournalError::Damaged { .. })),
+            "{keys:?}"
+        );
+    }
+    let fill = |put: Put<'_>| {
+        ["a", "b"]
+            .iter()
+            .try_for_each(|key| put(key.as_bytes(), b"value"))
+    };
+    let next = opened.state.install(&opened.generation, (None, b""), fill);
+    let mut found = Vec::new();
+    let mut visit = |key: &[u8], _: &[u8]| {
+        found.push(key.to_vec());
+        true
+    };
+    next.unwrap().view().scan(&[], &[], &mut visit).unwrap();
+    assert_eq!(found, [b"a", b"b"]);
+    close(opened);
 }

@@ -10,12 +10,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 
 use crate::base::codec::{CodecError, Reader, Writer};
 
 use super::error::JournalError;
-use super::options::{Options, SEPARATE_VALUE_BYTES_MIN, WORKER_THREADS};
+use super::options::{Options, WORKER_THREADS, keyspace_options};
 use super::view::{APPLIED_KEY, INSTALLED_KEY, MEMBERSHIP_KEY, StateView};
 use super::worker::Worker;
 
@@ -93,6 +93,9 @@ impl fmt::Debug for State {
     }
 }
 
+/// Takes an entry of a generation that is being filled.
+pub type Put<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> Result<(), JournalError>;
+
 /// A keyspace of the state database that holds the state from some record on.
 #[derive(Clone)]
 pub struct Generation {
@@ -155,11 +158,7 @@ impl State {
 
     fn generation(&self, number: u64) -> fjall::Result<Generation> {
         let keyspace = self.database.keyspace(&format!("state-{number}"), || {
-            KeyspaceCreateOptions::default()
-                .max_memtable_size(self.memtable_bytes)
-                .with_kv_separation(Some(
-                    KvSeparationOptions::default().separation_threshold(SEPARATE_VALUE_BYTES_MIN),
-                ))
+            keyspace_options(self.memtable_bytes)
         })?;
         Ok(Generation {
             database: self.database.clone(),
@@ -223,22 +222,63 @@ impl State {
         answer.unwrap_or_else(worker_lost)
     }
 
-    /// Starts the generation that will replace `current`. What a crash left of
-    /// an earlier attempt is deleted first. Blocks.
-    pub fn next_generation(&self, current: &Generation) -> Result<GenerationBuilder, JournalError> {
+    /// Replaces `current` by a generation of which `fill` hands over the entries, in
+    /// the order of their keys. Durable when it returns. Blocks.
+    ///
+    /// The entries go into tables at once, past the journal and the memory table:
+    /// memory stays the same however many they are.
+    ///
+    /// - Errors: those of `fill`, and entries out of order; nothing has changed then.
+    pub fn install(
+        &self,
+        current: &Generation,
+        (applied, membership): (Option<Applied>, &[u8]),
+        fill: impl FnOnce(Put<'_>) -> Result<(), JournalError>,
+    ) -> Result<Generation, JournalError> {
+        let next = self.fill_next(current, fill)?;
+        self.enforce(&next, applied, membership)?;
+        Ok(next)
+    }
+
+    /// Fills the generation after `current`. It is not in force, and a crash
+    /// forgets it: what one left of an earlier attempt is deleted first.
+    pub(super) fn fill_next(
+        &self,
+        current: &Generation,
+        fill: impl FnOnce(Put<'_>) -> Result<(), JournalError>,
+    ) -> Result<Generation, JournalError> {
         let number = current.number + 1;
         let mut next = self.generation(number).map_err(installing)?;
         if !next.keyspace.is_empty().map_err(installing)? {
-            let deleted = self.database.delete_keyspace(next.keyspace);
-            deleted.map_err(installing)?;
+            self.delete(next)?;
             next = self.generation(number).map_err(installing)?;
         }
-        Ok(GenerationBuilder {
-            state: self.clone(),
-            generation: next,
-            pending: Changes::default(),
-            pending_bytes: 0,
-        })
+        let filled = ingest(&next.keyspace, fill);
+        if let Err(error) = filled {
+            self.delete(next)?;
+            return Err(error);
+        }
+        Ok(next)
+    }
+
+    /// Puts a filled generation in force.
+    fn enforce(
+        &self,
+        generation: &Generation,
+        applied: Option<Applied>,
+        membership: &[u8],
+    ) -> Result<(), JournalError> {
+        let mut batch = self.database.batch();
+        let keyspace = &generation.keyspace;
+        if let Some(applied) = applied {
+            batch.insert(keyspace, APPLIED_KEY, applied.encode());
+            batch.insert(keyspace, INSTALLED_KEY, applied.encode());
+        }
+        batch.insert(keyspace, MEMBERSHIP_KEY, membership);
+        let number = generation.number.to_le_bytes();
+        batch.insert(&self.meta, GENERATION_KEY, number.to_vec());
+        let durable = Some(self.durable());
+        batch.durability(durable).commit().map_err(installing)
     }
 
     /// Deletes a generation that was replaced. Readers that still hold it are
@@ -249,53 +289,28 @@ impl State {
     }
 }
 
-/// A generation being filled. Not in force, and forgotten by a crash, until
-/// [`GenerationBuilder::finish`].
-#[derive(Debug)]
-pub struct GenerationBuilder {
-    state: State,
-    generation: Generation,
-    pending: Changes,
-    pending_bytes: usize,
-}
-
-impl GenerationBuilder {
-    /// Adds an entry. Blocks now and then.
-    pub fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), JournalError> {
-        self.pending_bytes += key.len() + value.len();
-        self.pending.entries.push((key, Some(value)));
-        if self.pending_bytes >= INLINE_COMMIT_BYTES_MAX {
-            self.flush()?;
+/// Writes entries into tables of an empty keyspace; they appear together.
+fn ingest(
+    keyspace: &Keyspace,
+    fill: impl FnOnce(Put<'_>) -> Result<(), JournalError>,
+) -> Result<(), JournalError> {
+    let mut ingestion = keyspace.start_ingestion().map_err(installing)?;
+    let mut last = Vec::new();
+    let mut put = |key: &[u8], value: &[u8]| {
+        // Keys from 0 on are the journal's, and every other key is above the
+        // key of no byte.
+        if key.first() == Some(&0) || key <= last.as_slice() {
+            return Err(JournalError::Damaged {
+                what: "the order of a received state",
+                source: CodecError::Invalid { field: "key" },
+            });
         }
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), JournalError> {
-        self.pending_bytes = 0;
-        let changes = std::mem::take(&mut self.pending);
-        write(&self.generation, changes, PersistMode::Buffer)
-    }
-
-    /// Puts the generation in force. Durable when it returns. Blocks.
-    pub fn finish(
-        mut self,
-        applied: Option<Applied>,
-        membership: &[u8],
-    ) -> Result<Generation, JournalError> {
-        self.flush()?;
-        let mut batch = self.state.database.batch();
-        let keyspace = &self.generation.keyspace;
-        if let Some(applied) = applied {
-            batch.insert(keyspace, APPLIED_KEY, applied.encode());
-            batch.insert(keyspace, INSTALLED_KEY, applied.encode());
-        }
-        batch.insert(keyspace, MEMBERSHIP_KEY, membership);
-        let number = self.generation.number.to_le_bytes();
-        batch.insert(&self.state.meta, GENERATION_KEY, number.to_vec());
-        let durable = Some(self.state.durable());
-        batch.durability(durable).commit().map_err(installing)?;
-        Ok(self.generation)
-    }
+        last.clear();
+        last.extend_from_slice(key);
+        ingestion.write(key, value).map_err(installing)
+    };
+    fill(&mut put)?;
+    ingestion.finish().map_err(installing)
 }
 
 fn write(generation: &Generation, changes: Changes, mode: PersistMode) -> Result<(), JournalError> {

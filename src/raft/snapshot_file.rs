@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 use crate::base::codec::{CodecError, Reader, Writer};
 use crate::base::units::{MIB, to_u32, to_usize};
-use crate::journal::{GenerationBuilder, JournalError, StateView};
+use crate::journal::{JournalError, Put, StateView};
 
 use super::encoding;
 use super::types::SnapshotMeta;
@@ -67,9 +67,9 @@ pub(super) fn export(
 pub(super) fn import(
     path: &Path,
     expected: &SnapshotMeta,
-    builder: &mut GenerationBuilder,
+    put: Put<'_>,
 ) -> Result<(), JournalError> {
-    read(path, expected, &mut |key, value| builder.put(key, value))
+    read(path, expected, put)
 }
 
 /// Reads a snapshot file to its end, as [`import`] will. Blocks.
@@ -77,10 +77,7 @@ pub(super) fn verify(path: &Path, expected: &SnapshotMeta) -> Result<(), Journal
     read(path, expected, &mut |_, _| Ok(()))
 }
 
-/// Takes an entry of a snapshot file.
-type Visit<'a> = &'a mut dyn FnMut(Bytes, Bytes) -> Result<(), JournalError>;
-
-fn read(path: &Path, expected: &SnapshotMeta, visit: Visit<'_>) -> Result<(), JournalError> {
+fn read(path: &Path, expected: &SnapshotMeta, visit: Put<'_>) -> Result<(), JournalError> {
     let file = File::open(path).map_err(reading)?;
     let mut file = BufReader::with_capacity(FRAME_BYTES, file);
     let mut magic = [0; 8];
@@ -119,13 +116,13 @@ fn read_head(frame: &Bytes) -> Result<SnapshotMeta, CodecError> {
     })
 }
 
-fn read_entries(frame: &Bytes, visit: Visit<'_>) -> Result<u64, JournalError> {
+fn read_entries(frame: &Bytes, visit: Put<'_>) -> Result<u64, JournalError> {
     let mut reader = Reader::new(frame);
     let mut count: u64 = 0;
     reader.u8().map_err(damaged)?;
     while reader.remaining() > 0 {
-        let key = reader.owned().map_err(damaged)?;
-        let value = reader.owned().map_err(damaged)?;
+        let key = reader.bytes().map_err(damaged)?;
+        let value = reader.bytes().map_err(damaged)?;
         visit(key, value)?;
         count += 1;
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use openraft::impls::leader_id_adv::LeaderId;
 
 use super::{export, import};
-use crate::journal::{self, Applied, Generation, Opened};
+use crate::journal::{self, Applied, Generation, Opened, Put};
 use crate::raft::encoding;
 use crate::raft::types::{LogId, SnapshotMeta};
 use crate::telemetry::Metrics;
@@ -33,15 +33,15 @@ fn meta() -> SnapshotMeta {
 }
 
 fn installed(opened: &Opened, path: &Path) -> Option<Generation> {
-    let mut builder = opened.state.next_generation(&opened.generation).unwrap();
-    import(path, &meta(), &mut builder).ok()?;
     let id = meta().last_log_id.unwrap();
     let applied = Applied {
         index: id.index,
         id: encoding::encode_id(&id),
     };
     let membership = encoding::encode_stored(&meta().last_membership);
-    Some(builder.finish(Some(applied), &membership).unwrap())
+    let state = (Some(applied), membership.as_ref());
+    let import = |put: Put<'_>| import(path, &meta(), put);
+    opened.state.install(&opened.generation, state, import).ok()
 }
 
 fn entries(generation: &Generation) -> Vec<(Bytes, Bytes)> {
@@ -58,19 +58,15 @@ fn entries(generation: &Generation) -> Vec<(Bytes, Bytes)> {
 fn a_file_brings_over_every_entry_and_a_damaged_one_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let source = opened(&directory.path().join("source"));
-    let mut builder = source.state.next_generation(&source.generation).unwrap();
-    for number in 0..500_u32 {
-        let value = vec![7; usize::try_from(number * 40).unwrap()];
-        let key = Bytes::from(format!("key {number:04}"));
-        builder.put(key, Bytes::from(value)).unwrap();
-    }
-    builder
-        .put(
-            Bytes::from_static(b"large"),
-            Bytes::from(vec![1; 3_900_000]),
-        )
-        .unwrap();
-    let generation = builder.finish(None, b"").unwrap();
+    let fill = |put: Put<'_>| {
+        for number in 0..500_u32 {
+            let value = vec![7; usize::try_from(number * 40).unwrap()];
+            put(format!("key {number:04}").as_bytes(), &value)?;
+        }
+        put(b"large", &vec![1; 3_900_000])
+    };
+    let installed_now = source.state.install(&source.generation, (None, b""), fill);
+    let generation = installed_now.unwrap();
     let path = directory.path().join("files").join("a.snapshot");
     export(&generation.view(), &meta(), &path, &|| true).unwrap();
 

@@ -15,7 +15,7 @@ use openraft::storage::{EntryResponder, RaftStateMachine};
 use tokio::sync::{Notify, watch};
 
 use crate::base::{Clock, CodecError};
-use crate::journal::{Applied, Changes, Generation, JournalError, Opened, State};
+use crate::journal::{Applied, Changes, Generation, JournalError, Opened, Put, State};
 use crate::metadata::{self, Command, Context, Overlay, Proposal};
 use crate::runtime;
 use crate::telemetry::Metrics;
@@ -212,14 +212,13 @@ impl StateMachine {
     async fn install(&self, meta: &SnapshotMeta, path: PathBuf) -> Result<(), JournalError> {
         let (expected, current) = (meta.clone(), self.generation());
         let installed = self.0.state.run_blocking(move |state| {
-            let mut builder = state.next_generation(&current)?;
-            snapshot_file::import(&path, &expected, &mut builder)?;
             let applied = expected.last_log_id.map(|id| Applied {
                 index: id.index,
                 id: encoding::encode_id(&id),
             });
             let membership = encoding::encode_stored(&expected.last_membership);
-            let next = builder.finish(applied, &membership)?;
+            let import = |put: Put<'_>| snapshot_file::import(&path, &expected, put);
+            let next = state.install(&current, (applied, &membership), import)?;
             fs::remove_file(&path).map_err(|source| JournalError::File {
                 operation: "remove an installed snapshot file",
                 source,
