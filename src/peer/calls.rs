@@ -62,6 +62,12 @@ impl Calls {
         Self::watched(security, metrics, watch)
     }
 
+    /// Where calls are counted.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
     fn watched(security: Security, metrics: Arc<Metrics>, watch: Watch) -> Self {
         Self(Rc::new(Shared {
             security,

@@ -4,9 +4,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use openraft::RaftMetrics;
 use openraft::async_runtime::WatchReceiver;
 use openraft::error::Fatal;
+use openraft::{RaftMetrics, ServerState};
 use tokio::sync::watch;
 
 use crate::runtime;
@@ -27,6 +27,8 @@ pub(super) async fn observe(
     let metrics = Arc::clone(&core.options.metrics);
     let mut recovery = Recovery::default();
     let mut known = None;
+    let mut candidacies = Candidacies::default();
+    let mut committed;
     let (peers, wishes) = (Rc::clone(&core.peers), Rc::clone(&core.wishes));
     let mut removal = peers.removal();
     // The core must be able to end while this waits.
@@ -46,11 +48,17 @@ pub(super) async fn observe(
                 peers.learn(seen.membership_config.membership());
                 members.send_replace(Arc::new(local_members(&seen)));
             }
+            metrics.journal.follower_lags.set(lags(&seen));
+            committed = seen.local_committed.map(|id| id.index);
+            if candidacies.observe(&seen) {
+                metrics.journal.elections.count();
+            }
             let mut now = Status::of(&seen);
             now.is_recovered = recovery.observe(&seen);
             now
         };
         metrics.journal.term.set(now.term);
+        metrics.journal.committed_index.set(committed.unwrap_or(0));
         metrics.journal.is_leader.set(u64::from(now.is_leader()));
         metrics.journal.last_index.set(now.last_index.unwrap_or(0));
         status.send_if_modified(|status| {
@@ -73,6 +81,38 @@ pub(super) async fn observe(
             status.role = Role::Removed;
         }
     });
+}
+
+/// The terms in which this node stands for election.
+#[derive(Debug, Default)]
+struct Candidacies {
+    last: Option<u64>,
+}
+
+impl Candidacies {
+    /// Whether it stands in a term in which it was not seen to stand before. A vote
+    /// for itself that was saved before the start counts only if it is in force.
+    fn observe(&mut self, seen: &RaftMetrics<Types>) -> bool {
+        let vote = seen.vote.leader_id;
+        let is_active = matches!(seen.state, ServerState::Leader | ServerState::Candidate);
+        let is_new = vote.node_id == seen.id && is_active && self.last != Some(vote.term);
+        if is_new {
+            self.last = Some(vote.term);
+        }
+        is_new
+    }
+}
+
+/// Entries that each follower lacks, while this node leads.
+fn lags(seen: &RaftMetrics<Types>) -> impl Iterator<Item = (u64, u64)> {
+    let (me, entries) = (seen.id, seen.last_log_index.map_or(0, |last| last + 1));
+    let followers = seen.replication.iter().flatten();
+    followers
+        .filter(move |(node, _)| **node != me)
+        .map(move |(node, matched)| {
+            let held = matched.as_ref().map_or(0, |id| id.index + 1);
+            (*node, entries.saturating_sub(held))
+        })
 }
 
 /// Whether this node has caught up, once, with what was committed before it

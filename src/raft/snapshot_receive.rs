@@ -14,6 +14,7 @@ use bytes::Bytes;
 use crate::base::random_bytes;
 use crate::base::units::to_u64;
 use crate::runtime::{self, off_shard};
+use crate::telemetry::Metrics;
 
 use super::message_snapshot::{SnapshotMessage, SnapshotProgress, SnapshotStep};
 use super::snapshot::SnapshotData;
@@ -25,6 +26,7 @@ use super::types::{Raft, Snapshot, SnapshotMeta, Vote};
 pub(super) struct SnapshotReceiver {
     directory: PathBuf,
     state: Rc<RefCell<State>>,
+    metrics: Arc<Metrics>,
 }
 
 #[derive(Debug)]
@@ -53,7 +55,7 @@ struct Receiving {
 impl SnapshotReceiver {
     /// Receives into `directory`, which is emptied: whatever a process that ended
     /// left there belongs to nobody.
-    pub(super) fn new(directory: PathBuf) -> io::Result<Self> {
+    pub(super) fn new(directory: PathBuf, metrics: Arc<Metrics>) -> io::Result<Self> {
         if directory.exists() {
             fs::remove_dir_all(&directory)?;
         }
@@ -61,6 +63,7 @@ impl SnapshotReceiver {
         Ok(Self {
             directory,
             state: Rc::new(RefCell::new(State::Idle)),
+            metrics,
         })
     }
 
@@ -168,9 +171,11 @@ impl SnapshotReceiver {
         }
         // A task of its own: the call may be dropped with its connection, the
         // state must not.
+        let part_bytes = to_u64(bytes.len());
         let writing = write_part(held, bytes, Rc::clone(&self.state));
         let written = runtime::spawn(writing).detach().await;
         written.map_err(io::Error::other)??;
+        self.metrics.journal.snapshot_received_bytes.add(part_bytes);
         Ok(self.progress(transfer).unwrap_or(SnapshotProgress::Unknown))
     }
 
@@ -189,7 +194,8 @@ impl SnapshotReceiver {
             }
         };
         self.state.replace(State::Installing);
-        let installing = install(raft.clone(), held, Rc::clone(&self.state));
+        let parts = (Rc::clone(&self.state), Arc::clone(&self.metrics));
+        let installing = install(raft.clone(), held, parts);
         runtime::spawn(installing).detach();
         SnapshotProgress::Installing
     }
@@ -217,7 +223,11 @@ async fn write_part(
 }
 
 /// Reads the file once before openraft does: what it cannot install ends it.
-async fn install(raft: Raft, held: Receiving, state: Rc<RefCell<State>>) {
+async fn install(
+    raft: Raft,
+    held: Receiving,
+    (state, metrics): (Rc<RefCell<State>>, Arc<Metrics>),
+) {
     let verifying = off_shard({
         let (path, meta) = (held.path.clone(), held.meta.clone());
         move || snapshot_file::verify(&path, &meta).map_err(|error| error.to_string())
@@ -235,7 +245,10 @@ async fn install(raft: Raft, held: Receiving, state: Rc<RefCell<State>>) {
         Err(reason) => Err(reason),
     };
     let next = match next {
-        Ok(response) => State::Done(held.transfer, response.vote),
+        Ok(response) => {
+            metrics.journal.snapshots_installed.count();
+            State::Done(held.transfer, response.vote)
+        }
         Err(reason) => {
             tracing::warn!(%reason, "a received snapshot was not installed");
             State::Idle

@@ -18,6 +18,7 @@ use crate::base::{Clock, random_bytes};
 use crate::journal::JournalError;
 use crate::peer::Service;
 use crate::runtime::{self, off_shard};
+use crate::telemetry::Metrics;
 
 use super::message_snapshot::{
     PART_BYTES_MAX, SnapshotMessage, SnapshotProgress, SnapshotStep, read_progress,
@@ -60,6 +61,7 @@ pub(super) struct SnapshotSender {
     directory: PathBuf,
     turn: Semaphore,
     needed: Rc<Needed>,
+    metrics: Arc<Metrics>,
 }
 
 /// The entries that a receiver of a snapshot needs behind it.
@@ -80,12 +82,13 @@ impl Needed {
 
 impl SnapshotSender {
     /// Sends to `peers` by files in `directory`.
-    pub(super) fn new(peers: Rc<Peers>, directory: PathBuf) -> Self {
+    pub(super) fn new(peers: Rc<Peers>, directory: PathBuf, metrics: Arc<Metrics>) -> Self {
         Self {
             peers,
             directory,
             turn: Semaphore::new(1),
             needed: Rc::default(),
+            metrics,
         }
     }
 
@@ -111,6 +114,7 @@ impl SnapshotSender {
         let file = self.export(snapshot).await?;
         let transfer = Transfer {
             peers: &self.peers,
+            metrics: &self.metrics,
             target,
             number: u64::from_le_bytes(random_bytes()),
             file: Arc::clone(&file.file),
@@ -233,6 +237,7 @@ struct Outgoing {
 /// One file on its way to one node.
 struct Transfer<'a> {
     peers: &'a Peers,
+    metrics: &'a Metrics,
     target: u64,
     number: u64,
     file: Arc<File>,
@@ -246,10 +251,15 @@ impl Transfer<'_> {
         let mut moved_at = clock.now();
         let mut next = self.begin.clone();
         loop {
-            let is_part = matches!(next, SnapshotStep::Part { .. });
+            let part_bytes = match &next {
+                SnapshotStep::Part { bytes, .. } => Some(to_u64(bytes.len())),
+                SnapshotStep::Begin { .. } | SnapshotStep::Finish => None,
+            };
             match self.ask(next).await {
                 Ok(progress) => {
                     moved_at = clock.now();
+                    let sent_bytes = &self.metrics.journal.snapshot_sent_bytes;
+                    sent_bytes.add(part_bytes.unwrap_or(0));
                     next = match progress {
                         SnapshotProgress::Done { vote } => return Ok(vote),
                         SnapshotProgress::Holding { bytes } if bytes >= self.file_bytes => {
@@ -261,7 +271,7 @@ impl Transfer<'_> {
                             SnapshotStep::Finish
                         }
                         SnapshotProgress::Unknown => {
-                            if !is_part {
+                            if part_bytes.is_none() {
                                 runtime::sleep(RETRY_PAUSE).await;
                             }
                             self.begin.clone()

@@ -107,14 +107,19 @@ pub async fn start(
     let snapshots = options.journal.directory.join("snapshots");
     let metrics = Arc::clone(&options.metrics);
     let changes = BlobChanges(options.blob_changes.clone());
-    let machine = StateMachine::new(&opened.journal, snapshots.clone(), changes, metrics)?;
-    let receiver = SnapshotReceiver::new(snapshots.clone());
+    let machine = StateMachine::new(
+        &opened.journal,
+        snapshots.clone(),
+        changes,
+        Arc::clone(&metrics),
+    )?;
+    let receiver = SnapshotReceiver::new(snapshots.clone(), Arc::clone(&metrics));
     let receiver = receiver.map_err(|source| JournalError::File {
         operation: "empty the folder of snapshots",
         source,
     })?;
     let peers = Rc::new(Peers::new(id, calls));
-    let sender = Rc::new(SnapshotSender::new(Rc::clone(&peers), snapshots));
+    let sender = Rc::new(SnapshotSender::new(Rc::clone(&peers), snapshots, metrics));
     let needed = sender.needed();
     let network = Network {
         peers: Rc::clone(&peers),

@@ -19,6 +19,7 @@ use crate::memory::Pool;
 use crate::net;
 use crate::peer::{CallError, Calls, Link, Links, PeerNode, Service};
 use crate::runtime::timeout;
+use crate::telemetry::{Metrics, RelayMetrics};
 
 /// Relays requests for upload sessions to the nodes that own them. One per shard;
 /// clones share its connections and its room.
@@ -37,6 +38,7 @@ struct Shared {
     links: Links,
     pool: Pool,
     places: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
 }
 
 /// Why an exchange with the owner of a session did not come to its end.
@@ -71,16 +73,22 @@ impl Relay {
         Self(Rc::new(Shared {
             node,
             find: Box::new(find),
-            calls,
             links,
             pool,
             places: Arc::new(Semaphore::new(places)),
+            metrics: Arc::clone(calls.metrics()),
+            calls,
         }))
     }
 
     /// The node this is.
     pub(super) fn node(&self) -> u64 {
         self.0.node
+    }
+
+    /// Where relays are counted.
+    pub(super) fn metrics(&self) -> &RelayMetrics {
+        &self.0.metrics.relay
     }
 
     /// A node of the membership.
@@ -98,6 +106,7 @@ impl Relay {
         request: &RelayRequest,
     ) -> Result<RemoteUpload, Error> {
         let room = self.room().await?;
+        self.metrics().requests.count();
         let (link, answer) = self.ask(&owner, request).await?;
         match answer {
             RelayAnswer::Held(held_bytes) => Ok(RemoteUpload::new(
@@ -111,7 +120,7 @@ impl Relay {
                 self.put(&owner, link);
                 Err(error.into())
             }
-            RelayAnswer::Ended => Err(unavailable(&owner, &Broken::OutOfTurn)),
+            RelayAnswer::Ended => Err(self.unavailable(&owner, &Broken::OutOfTurn)),
         }
     }
 
@@ -120,7 +129,7 @@ impl Relay {
         match self.call(owner, call).await? {
             RelayAnswer::Held(held_bytes) => Ok(held_bytes),
             RelayAnswer::Failed(error) => Err(error.into()),
-            RelayAnswer::Ended => Err(unavailable(owner, &Broken::OutOfTurn)),
+            RelayAnswer::Ended => Err(self.unavailable(owner, &Broken::OutOfTurn)),
         }
     }
 
@@ -131,7 +140,7 @@ impl Relay {
         match self.call(owner, call).await? {
             RelayAnswer::Ended => Ok(()),
             RelayAnswer::Failed(error) => Err(error.into()),
-            RelayAnswer::Held(_) => Err(unavailable(owner, &Broken::OutOfTurn)),
+            RelayAnswer::Held(_) => Err(self.unavailable(owner, &Broken::OutOfTurn)),
         }
     }
 
@@ -162,17 +171,18 @@ impl Relay {
             match begin(&mut link, request).await {
                 Ok(answer) => return Ok((link, answer)),
                 Err(Broken::Lost(_)) => {}
-                Err(error) => return Err(unavailable(owner, &error)),
+                Err(error) => return Err(self.unavailable(owner, &error)),
             }
         }
         let connecting = self.0.links.connect(owner).await;
-        let mut link = connecting.map_err(|error| unavailable(owner, &error))?;
+        let mut link = connecting.map_err(|error| self.unavailable(owner, &error))?;
         let begun = begin(&mut link, request).await;
-        let answer = begun.map_err(|error| unavailable(owner, &error))?;
+        let answer = begun.map_err(|error| self.unavailable(owner, &error))?;
         Ok((link, answer))
     }
 
     async fn call(&self, owner: &PeerNode, call: &RelayCall) -> Result<RelayAnswer, Error> {
+        self.metrics().requests.count();
         let payload = call.encode();
         let calling = self
             .0
@@ -180,13 +190,29 @@ impl Relay {
             .call(owner, Service::Upload, payload, RELAY_CALL_TIMEOUT);
         let answer = calling.await.map_err(|error| {
             let may_be_done = matches!(error, CallError::Lost | CallError::TimedOut);
-            let error = unavailable(owner, &error);
+            let error = self.unavailable(owner, &error);
             match call.operation {
                 RelayOperation::Cancel if may_be_done => Error::Undecided,
                 RelayOperation::Cancel | RelayOperation::Held => error,
             }
         })?;
-        RelayAnswer::decode_payload(&answer).map_err(|error| unavailable(owner, &error))
+        RelayAnswer::decode_payload(&answer).map_err(|error| self.unavailable(owner, &error))
+    }
+
+    /// The owner of a session cannot be asked now: logged and counted here, where
+    /// it stops travelling.
+    pub(super) fn unavailable(
+        &self,
+        owner: &PeerNode,
+        error: &(dyn std::error::Error + 'static),
+    ) -> Error {
+        self.metrics().failures.count();
+        tracing::warn!(
+            owner = owner.id,
+            error,
+            "an upload session cannot be relayed"
+        );
+        Error::Unavailable
     }
 }
 
@@ -200,16 +226,6 @@ async fn begin(link: &mut Link, request: &RelayRequest) -> Result<RelayAnswer, B
     let asked = timeout(RELAY_BEGIN_TIMEOUT, asking).await;
     let record = asked.map_err(|_| Broken::Stalled)??;
     Ok(RelayAnswer::decode(&record)?)
-}
-
-/// The owner of a session cannot be asked now: logged here, where it stops travelling.
-pub(super) fn unavailable(owner: &PeerNode, error: &(dyn std::error::Error + 'static)) -> Error {
-    tracing::warn!(
-        owner = owner.id,
-        error,
-        "an upload session cannot be relayed"
-    );
-    Error::Unavailable
 }
 
 impl fmt::Debug for Relay {

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -18,11 +19,12 @@ use crate::base::CodecError;
 use crate::base::limits::{
     PEER_SERVED_LINK_IDLE_TIMEOUT, RELAY_SILENCE_MAX, RELAY_STALL_TIMEOUT, SERVED_RELAYS_MAX,
 };
-use crate::base::units::to_usize;
+use crate::base::units::{to_u64, to_usize};
 use crate::net;
 use crate::oci::Digest;
 use crate::peer::Link;
 use crate::runtime::{Shutdown, timeout};
+use crate::telemetry::{Metrics, RelayMetrics};
 
 /// Serves the sessions of this node to other nodes. One per shard; clones are the same.
 #[derive(Clone)]
@@ -30,6 +32,7 @@ pub struct RelayServer {
     registry: Rc<Registry>,
     shutdown: Shutdown,
     links: Rc<Cell<usize>>,
+    metrics: Arc<Metrics>,
 }
 
 /// Why a connection is of no use any more.
@@ -67,11 +70,12 @@ impl From<Ended> for Unfinished {
 impl RelayServer {
     /// Serves the sessions of `registry` until `shutdown`.
     #[must_use]
-    pub fn new(registry: Rc<Registry>, shutdown: Shutdown) -> Self {
+    pub fn new(registry: Rc<Registry>, shutdown: Shutdown, metrics: Arc<Metrics>) -> Self {
         Self {
             registry,
             shutdown,
             links: Rc::default(),
+            metrics,
         }
     }
 
@@ -91,7 +95,9 @@ impl RelayServer {
         let ended = loop {
             match self.next(&mut link).await {
                 Ok(Some(request)) => {
+                    self.metrics.relay.served_requests.count();
                     if let Err(ended) = self.serve_request(&mut link, request).await {
+                        self.metrics.relay.served_failures.count();
                         break ended;
                     }
                 }
@@ -112,6 +118,7 @@ impl RelayServer {
     /// - Errors: what came is no such call.
     pub async fn answer(&self, payload: &[u8]) -> Result<Bytes, CodecError> {
         let call = RelayCall::decode(payload)?;
+        self.metrics.relay.served_requests.count();
         let (repository, id) = (&call.repository, &call.id);
         let answer = match call.operation {
             RelayOperation::Held => {
@@ -159,7 +166,7 @@ impl RelayServer {
             Err(error) => return say(link, refusal(error)).await,
         };
         say(link, RelayAnswer::Held(upload.held_bytes())).await?;
-        match receive(link, &mut upload).await {
+        match receive(link, &mut upload, &self.metrics.relay).await {
             Ok(End::Keep) => {
                 let kept = upload.keep().await.map(RelayAnswer::Held);
                 say(link, kept.unwrap_or_else(refusal)).await
@@ -200,7 +207,11 @@ async fn break_off(upload: Upload, when_cut: WhenCut) {
 }
 
 /// Moves data from the connection into the session's own buffers until an end comes.
-async fn receive(link: &mut Link, upload: &mut Upload) -> Result<End, Unfinished> {
+async fn receive(
+    link: &mut Link,
+    upload: &mut Upload,
+    metrics: &RelayMetrics,
+) -> Result<End, Unfinished> {
     loop {
         let mut left_bytes = match next_record(link).await? {
             RelayRecord::Data(bytes) => to_usize(bytes),
@@ -215,6 +226,7 @@ async fn receive(link: &mut Link, upload: &mut Upload) -> Result<End, Unfinished
             let space = space.get_mut(..wanted).unwrap_or_default();
             let count = read(link, space).await?;
             left_bytes -= count;
+            metrics.received_bytes.add(to_u64(count));
             let taken = upload.advance(count).await;
             taken.map_err(|error| Unfinished::Refused(error, left_bytes))?;
         }

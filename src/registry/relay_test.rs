@@ -115,7 +115,7 @@ impl Node {
         };
         roster.borrow_mut().push(address.clone());
         let shutdown = Shutdown::new();
-        let server = RelayServer::new(Rc::clone(&registry), shutdown.clone());
+        let server = RelayServer::new(Rc::clone(&registry), shutdown.clone(), Arc::clone(&metrics));
         let serving = spawn(serve(listener, security.clone(), server));
         Self {
             registry,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::error::Error;
-use super::relay::{Broken, Relay, unavailable};
+use super::relay::{Broken, Relay};
 use super::relay_message::{ANSWER_BYTES, RECORD_BYTES, RelayAnswer, RelayRecord, encode_seal};
 use crate::base::limits::{RELAY_BEGIN_TIMEOUT, RELAY_END_TIMEOUT, RELAY_STALL_TIMEOUT};
 use crate::base::units::{to_u32, to_u64};
@@ -79,11 +79,12 @@ impl RemoteUpload {
             Ok(None) => {
                 self.link = Some(link);
                 self.held_bytes += to_u64(count);
+                self.relay.metrics().sent_bytes.add(to_u64(count));
                 Ok(())
             }
             Ok(Some(RelayAnswer::Failed(error))) => Err(error.into()),
-            Ok(Some(_)) => Err(unavailable(&self.owner, &Broken::OutOfTurn)),
-            Err(error) => Err(unavailable(&self.owner, &error)),
+            Ok(Some(_)) => Err(self.relay.unavailable(&self.owner, &Broken::OutOfTurn)),
+            Err(error) => Err(self.relay.unavailable(&self.owner, &error)),
         }
     }
 
@@ -101,8 +102,8 @@ impl RemoteUpload {
         match self.end(&end.encode()).await? {
             Ok(RelayAnswer::Held(held_bytes)) => Ok(held_bytes),
             Ok(RelayAnswer::Failed(error)) => Err(error.into()),
-            Ok(RelayAnswer::Ended) => Err(unavailable(&self.owner, &Broken::OutOfTurn)),
-            Err(error) => Err(unavailable(&self.owner, &error)),
+            Ok(RelayAnswer::Ended) => Err(self.relay.unavailable(&self.owner, &Broken::OutOfTurn)),
+            Err(error) => Err(self.relay.unavailable(&self.owner, &error)),
         }
     }
 
@@ -115,11 +116,11 @@ impl RemoteUpload {
             Ok(RelayAnswer::Ended) => Ok(()),
             Ok(RelayAnswer::Failed(error)) => Err(error.into()),
             Ok(RelayAnswer::Held(_)) => {
-                unavailable(&self.owner, &Broken::OutOfTurn);
+                self.relay.unavailable(&self.owner, &Broken::OutOfTurn);
                 Err(Error::Undecided)
             }
             Err(error) => {
-                unavailable(&self.owner, &error);
+                self.relay.unavailable(&self.owner, &error);
                 Err(Error::Undecided)
             }
         }

@@ -157,7 +157,11 @@ fn open_registry(index: u16, parts: &ShardParts, in_flight: &InFlight) -> (Rc<Re
     let registry = Rc::new(registry);
     let peers = Peers {
         replicator,
-        relays: RelayServer::new(Rc::clone(&registry), parts.shutdown.clone()),
+        relays: RelayServer::new(
+            Rc::clone(&registry),
+            parts.shutdown.clone(),
+            Arc::clone(&parts.metrics),
+        ),
         in_flight: in_flight.clone(),
     };
     (registry, peers)

@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::family::Family;
+use super::followers::FollowerLags;
 use super::histogram::{CountHistogram, DurationHistogram, Snapshot};
 use super::label::LabelSet;
 use super::value::{Counter, Gauge};
@@ -78,6 +79,12 @@ impl Page {
             labels.write(&mut text);
             self.histogram(name, &text, &histogram.snapshot());
         }
+    }
+
+    /// Writes a gauge for every follower.
+    pub(super) fn followers(&mut self, name: &str, help: &str, lags: &FollowerLags) {
+        self.head(name, help, "gauge");
+        self.0.push_str(&lags.series(name));
     }
 
     /// Ends the page.

@@ -2,6 +2,7 @@
 
 use super::exposition::Page;
 use super::family::Family;
+use super::followers::FollowerLags;
 use super::histogram::{CountHistogram, DurationHistogram};
 use super::label::ProposalEnd;
 use super::value::{Counter, Gauge};
@@ -35,8 +36,20 @@ pub struct JournalMetrics {
     pub term: Gauge,
     /// 1 while this node leads.
     pub is_leader: Gauge,
+    /// Index of the last entry known to be committed.
+    pub committed_index: Gauge,
+    /// Entries that each follower lacks, on the leader.
+    pub follower_lags: FollowerLags,
+    /// Terms in which this node stood for election.
+    pub elections: Counter,
     /// Snapshots built.
     pub snapshots: Counter,
+    /// Bytes of snapshots that other nodes took.
+    pub snapshot_sent_bytes: Counter,
+    /// Bytes of snapshots that came from other nodes.
+    pub snapshot_received_bytes: Counter,
+    /// Snapshots of other nodes installed.
+    pub snapshots_installed: Counter,
     /// Rounds that confirmed a read index, or tried to.
     pub read_rounds: Counter,
     /// Times this node gave up leadership because its journal stood still.
@@ -48,7 +61,9 @@ pub struct JournalMetrics {
 impl JournalMetrics {
     pub(super) fn write(&self, page: &mut Page) {
         self.write_log(page);
+        self.write_proposals(page);
         self.write_consensus(page);
+        self.write_snapshots(page);
     }
 
     fn write_log(&self, page: &mut Page) {
@@ -79,7 +94,7 @@ impl JournalMetrics {
         );
     }
 
-    fn write_consensus(&self, page: &mut Page) {
+    fn write_proposals(&self, page: &mut Page) {
         page.counters(
             "windlass_proposals_total",
             "Proposals ended.",
@@ -100,10 +115,18 @@ impl JournalMetrics {
             "Time to apply one batch of entries to the state.",
             &self.apply_seconds,
         );
+    }
+
+    fn write_consensus(&self, page: &mut Page) {
         page.gauge(
             "windlass_raft_last_index",
             "Index of the last entry in the log.",
             &self.last_index,
+        );
+        page.gauge(
+            "windlass_raft_committed_index",
+            "Index of the last entry known to be committed.",
+            &self.committed_index,
         );
         page.gauge(
             "windlass_raft_applied_index",
@@ -120,10 +143,10 @@ impl JournalMetrics {
             "1 while this node leads, else 0.",
             &self.is_leader,
         );
-        page.counter(
-            "windlass_raft_snapshots_total",
-            "Snapshots built.",
-            &self.snapshots,
+        page.followers(
+            "windlass_raft_follower_lag_entries",
+            "Entries of the log that a follower lacks, on the leader.",
+            &self.follower_lags,
         );
         page.counter(
             "windlass_raft_read_rounds_total",
@@ -139,6 +162,34 @@ impl JournalMetrics {
             "windlass_raft_leader_changes_total",
             "Leaders that this node came to know of.",
             &self.leader_changes,
+        );
+        page.counter(
+            "windlass_raft_elections_total",
+            "Terms in which this node stood for election.",
+            &self.elections,
+        );
+    }
+
+    fn write_snapshots(&self, page: &mut Page) {
+        page.counter(
+            "windlass_raft_snapshots_total",
+            "Snapshots built.",
+            &self.snapshots,
+        );
+        page.counter(
+            "windlass_raft_snapshots_installed_total",
+            "Snapshots of other nodes installed here.",
+            &self.snapshots_installed,
+        );
+        page.counter(
+            "windlass_raft_snapshot_sent_bytes_total",
+            "Bytes of snapshots that other nodes took.",
+            &self.snapshot_sent_bytes,
+        );
+        page.counter(
+            "windlass_raft_snapshot_received_bytes_total",
+            "Bytes of snapshots that came from other nodes.",
+            &self.snapshot_received_bytes,
         );
     }
 }

@@ -7,6 +7,7 @@ use super::journal::JournalMetrics;
 use super::machine::MachineMetrics;
 use super::peer::PeerMetrics;
 use super::process::Process;
+use super::relay::RelayMetrics;
 use super::replication::ReplicationMetrics;
 use super::value::Counter;
 
@@ -26,6 +27,8 @@ pub struct Metrics {
     pub peer: PeerMetrics,
     /// Counted by the copies of blobs.
     pub replication: ReplicationMetrics,
+    /// Counted by relays of uploads.
+    pub relay: RelayMetrics,
     /// Lines the log lost because whoever reads it is too slow.
     pub log_lines_dropped: Counter,
 }
@@ -54,6 +57,7 @@ impl Metrics {
         self.journal.write(&mut page);
         self.peer.write(&mut page);
         self.replication.write(&mut page);
+        self.relay.write(&mut page);
         page.counter(
             "windlass_log_lines_dropped_total",
             "Lines the log lost because whoever reads it is too slow.",
