@@ -31,3 +31,4 @@ mod network;
 mod relay;
 mod serving;
 mod tee;
+mod snapshot;
