@@ -12,6 +12,7 @@ pub(super) fn status_page(status: &ClusterStatus) -> Answer {
     let page = json!({
         "node": status.node,
         "is_confirmed": status.is_confirmed,
+        "is_changing": status.is_changing,
         "term": status.term,
         "nodes": nodes,
     });

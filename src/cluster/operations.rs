@@ -35,6 +35,9 @@ pub struct ClusterStatus {
     pub node: u64,
     /// Whether a leader confirmed what follows; else it is what the node knew last.
     pub is_confirmed: bool,
+    /// Whether a change of the membership is under way: until it is done, the
+    /// majorities of before and after are both needed.
+    pub is_changing: bool,
     /// The term.
     pub term: u64,
     /// Every node.
@@ -111,6 +114,7 @@ impl Operations {
         ClusterStatus {
             node,
             is_confirmed,
+            is_changing: members.is_changing,
             term: members.term,
             nodes: join_all(asked).await,
         }

@@ -93,32 +93,40 @@ impl Cluster {
         serde_json::from_slice(&answer.body).ok()
     }
 
-    /// Waits until the first running node sees `count` voters, one of which leads.
+    /// Waits until the first running node sees `count` voters, one of which leads, and
+    /// no change of the membership is under way: while two nodes become three, the
+    /// votes of both are needed.
     #[track_caller]
     pub(crate) fn wait_voters(&mut self, count: usize) {
         let mut seen = None;
         let is_so = wait_for(SETTLED_MAX, || {
             let running = (0..self.nodes.len()).find(|index| self.nodes[*index].node.is_running());
             seen = running.and_then(|index| self.status(index));
-            seen.as_ref()
-                .is_some_and(|status| voters(status) == Some(count))
+            seen.as_ref().is_some_and(|status| {
+                status["is_changing"] == false && voters(status) == Some(count)
+            })
         });
         assert!(is_so, "{count} voters in {SETTLED_MAX:?}: {seen:#?}");
     }
 
-    /// Index of the node that leads, as the nodes themselves say.
+    /// Index of the node that leads, as the nodes themselves say: one that led, and has
+    /// not heard of the next one yet, says so of an older term.
     #[track_caller]
     pub(crate) fn leader(&mut self) -> usize {
         let mut found = None;
         let is_so = wait_for(SETTLED_MAX, || {
-            found = (0..self.nodes.len()).find(|index| {
-                self.nodes[*index].node.is_running()
-                    && self.status(*index).is_some_and(|status| leads(&status))
+            let running =
+                (0..self.nodes.len()).filter(|index| self.nodes[*index].node.is_running());
+            let running: Vec<usize> = running.collect();
+            let leading = running.into_iter().filter_map(|index| {
+                let status = self.status(index).filter(leads)?;
+                Some((status["term"].as_u64(), index))
             });
+            found = leading.max();
             found.is_some()
         });
         assert!(is_so, "no node leads in {SETTLED_MAX:?}");
-        found.expect("just found")
+        found.expect("just found").1
     }
 
     /// Waits until no running node lacks an entry or a blob.

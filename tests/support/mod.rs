@@ -9,7 +9,7 @@ mod proxy;
 mod registry;
 
 pub(crate) use client::{Client, Request, Response};
-pub(crate) use cluster::{Cluster, Member, said};
+pub(crate) use cluster::{Cluster, Member, SETTLED_MAX, said};
 pub(crate) use content::{Random, digest_of, image, index, sha256, sha512};
 pub(crate) use node::{Node, NodeOptions, shared_address, wait_for};
 pub(crate) use proxy::round_robin;
