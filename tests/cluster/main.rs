@@ -24,6 +24,7 @@
 mod support;
 
 mod client;
+mod failover;
 mod forming;
 mod history;
 mod nemesis;
@@ -32,3 +33,4 @@ mod relay;
 mod serving;
 mod tee;
 mod snapshot;
+mod turn;
