@@ -3,16 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::history::{Action, Operation};
-use crate::support::{Client, MANIFEST_TYPE, Random, Request, Response, digest_of, image};
+use crate::support::{
+    Client, MANIFEST_TYPE, Random, Request, Response, digest_of, image, location,
+};
 
 /// A silent node is given up after this, so that a run under faults gets on.
 const PATIENCE: Duration = Duration::from_secs(12);
 /// Operations on one tag before the next one is used; the checker's bound is 128.
 const OPERATIONS_PER_TAG: u32 = 60;
+/// Clients that are told to leave the cluster room to catch up rest so long.
+const REST: Duration = Duration::from_millis(150);
 /// Tags in use at the same time.
 const TAGS: usize = 3;
 /// The repository of the run.
@@ -23,8 +28,8 @@ pub(crate) const REPOSITORY: &str = "nemesis/app";
 pub(crate) struct Kept {
     /// The manifest's digest.
     pub(crate) manifest: String,
-    /// Its blobs' digests.
-    pub(crate) blobs: Vec<String>,
+    /// Its blobs' digests and sizes.
+    pub(crate) blobs: Vec<(String, usize)>,
 }
 
 /// What all clients wrote down.
@@ -48,10 +53,12 @@ pub(crate) struct Log {
 pub(crate) struct Run {
     /// When it began.
     began: Instant,
-    /// Where the nodes are.
-    addresses: Vec<SocketAddr>,
+    /// Where the nodes are now.
+    addresses: Mutex<Vec<SocketAddr>>,
     /// Set when the clients are to end.
     pub(crate) is_over: AtomicBool,
+    /// Set while the cluster catches up: more nodes than processors write every blob.
+    pub(crate) is_gentle: AtomicBool,
     operations: AtomicU32,
     manifests: AtomicU32,
     /// See [`Log`].
@@ -63,26 +70,41 @@ impl Run {
     pub(crate) fn new(addresses: Vec<SocketAddr>) -> Arc<Self> {
         Arc::new(Self {
             began: Instant::now(),
-            addresses,
+            addresses: Mutex::new(addresses),
             is_over: AtomicBool::new(false),
+            is_gentle: AtomicBool::new(false),
             operations: AtomicU32::new(0),
             manifests: AtomicU32::new(1),
             log: Mutex::default(),
         })
     }
 
+    /// Nodes have come or gone.
+    pub(crate) fn set_addresses(&self, addresses: Vec<SocketAddr>) {
+        *lock(&self.addresses) = addresses;
+    }
+
     /// Works until the run is over.
     pub(crate) fn work(&self, seed: u64) {
         let mut random = Random::new(seed);
         while !self.is_over.load(Ordering::Relaxed) {
-            let address = self.addresses[random.below(self.addresses.len())];
-            let mut client = Client::with_patience(address, PATIENCE);
-            match random.below(10) {
-                0..=3 => self.push(&mut client, &mut random),
-                4..=7 => self.read_tag(&mut client, &mut random),
+            if self.is_gentle.load(Ordering::Relaxed) {
+                thread::sleep(REST);
+            }
+            let mut client = self.client(&mut random);
+            match random.below(20) {
+                0..=7 => self.push(&mut client, &mut random),
+                8..=14 => self.read_tag(&mut client, &mut random),
+                15 => self.delete_tag(&mut client, &mut random),
                 _ => self.read_kept(&mut client, &mut random),
             }
         }
+    }
+
+    /// A client of any of the nodes.
+    fn client(&self, random: &mut Random) -> Client {
+        let addresses = lock(&self.addresses);
+        Client::with_patience(addresses[random.below(addresses.len())], PATIENCE)
     }
 
     fn now(&self) -> u64 {
@@ -101,18 +123,19 @@ impl Run {
         let size = [200, 20_000, 400_000, 2_500_000][random.below(4)];
         let layer = random.bytes(size + usize::try_from(number % 50).expect("small"));
         let config = format!("{{\"number\":{number}}}").into_bytes();
-        for content in [&layer, &config] {
-            let digest = digest_of("sha256", content);
-            let target = format!("/v2/{REPOSITORY}/blobs/uploads/?digest={digest}");
-            let pushed = client.try_send(&Request::new("POST", target).body(content.clone()));
-            if self.outcome(pushed.as_ref().ok(), &[201]) != Some(201) {
-                return;
-            }
+        let (layer_digest, config_digest) =
+            (digest_of("sha256", &layer), digest_of("sha256", &config));
+        let is_in_pieces = layer.len() > 1000 && random.below(3) == 0;
+        let has_layer = if is_in_pieces {
+            self.upload_in_pieces(client, random, &layer, &layer_digest)
+        } else {
+            self.upload(client, &layer, &layer_digest)
+        };
+        if !has_layer || !self.upload(client, &config, &config_digest) {
+            return;
         }
-        let blobs = [&layer, &config].map(|content| digest_of("sha256", content));
-        let [layer_digest, config_digest] = &blobs;
         let layers = [(layer_digest.as_str(), layer.len())];
-        let manifest = image((config_digest, config.len()), &layers).to_string();
+        let manifest = image((&config_digest, config.len()), &layers).to_string();
         let digest = digest_of("sha256", manifest.as_bytes());
         self.log().numbers.insert(digest.clone(), number);
         let target = format!("/v2/{REPOSITORY}/manifests/{tag}");
@@ -127,18 +150,98 @@ impl Run {
         log.tags.entry(tag).or_default().push(Operation {
             start,
             end: is_known.then_some(end),
-            action: Action::Write(number),
+            action: Action::Write(Some(number)),
         });
         if is_known {
             log.kept.push(Kept {
                 manifest: digest,
-                blobs: blobs.to_vec(),
+                blobs: vec![(layer_digest, layer.len()), (config_digest, config.len())],
             });
+        }
+    }
+
+    /// Uploads in one request; whether that was acknowledged.
+    fn upload(&self, client: &mut Client, content: &[u8], digest: &str) -> bool {
+        let target = format!("/v2/{REPOSITORY}/blobs/uploads/?digest={digest}");
+        let pushed = client.try_send(&Request::new("POST", target).body(content));
+        self.outcome(pushed.as_ref().ok(), &[201]) == Some(201)
+    }
+
+    /// Begins an upload at one node and ends it at another one. What was acknowledged
+    /// on the way stays.
+    fn upload_in_pieces(
+        &self,
+        client: &mut Client,
+        random: &mut Random,
+        content: &[u8],
+        digest: &str,
+    ) -> bool {
+        let target = format!("/v2/{REPOSITORY}/blobs/uploads/");
+        let opened = client.try_send(&Request::new("POST", target)).ok();
+        if self.outcome(opened.as_ref(), &[202]) != Some(202) {
+            return false;
+        }
+        let half = content.len() / 2;
+        let first = Request::new("PATCH", location(&opened.expect("just seen")))
+            .header("Content-Range", format!("0-{}", half - 1))
+            .body(&content[..half]);
+        let sent = client.try_send(&first).ok();
+        if self.outcome(sent.as_ref(), &[202]) != Some(202) {
+            return false;
+        }
+        let mut other = self.client(random);
+        let session = location(&sent.expect("just seen"));
+        let asked = other.try_send(&Request::new("GET", session.clone())).ok();
+        if self.outcome(asked.as_ref(), &[204]) != Some(204) {
+            return false;
+        }
+        let held = asked.expect("just seen").only("Range").to_owned();
+        if held != format!("0-{}", half - 1) {
+            let line = format!("{session} holds {held}, {half} bytes were acknowledged");
+            self.log().wrong.push(line);
+        }
+        let range = format!("{half}-{}", content.len() - 1);
+        let mark = if session.contains('?') { '&' } else { '?' };
+        let last = Request::new("PUT", format!("{session}{mark}digest={digest}"))
+            .header("Content-Range", range)
+            .body(&content[half..]);
+        let sealed = other.try_send(&last).ok();
+        self.outcome(sealed.as_ref(), &[201]) == Some(201)
+    }
+
+    fn delete_tag(&self, client: &mut Client, random: &mut Random) {
+        let tag = self.tag(random);
+        let target = format!("/v2/{REPOSITORY}/manifests/{tag}");
+        let start = self.now();
+        let answer = client.try_send(&Request::new("DELETE", target)).ok();
+        let end = self.now();
+        let (end, action) = match self.outcome(answer.as_ref(), &[202, 404]) {
+            Some(202) => (Some(end), Action::Write(None)),
+            Some(404) => (Some(end), Action::Read(None)),
+            _ => (None, Action::Write(None)),
+        };
+        self.note(tag, Operation { start, end, action });
+    }
+
+    fn note(&self, tag: String, operation: Operation) {
+        self.log().tags.entry(tag).or_default().push(operation);
+    }
+
+    /// What a node says about every tag of the run, at the end: one more read each.
+    pub(crate) fn read_all_tags(&self, address: SocketAddr) {
+        let tags: Vec<String> = self.log().tags.keys().cloned().collect();
+        let mut client = Client::new(address);
+        for tag in tags {
+            self.read(&mut client, tag);
         }
     }
 
     fn read_tag(&self, client: &mut Client, random: &mut Random) {
         let tag = self.tag(random);
+        self.read(client, tag);
+    }
+
+    fn read(&self, client: &mut Client, tag: String) {
         let target = format!("/v2/{REPOSITORY}/manifests/{tag}");
         let start = self.now();
         let answer = client.try_send(&Request::new("GET", target));
@@ -160,16 +263,13 @@ impl Run {
             Some(404) => None,
             _ => return,
         };
-        self.log().tags.entry(tag).or_default().push(Operation {
-            start,
-            end: Some(end),
-            action: Action::Read(value),
-        });
+        let (end, action) = (Some(end), Action::Read(value));
+        self.note(tag, Operation { start, end, action });
     }
 
-    /// Reads something acknowledged: absent is a lie at any time.
+    /// Reads something acknowledged, or a part of it: absent is a lie at any time.
     fn read_kept(&self, client: &mut Client, random: &mut Random) {
-        let digest = {
+        let (digest, size) = {
             let log = self.log();
             if log.kept.is_empty() {
                 return;
@@ -178,10 +278,17 @@ impl Run {
             kept.blobs[random.below(kept.blobs.len())].clone()
         };
         let target = format!("/v2/{REPOSITORY}/blobs/{digest}");
-        let answer = client.try_send(&Request::new("GET", target)).ok();
-        if self.outcome(answer.as_ref(), &[200]) == Some(200)
-            && answer.is_some_and(|answer| digest_of("sha256", &answer.body) != digest)
-        {
+        let method = if random.below(3) == 0 { "HEAD" } else { "GET" };
+        let answer = client.try_send(&Request::new(method, target)).ok();
+        if self.outcome(answer.as_ref(), &[200]) != Some(200) {
+            return;
+        }
+        let answer = answer.expect("just seen");
+        if answer.only("Content-Length") != size.to_string() {
+            let line = format!("{digest} has another length, not {size}");
+            self.log().wrong.push(line);
+        }
+        if method == "GET" && digest_of("sha256", &answer.body) != digest {
             self.log().wrong.push(format!("{digest} has other bytes"));
         }
     }
@@ -197,10 +304,16 @@ impl Run {
             log.succeeded += 1;
         } else {
             log.failed += 1;
-            // 500 says that the outcome of a change is unknown; a read has no such excuse.
+            let is_read = answer.about.starts_with("GET") || answer.about.starts_with("HEAD");
+            let is_upload = answer.about.contains("/blobs/uploads/");
             let is_allowed = match answer.status {
                 429 | 503 => true,
-                500 => !answer.about.starts_with("GET"),
+                // The outcome of a change may be unknown; a read has no such excuse.
+                500 => !is_read || is_upload,
+                // A disk is full.
+                507 => is_upload,
+                // The node that owned the session was removed with its disk.
+                404 => is_upload && answer.code() == "BLOB_UPLOAD_UNKNOWN",
                 _ => false,
             };
             if !is_allowed {
@@ -212,9 +325,11 @@ impl Run {
     }
 
     /// The log, whoever panicked while writing.
-    pub(crate) fn log(&self) -> std::sync::MutexGuard<'_, Log> {
-        self.log
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
+        lock(&self.log)
     }
+}
+
+fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -13,8 +13,8 @@ pub(crate) type Value = Option<u32>;
 /// What an operation did to a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// It set the tag.
-    Write(u32),
+    /// It set the tag, or deleted it.
+    Write(Value),
     /// It saw the tag.
     Read(Value),
 }
@@ -59,7 +59,7 @@ pub(crate) fn is_linearizable(history: &[Operation]) -> bool {
                 continue;
             }
             let next = match operation.action {
-                Action::Write(written) => Some(written),
+                Action::Write(written) => written,
                 Action::Read(seen) if seen == value => value,
                 Action::Read(_) => continue,
             };
@@ -77,7 +77,7 @@ mod tests {
         Operation {
             start,
             end: Some(end),
-            action: Action::Write(value),
+            action: Action::Write(Some(value)),
         }
     }
 
@@ -121,6 +121,14 @@ mod tests {
         assert!(!is_linearizable(&stale));
         let back = [write(0, 9, 1), read(1, 2, Some(1)), read(3, 4, None)];
         assert!(!is_linearizable(&back), "what was seen stays seen");
+        let delete = Operation {
+            action: Action::Write(None),
+            ..write(2, 3, 0)
+        };
+        let deleted = [write(0, 1, 1), delete, read(4, 5, None)];
+        assert!(is_linearizable(&deleted));
+        let risen = [write(0, 1, 1), delete, read(4, 5, Some(1))];
+        assert!(!is_linearizable(&risen), "what was deleted stays deleted");
         let invented = [write(0, 1, 1), read(2, 3, Some(3))];
         assert!(!is_linearizable(&invented));
     }

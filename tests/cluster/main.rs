@@ -24,7 +24,9 @@
 mod support;
 
 mod client;
+mod disk;
 mod failover;
+mod faults;
 mod forming;
 mod history;
 mod nemesis;
@@ -34,3 +36,4 @@ mod serving;
 mod tee;
 mod snapshot;
 mod turn;
+mod undo;
