@@ -8,8 +8,10 @@ pub mod clock;
 pub mod codec;
 pub mod identity;
 pub mod limits;
+pub mod mutant;
 pub mod units;
 
 pub use clock::Clock;
 pub use codec::{CodecError, Reader, Writer};
 pub use identity::{RequestId, random_bytes};
+pub use mutant::Mutant;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use fjall::config::{PartitioningPolicy, PinningPolicy};
 use fjall::{KeyspaceCreateOptions, KvSeparationOptions};
 
+use crate::base::Mutant;
 use crate::base::units::{MIB, to_usize};
 use crate::telemetry::Metrics;
 
@@ -85,7 +86,7 @@ impl Options {
             log_cache_bytes: u64::from(2 * MIB),
             state_cache_bytes: u64::from(16 * MIB),
             memtable_bytes: u64::from(16 * MIB),
-            is_synced: true,
+            is_synced: !Mutant::AcknowledgeBeforeSync.is_on(),
             on_failure: end_process,
             metrics,
         }

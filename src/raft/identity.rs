@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::base::random_bytes;
+use crate::base::{Mutant, random_bytes};
 use crate::journal;
 use crate::metadata::NodeUuid;
 
@@ -118,7 +118,8 @@ impl Identity {
                     return Err(IdentityError::Removed { path: removed });
                 }
                 let is_made = data_directory.join(JOURNAL_MARK_FILE).exists();
-                if is_made && !journal::is_made(journal_directory) {
+                let is_lost = is_made && !journal::is_made(journal_directory);
+                if is_lost && !Mutant::ReuseWipedIdentity.is_on() {
                     // It voted with what is lost; an empty log must not vote again.
                     let path = journal_directory.to_owned();
                     return Err(IdentityError::JournalLost { path });

@@ -4,6 +4,7 @@ use super::copies::{Acknowledge, Copies};
 use super::error::Error;
 use super::relay::Relay;
 use super::space::DiskSpace;
+use crate::base::Mutant;
 use crate::blob::Store;
 use crate::metadata::{Command, Outcome, Refusal, StateError};
 use crate::raft::{Handle, ProposeError, StateView};
@@ -91,7 +92,9 @@ impl Registry {
         if let Some(found) = query(&self.view()).map_err(broken)? {
             return Ok(Some(found));
         }
-        self.settle().await?;
+        if !Mutant::DenyOnLocalMiss.is_on() {
+            self.settle().await?;
+        }
         query(&self.view()).map_err(broken)
     }
 

@@ -31,6 +31,8 @@ mod forming;
 mod history;
 mod nemesis;
 mod network;
+mod power;
+mod promises;
 mod relay;
 mod serving;
 mod tee;
