@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::failure::Failure;
 use crate::http::{ResponseHead, Status};
+use crate::registry::Freshness;
 
 /// A head and a body that is already in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,12 @@ pub(super) struct Answer {
     /// What `Content-Length` says when the body is not here: streamed, or HEAD.
     pub(super) length_bytes: Option<u64>,
 }
+
+/// What a client is told of an answer that no quorum confirmed.
+///
+/// - Source: RFC 7234, section 5.5, as distribution-spec v1.1 uses it.
+const STALE_WARNING: &str =
+    "299 - \"no quorum confirms this answer: newer content may exist on other nodes\"";
 
 /// Handlers answer or fail; both become one response.
 pub(super) type Handled = Result<Answer, Failure>;
@@ -42,6 +49,14 @@ impl Answer {
     pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// Says how new the answer is, when it may not be the newest.
+    pub(super) fn seen(self, freshness: Freshness) -> Self {
+        match freshness {
+            Freshness::Newest => self,
+            Freshness::Stale => self.with("Warning", STALE_WARNING),
+        }
     }
 
     /// Sets the body.

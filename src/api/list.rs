@@ -15,11 +15,13 @@ impl Door {
     pub(super) async fn list_tags(&self, query: &Query, repository: &Repository) -> Handled {
         let page_query = PageQuery::read(query)?;
         let after = page_query.after.as_deref();
-        let page = self
+        let seen = self
             .registry
             .tags(repository, after, page_query.limit)
             .await?;
-        let answer = Answer::json(Status::OK, tags_body(repository, &page.entries));
+        let page = seen.value;
+        let body = tags_body(repository, &page.entries);
+        let answer = Answer::json(Status::OK, body).seen(seen.freshness);
         let path = format!("/v2/{repository}/tags/list");
         let last = page.entries.last().filter(|_| page.more);
         Ok(match last {
@@ -32,8 +34,9 @@ impl Door {
     pub(super) async fn catalog(&self, query: &Query) -> Handled {
         let page_query = PageQuery::read(query)?;
         let after = page_query.after.as_deref();
-        let page = self.registry.repositories(after, page_query.limit).await?;
-        let answer = Answer::json(Status::OK, catalog_body(&page.entries));
+        let seen = self.registry.repositories(after, page_query.limit).await?;
+        let page = seen.value;
+        let answer = Answer::json(Status::OK, catalog_body(&page.entries)).seen(seen.freshness);
         let last = page.entries.last().filter(|_| page.more);
         Ok(match last {
             Some(last) => answer.with(
@@ -64,9 +67,11 @@ impl Door {
             after: after.as_ref(),
             limit: page_query.limit,
         };
-        let page = self.registry.referrers(repository, subject, query).await?;
+        let seen = self.registry.referrers(repository, subject, query).await?;
+        let page = seen.value;
         let mut answer = Answer::empty(Status::OK)
             .with("Content-Type", MediaType::OCI_INDEX)
+            .seen(seen.freshness)
             .body(referrers_body(&page.descriptors));
         if filter.is_some() {
             answer = answer.with("OCI-Filters-Applied", "artifactType");

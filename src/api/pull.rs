@@ -101,14 +101,16 @@ impl Door {
         repository: &Repository,
         reference: &Reference,
     ) -> Handled {
-        let manifest = self.registry.manifest(repository, reference).await?;
+        let seen = self.registry.manifest(repository, reference).await?;
+        let manifest = seen.value;
         if is_unchanged(exchange.head().headers("If-None-Match"), &manifest.digest) {
-            return Ok(unchanged(&manifest.digest));
+            return Ok(unchanged(&manifest.digest).seen(seen.freshness));
         }
         Ok(Answer::empty(Status::OK)
             .with("Content-Type", manifest.media_type.as_str().to_owned())
             .with("Docker-Content-Digest", manifest.digest.to_string())
             .with("ETag", etag(&manifest.digest))
+            .seen(seen.freshness)
             .body(manifest.bytes))
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::cluster::{ClusterSection, PeerSecurity, Secret};
+use super::check_cluster::check_cluster;
 use super::error::ConfigError;
 use super::schema::Config;
 use super::units::{ByteSize, Period};
@@ -14,11 +14,6 @@ use crate::base::units::GIB_BYTES;
 const SHARD_POOL_BYTES_MIN: u64 = 8 * MOVE_BYTES_MAX as u64;
 /// Largest pool of one shard; sizes of memory regions are 32 bits.
 const SHARD_POOL_BYTES_MAX: u64 = 2 * GIB_BYTES;
-/// Whoever answers a node's connection gets a proof to guess at: the secret must
-/// be beyond guessing.
-const SHARED_SECRET_BYTES_MIN: usize = 16;
-/// More would share one disk and one network to nobody's gain.
-const FETCHES_MAX: usize = 64;
 /// Below this a healthy executor on a busy machine would be taken for dead.
 const STALL_MIN: Duration = Duration::from_secs(1);
 
@@ -121,61 +116,11 @@ fn check_storage(config: &Config) -> Result<(), ConfigError> {
     Ok(())
 }
 
-fn check_cluster(cluster: &ClusterSection) -> Result<(), ConfigError> {
-    if let Some(advertise) = &cluster.advertise
-        && !is_host_and_port(advertise)
-    {
-        let remedy = "write a host, a colon and a port";
-        let value = format!("\"{advertise}\"");
-        return Err(impossible("cluster.advertise", value, remedy));
-    }
-    let secret = cluster.secret.as_ref().map_or("", Secret::reveal);
-    if cluster.security == PeerSecurity::Plain && secret.len() < SHARED_SECRET_BYTES_MIN {
-        let remedy = format!(
-            "with `cluster.security = \"plain\"` every node needs the same secret of at least {SHARED_SECRET_BYTES_MIN} bytes"
-        );
-        return Err(impossible("cluster.secret", "too short", remedy));
-    }
-    let files = [
-        &cluster.ca_file,
-        &cluster.certificate_file,
-        &cluster.key_file,
-    ];
-    let given = files.iter().filter(|file| file.is_some()).count();
-    if given != 0 && given != files.len() {
-        let remedy = "name `ca_file`, `certificate_file` and `key_file`, or none of them for the cluster's own";
-        return Err(impossible("cluster.ca_file", "not alone", remedy));
-    }
-    if !(1..=FETCHES_MAX).contains(&cluster.fetches_max) {
-        let remedy = format!("it must lie between 1 and {FETCHES_MAX}");
-        return Err(impossible(
-            "cluster.fetches_max",
-            cluster.fetches_max,
-            remedy,
-        ));
-    }
-    if cluster.ack_timeout.duration().is_zero() {
-        let remedy = "no blob would ever be acknowledged";
-        return Err(impossible(
-            "cluster.ack_timeout",
-            cluster.ack_timeout,
-            remedy,
-        ));
-    }
-    Ok(())
-}
-
-fn is_host_and_port(text: &str) -> bool {
-    text.rsplit_once(':').is_some_and(|(host, port)| {
-        !host.is_empty()
-            && host
-                .bytes()
-                .all(|byte| byte.is_ascii_graphic() && byte != b'/')
-            && port.parse::<u16>().is_ok_and(|port| port > 0)
-    })
-}
-
-fn impossible(key: &'static str, value: impl Display, remedy: impl Into<String>) -> ConfigError {
+pub(super) fn impossible(
+    key: &'static str,
+    value: impl Display,
+    remedy: impl Into<String>,
+) -> ConfigError {
     ConfigError::Impossible {
         key,
         value: value.to_string(),
@@ -212,12 +157,6 @@ mod tests {
             ),
             ("storage.hard_percent = 101", "storage.hard_percent"),
             ("log.filter = 'loud'", "log.filter"),
-            ("cluster.advertise = 'a'", "cluster.advertise"),
-            ("cluster.advertise = 'a:0'", "cluster.advertise"),
-            ("cluster.security = 'plain'", "cluster.secret"),
-            ("cluster.key_file = '/k'", "cluster.ca_file"),
-            ("cluster.fetches_max = 0", "cluster.fetches_max"),
-            ("cluster.ack_timeout = '0s'", "cluster.ack_timeout"),
         ];
         for (text, key) in rows {
             let config: Config = toml::from_str(text).unwrap();

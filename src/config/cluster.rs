@@ -6,11 +6,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::units::Period;
+use super::ack::{AckLevel, AckPrefix};
+use super::units::{ByteSize, Period};
 use crate::base::limits;
+use crate::base::units::MIB;
 
 /// What `check-config` prints instead of a secret.
 const HIDDEN: &str = "(hidden)";
+/// Stands for the machine's name in `cluster.advertise`.
+pub(super) const HOSTNAME_MARK: &str = "{hostname}";
 
 /// A value that is never printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -52,25 +56,23 @@ pub enum PeerSecurity {
     Plain,
 }
 
-/// On how many nodes a blob is durable before it is acknowledged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AckLevel {
-    /// On the node that took it.
-    One,
-    /// On more than half of the voters.
-    Quorum,
-    /// On every voter.
-    All,
-}
-
 /// `[cluster]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ClusterSection {
+    /// What the nodes that form a cluster by themselves call it.
+    pub name: Option<String>,
+    /// The nodes that form a cluster by themselves: `host:port` of each, or one name
+    /// that stands for all.
+    pub peers: Vec<String>,
+    /// How many nodes begin the cluster together; as many as `peers` when absent.
+    pub expect: Option<usize>,
+    /// What nodes that form a cluster by themselves know each other by.
+    pub join_secret: Option<Secret>,
     /// Address of this node for other nodes.
     pub listen: SocketAddr,
-    /// `host:port` by which other nodes reach it; `listen` when absent.
+    /// `host:port` by which other nodes reach it; `listen` when absent. `{hostname}`
+    /// stands for the machine's name.
     pub advertise: Option<String>,
     /// How nodes trust each other.
     pub security: PeerSecurity,
@@ -84,15 +86,25 @@ pub struct ClusterSection {
     pub key_file: Option<PathBuf>,
     /// Copies of a blob before it is acknowledged.
     pub ack: AckLevel,
+    /// Levels of repositories under a prefix; the longest counts.
+    pub ack_prefixes: Vec<AckPrefix>,
     /// How long an acknowledgement waits for copies on other nodes.
     pub ack_timeout: Period,
     /// Blobs that are fetched from other nodes at the same time.
     pub fetches_max: usize,
+    /// Bytes per second that fetches which nobody waits for take together.
+    pub fetch_rate_max: Option<ByteSize>,
+    /// Whether tags and lists are answered without a quorum, as this node knew them last.
+    pub stale_reads: bool,
 }
 
 impl Default for ClusterSection {
     fn default() -> Self {
         Self {
+            name: None,
+            peers: Vec::new(),
+            expect: None,
+            join_secret: None,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5002)),
             advertise: None,
             security: PeerSecurity::Tls,
@@ -101,24 +113,39 @@ impl Default for ClusterSection {
             certificate_file: None,
             key_file: None,
             ack: AckLevel::Quorum,
+            ack_prefixes: Vec::new(),
             ack_timeout: Period::new(limits::ACK_TIMEOUT),
             fetches_max: limits::FETCHES_DEFAULT,
+            fetch_rate_max: None,
+            stale_reads: false,
         }
     }
 }
 
 impl ClusterSection {
-    /// Where other nodes are told to find this one.
+    /// Where other nodes are told to find this one, on a machine of this name.
     #[must_use]
-    pub fn advertised(&self) -> String {
-        let listen = || self.listen.to_string();
-        self.advertise.clone().unwrap_or_else(listen)
+    pub fn advertised(&self, hostname: &str) -> String {
+        match &self.advertise {
+            Some(template) => template.replace(HOSTNAME_MARK, hostname),
+            None => self.listen.to_string(),
+        }
+    }
+
+    /// How many nodes begin the cluster together.
+    #[must_use]
+    pub fn expected(&self) -> usize {
+        self.expect.unwrap_or(self.peers.len())
     }
 
     /// Every key with a value.
     pub(super) fn with_every_key() -> Self {
         let file = |name: &str| Some(PathBuf::from(format!("/etc/windlass/{name}")));
         Self {
+            name: Some("registry".to_owned()),
+            expect: Some(3),
+            join_secret: Some(Secret::hidden()),
+            fetch_rate_max: Some(ByteSize::new(100 * u64::from(MIB))),
             advertise: Some("a.example.org:5002".to_owned()),
             secret: Some(Secret::hidden()),
             ca_file: file("ca.pem"),
@@ -145,8 +172,10 @@ mod tests {
     #[test]
     fn other_nodes_are_told_where_this_one_listens_unless_it_says_otherwise() {
         let mut section = ClusterSection::default();
-        assert_eq!(section.advertised(), "127.0.0.1:5002");
+        assert_eq!(section.advertised("h"), "127.0.0.1:5002");
         section.advertise = Some("a:1".to_owned());
-        assert_eq!(section.advertised(), "a:1");
+        assert_eq!(section.advertised("h"), "a:1");
+        section.advertise = Some("{hostname}.windlass:5002".to_owned());
+        assert_eq!(section.advertised("w-0"), "w-0.windlass:5002");
     }
 }

@@ -34,7 +34,7 @@ pub fn load(sources: Sources) -> Result<Config, ConfigError> {
         Table::try_from(Config::with_every_key()).expect("invariant: every key is a TOML value");
     let keys = Keys {
         table,
-        secrets: &["cluster.secret"],
+        secrets: &["cluster.secret", "cluster.join_secret"],
     };
     let config: Config = load_as(sources, &keys)?;
     check(&config)?;

@@ -2,10 +2,12 @@
 //! environment and command line become one configuration.
 //!
 //! Floor: roof.
-//! Uses: base, telemetry
+//! Uses: base, telemetry, oci
 //! Crates: -
 
+mod ack;
 mod check;
+mod check_cluster;
 mod cluster;
 mod environment;
 mod error;
@@ -17,7 +19,8 @@ mod place;
 mod schema;
 mod units;
 
-pub use cluster::{AckLevel, ClusterSection, PeerSecurity, Secret};
+pub use ack::{AckLevel, AckPrefix, AckPrefixError};
+pub use cluster::{ClusterSection, PeerSecurity, Secret};
 pub use error::ConfigError;
 pub use load::{Sources, load};
 pub use schema::{

@@ -1,7 +1,8 @@
 //! The registry of one shard, and how its use cases speak to the journal.
 
-use super::copies::{Acknowledge, Copies};
+use super::copies::{AcknowledgeRules, Copies};
 use super::error::Error;
+use super::freshness::{Freshness, StaleReads};
 use super::relay::Relay;
 use super::space::DiskSpace;
 use crate::base::Mutant;
@@ -24,6 +25,8 @@ pub struct Registry {
     pub(super) copies: Option<Copies>,
     /// The way to sessions of other nodes; `None` for a node that runs alone.
     pub(super) relay: Option<Relay>,
+    /// Answers without a quorum; `None` where they are refused.
+    stale_reads: Option<StaleReads>,
 }
 
 impl Registry {
@@ -42,18 +45,28 @@ impl Registry {
             is_delete_enabled,
             copies: None,
             relay: None,
+            stale_reads: None,
         }
     }
 
     /// The same on one of many nodes.
     #[must_use]
-    pub fn replicated(self, replicator: Replicator, acknowledge: Acknowledge) -> Self {
+    pub fn replicated(self, replicator: Replicator, acknowledge: AcknowledgeRules) -> Self {
         let copies = Copies {
             replicator,
             acknowledge,
         };
         Self {
             copies: Some(copies),
+            ..self
+        }
+    }
+
+    /// The same, answering by tag what it knew last when no quorum can be asked.
+    #[must_use]
+    pub fn with_stale_reads(self) -> Self {
+        Self {
+            stale_reads: Some(StaleReads::default()),
             ..self
         }
     }
@@ -81,6 +94,17 @@ impl Registry {
             tracing::warn!(%error, "a read could not be confirmed");
             Error::Unavailable
         })
+    }
+
+    /// As [`Registry::settle`], for what is named by tag and for lists: where the
+    /// operator allows it, the local state is good enough without a quorum.
+    ///
+    /// - Errors: `Unavailable` when no quorum answers and that is not allowed.
+    pub(super) async fn freshen(&self) -> Result<Freshness, Error> {
+        match &self.stale_reads {
+            None => self.settle().await.map(|()| Freshness::Newest),
+            Some(stale_reads) => Ok(stale_reads.settle(&self.journal).await),
+        }
     }
 
     /// Looks locally, and looks again after a read index before it believes a miss:

@@ -9,6 +9,7 @@ mod content;
 mod copies;
 mod delete;
 mod error;
+mod freshness;
 mod journal;
 mod list;
 mod manifest;
@@ -24,8 +25,9 @@ mod space;
 mod upload;
 
 pub use content::{BrokenContent, Content, StoredContent};
-pub use copies::Acknowledge;
+pub use copies::{Acknowledge, AcknowledgeRules};
 pub use error::Error;
+pub use freshness::{Freshness, Seen};
 pub use journal::Registry;
 pub use manifest::{ManifestPush, ManifestPushed};
 pub use pull::{Blob, Manifest};

@@ -4,6 +4,7 @@ use bytes::Bytes;
 
 use super::content::Content;
 use super::error::Error;
+use super::freshness::{Freshness, Seen};
 use super::journal::{Registry, broken};
 use crate::base::Mutant;
 use crate::metadata;
@@ -35,13 +36,15 @@ pub struct Blob {
 impl Registry {
     /// Finds a manifest.
     ///
-    /// - Errors: `ManifestUnknown` only after a read index confirmed it.
+    /// - Errors: `ManifestUnknown` only after a read index confirmed it, also where
+    ///   stale reads are allowed.
     /// - Source: distribution-spec v1.1, end-3.
     pub async fn manifest(
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<Manifest, Error> {
+    ) -> Result<Seen<Manifest>, Error> {
+        let mut freshness = Freshness::Newest;
         let found = match reference {
             Reference::Digest(digest) => {
                 let query = |view: &StateView| metadata::manifest(view, repository, digest);
@@ -49,7 +52,7 @@ impl Registry {
             }
             Reference::Tag(tag) => {
                 if !Mutant::TagWithoutReadIndex.is_on() {
-                    self.settle().await?;
+                    freshness = self.freshen().await?;
                 }
                 let view = self.view();
                 match metadata::tag(&view, repository, tag).map_err(broken)? {
@@ -60,12 +63,13 @@ impl Registry {
                 }
             }
         };
-        let (digest, stored) = found.ok_or(Error::ManifestUnknown)?;
-        Ok(Manifest {
+        let missed = || freshness.miss(Error::ManifestUnknown);
+        let (digest, stored) = found.ok_or_else(missed)?;
+        Ok(freshness.of(Manifest {
             digest,
             media_type: stored.media_type,
             bytes: stored.bytes,
-        })
+        }))
     }
 
     /// Finds a blob through the repository that must hold it.

@@ -32,13 +32,13 @@ impl Registry {
     ) -> Result<Upload, Error> {
         self.space.check()?;
         let upload = self.store.receive(repository, algorithm);
-        Ok(self.teed(upload).into())
+        Ok(self.teed(repository, upload).into())
     }
 
     /// Has the bytes of an upload that holds none yet passed on while they come.
-    pub(super) fn teed(&self, mut upload: blob::Upload) -> blob::Upload {
+    pub(super) fn teed(&self, repository: &Repository, mut upload: blob::Upload) -> blob::Upload {
         if let Some(copies) = self.copies.as_ref().filter(|_| upload.held_bytes() == 0) {
-            copies.tap(&mut upload, &self.journal);
+            copies.tap(repository, &mut upload, &self.journal);
         }
         upload
     }
@@ -64,7 +64,7 @@ impl Registry {
         let generation = self.generation_for(digest)?;
         let sealed = upload.seal(digest, generation).await.map_err(unsealed)?;
         if let Some(copies) = &self.copies {
-            copies.hold(&sealed, &self.journal).await?;
+            copies.hold(repository, &sealed, &self.journal).await?;
         }
         let outcome = self
             .propose(Command::LinkBlob {

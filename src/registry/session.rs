@@ -90,7 +90,7 @@ impl Registry {
         id: &UploadId,
     ) -> Result<blob::Upload, Error> {
         let resumed = self.store.resume(repository, id).await;
-        Ok(self.teed(resumed.map_err(failed)?))
+        Ok(self.teed(repository, resumed.map_err(failed)?))
     }
 
     pub(super) async fn held_here(

@@ -14,6 +14,7 @@
 mod background;
 mod executor;
 mod fatal;
+mod hostname;
 mod in_flight;
 mod notify;
 mod off_shard;
@@ -30,6 +31,7 @@ mod watchdog;
 pub use background::{Background, BackgroundError};
 pub use executor::{ExecutorError, ExecutorHandle, ExecutorOptions, run_alone, spawn_executor};
 pub use fatal::{EXIT_FAULT_STATUS, end_process};
+pub use hostname::hostname;
 pub use in_flight::{InFlight, InFlightGuard};
 pub use notify::{notify_ready, notify_stopping, notify_watchdog_period};
 pub use off_shard::{OffShardPanic, off_shard};

@@ -11,6 +11,7 @@ use crate::peer::{
     Security, SharedSecret, TlsMaterial,
 };
 use crate::raft::Identity;
+use crate::runtime::hostname;
 
 /// A node's membership in a cluster, as its data directory and configuration say.
 /// Read once, at the start.
@@ -108,7 +109,7 @@ fn operator_credentials(section: &ClusterSection) -> Result<Option<Credentials>,
 ///
 /// - Errors: `NotReachable` for an address that means every machine or none.
 pub(super) fn advertised(section: &ClusterSection) -> Result<NodeAddress, ServerError> {
-    let text = section.advertised();
+    let text = section.advertised(&hostname());
     let is_wildcard = text
         .parse::<SocketAddr>()
         .is_ok_and(|address| address.ip().is_unspecified());

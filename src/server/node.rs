@@ -86,6 +86,7 @@ impl Node {
             membership: consensus.membership.clone(),
             copies: copies.clone(),
             acknowledge: acknowledge(config),
+            is_stale_served: config.cluster.stale_reads,
             operators: None,
         };
         let mut shards = Vec::new();

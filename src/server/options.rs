@@ -1,9 +1,10 @@
 //! From the schema of the configuration to what each room wants to be told.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::base::units::sector_floor;
-use crate::config::{AckLevel, Config};
+use crate::config::{AckLevel, ByteSize, Config};
 use crate::registry::DiskSpaceOptions;
 use crate::telemetry::Metrics;
 use crate::{api, exchange, raft, registry, replication};
@@ -42,14 +43,27 @@ pub(super) fn raft_options(config: &Config, metrics: Arc<Metrics>) -> raft::Opti
 /// How node `node` copies blobs.
 pub(super) fn replication_options(config: &Config, node: u64) -> replication::Options {
     let mut options = replication::Options::new(node);
-    options.background_fetches_max = config.cluster.fetches_max;
-    options.hold_timeout = config.cluster.ack_timeout.duration();
+    let cluster = &config.cluster;
+    options.background_fetches_max = cluster.fetches_max;
+    let rate = cluster.fetch_rate_max.map(ByteSize::bytes);
+    options.background_bytes_per_second = rate.and_then(NonZeroU64::new);
+    options.hold_timeout = cluster.ack_timeout.duration();
     options
 }
 
 /// On how many nodes a blob is durable before it is acknowledged.
-pub(super) const fn acknowledge(config: &Config) -> registry::Acknowledge {
-    match config.cluster.ack {
+pub(super) fn acknowledge(config: &Config) -> registry::AcknowledgeRules {
+    let cluster = &config.cluster;
+    let rules = cluster.ack_prefixes.iter();
+    let rules = rules.map(|rule| (rule.prefix.clone(), level(rule.level)));
+    registry::AcknowledgeRules {
+        level: level(cluster.ack),
+        prefixes: rules.collect(),
+    }
+}
+
+const fn level(level: AckLevel) -> registry::Acknowledge {
+    match level {
         AckLevel::One => registry::Acknowledge::One,
         AckLevel::Quorum => registry::Acknowledge::Quorum,
         AckLevel::All => registry::Acknowledge::All,

@@ -18,7 +18,7 @@ use crate::exchange::{Closed, Exchange};
 use crate::memory::Pool;
 use crate::net::{self, Listener};
 use crate::peer::Calls;
-use crate::registry::{Acknowledge, DiskSpace, Registry, RelayServer};
+use crate::registry::{AcknowledgeRules, DiskSpace, Registry, RelayServer};
 use crate::replication;
 use crate::runtime::{InFlight, JoinHandle, Shutdown, notify_stopping, off_shard, spawn, timeout};
 use crate::telemetry::Metrics;
@@ -51,7 +51,9 @@ pub(super) struct ShardParts {
     /// Makes copies of blobs, on one of many nodes.
     pub(super) copies: Option<replication::Shared>,
     /// Copies before a blob is acknowledged.
-    pub(super) acknowledge: Acknowledge,
+    pub(super) acknowledge: AcknowledgeRules,
+    /// Whether what this node knew last is served without a quorum.
+    pub(super) is_stale_served: bool,
     /// Where this shard listens; the first one may find the port.
     pub(super) listen: SocketAddr,
     /// Told the real address once the shard listens.
@@ -149,7 +151,10 @@ fn open_registry(index: u16, parts: &ShardParts, in_flight: &InFlight) -> (Rc<Re
     let replicator = replicator(index, parts, &store);
     let mut registry = Registry::new(store, journal, space, parts.is_delete_enabled);
     if let Some(replicator) = &replicator {
-        registry = registry.replicated(replicator.clone(), parts.acknowledge);
+        registry = registry.replicated(replicator.clone(), parts.acknowledge.clone());
+    }
+    if parts.is_stale_served {
+        registry = registry.with_stale_reads();
     }
     if let Some(membership) = &parts.membership {
         registry = registry.relaying(relay(parts, membership, pool));

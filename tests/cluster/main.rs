@@ -33,6 +33,7 @@ mod nemesis;
 mod network;
 mod power;
 mod promises;
+mod quorum;
 mod relay;
 mod serving;
 mod tee;

@@ -11,7 +11,12 @@ const FAILOVER_MAX: Duration = Duration::from_secs(20);
 
 /// Pushes an image of one layer through a node and tags it.
 #[track_caller]
-fn push_image(registry: &mut Registry, repository: &str, tag: &str, layer: &[u8]) -> String {
+pub(crate) fn push_image(
+    registry: &mut Registry,
+    repository: &str,
+    tag: &str,
+    layer: &[u8],
+) -> String {
     let layer_digest = registry.push_blob(repository, layer);
     let config = format!("{{\"tag\":\"{tag}\"}}").into_bytes();
     let config_digest = registry.push_blob(repository, &config);
