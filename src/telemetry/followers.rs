@@ -5,14 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Followers that are shown, those with the lowest numbers first: more than any
 /// cluster is expected to have, so that the number of series stays bounded.
-const FOLLOWERS_SHOWN_MAX: usize = 64;
+const SHOWN_FOLLOWERS_MAX: usize = 64;
 /// No follower: node numbers count from 1.
-const NOBODY: u64 = 0;
+const NO_NODE_ID: u64 = 0;
 
 /// A lag for every follower. Written by the raft core alone; a reader in between
 /// sees some lags of before and some of after.
 #[derive(Debug)]
-pub struct FollowerLags([Follower; FOLLOWERS_SHOWN_MAX]);
+pub struct FollowerLags([Follower; SHOWN_FOLLOWERS_MAX]);
 
 #[derive(Debug, Default)]
 struct Follower {
@@ -32,10 +32,10 @@ impl FollowerLags {
     pub fn set(&self, lags: impl Iterator<Item = (u64, u64)>) {
         let mut lags = lags.fuse();
         for follower in &self.0 {
-            let (node, lag_entries) = lags.next().unwrap_or((NOBODY, 0));
+            let (node, lag_entries) = lags.next().unwrap_or((NO_NODE_ID, 0));
             follower.lag_entries.store(lag_entries, Ordering::Relaxed);
             let before = follower.node.swap(node, Ordering::Relaxed);
-            if node == NOBODY && before == NOBODY {
+            if node == NO_NODE_ID && before == NO_NODE_ID {
                 break;
             }
         }
@@ -50,7 +50,7 @@ impl FollowerLags {
         self.0
             .iter()
             .map(pair)
-            .take_while(|(node, _)| *node != NOBODY)
+            .take_while(|(node, _)| *node != NO_NODE_ID)
     }
 
     /// The series of `name`, one line each.
@@ -83,6 +83,6 @@ mod tests {
     fn more_followers_than_are_shown_do_no_harm() {
         let lags = FollowerLags::default();
         lags.set((1..).map(|node| (node, node)).take(200));
-        assert_eq!(lags.pairs().count(), FOLLOWERS_SHOWN_MAX);
+        assert_eq!(lags.pairs().count(), SHOWN_FOLLOWERS_MAX);
     }
 }

@@ -23,6 +23,7 @@
 )]
 mod support;
 
+mod broken_disk;
 mod client;
 mod disk;
 mod failover;
