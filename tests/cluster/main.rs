@@ -37,7 +37,7 @@ mod promises;
 mod quorum;
 mod relay;
 mod serving;
-mod tee;
 mod snapshot;
+mod tee;
 mod turn;
 mod undo;
