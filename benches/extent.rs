@@ -66,7 +66,8 @@ async fn write(path: &Path, extents: u64) {
     for offset in moves(extents) {
         make_room(&mut under_way, IN_FLIGHT_MOVES_MAX - 1).await;
         let buffer = pool.acquire(MOVE_BYTES_MAX).await;
-        under_way.push_back(file.write_at(buffer.share(to_usize(MOVE_BYTES_MAX)), offset));
+        let buffer = buffer.share(to_usize(MOVE_BYTES_MAX));
+        under_way.push_back(file.write_at(buffer, offset));
     }
     make_room(&mut under_way, 0).await;
 }

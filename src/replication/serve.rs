@@ -13,10 +13,10 @@ use crate::base::limits::MOVE_BYTES_MAX;
 use crate::base::units::index_of;
 use crate::blob::{Piece, ReadError, Reader};
 use crate::peer::{
-    Asked, HandedOver, Link, ServeTransferError, TransferAnswer, TransferRefusal, TransferRequest,
-    TransferServer,
+    Asked, HandedOver, Link, ServeTransferError, TakeRequest, TransferAnswer, TransferRefusal,
+    TransferRequest, TransferServer,
 };
-use crate::runtime::spawn_bulk;
+use crate::runtime::{Task, spawn_bulk, spawn_prompt};
 use crate::telemetry::ServeEnd;
 
 /// Transfer connections of one shard, most of them idle; further ones are closed. A
@@ -104,7 +104,15 @@ async fn serve(worker: Rc<Worker>, link: Link) {
             Ok(Some(asked)) => {
                 let served = match asked {
                     Asked::Content(request) => answer(&worker, &mut server, &request).await,
-                    Asked::Take(request) => take(&worker, &mut server, &request).await,
+                    Asked::Take(request) => {
+                        let taking = take_promptly(Rc::clone(&worker), server, request);
+                        // A panic was logged by the task.
+                        let Ok((back, taken)) = taking.await else {
+                            return;
+                        };
+                        server = back;
+                        taken
+                    }
                 };
                 if let Err(error) = served {
                     break Err(error);
@@ -118,6 +126,18 @@ async fn serve(worker: Rc<Worker>, link: Link) {
         let error = &error as &dyn std::error::Error;
         tracing::debug!(peer, error, "a transfer connection ended");
     }
+}
+
+/// Has a take request served before what can wait, because a client waits for it.
+fn take_promptly(
+    worker: Rc<Worker>,
+    mut server: TransferServer,
+    request: TakeRequest,
+) -> Task<(TransferServer, Result<(), ServeTransferError>)> {
+    spawn_prompt(async move {
+        let taken = take(&worker, &mut server, &request).await;
+        (server, taken)
+    })
 }
 
 /// Answers one request; an error ends the connection.
