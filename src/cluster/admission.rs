@@ -5,8 +5,13 @@ use bytes::Bytes;
 use super::join_message::{JoinReply, JoinRequest};
 use crate::base::Clock;
 use crate::metadata::Refusal as Denied;
-use crate::peer::{Authority, Call, ClusterId, Credentials, JoinToken, Refusal, RefusalCode};
+use crate::peer::{
+    Authority, Call, ClusterId, Credentials, JoinSecret, JoinToken, Refusal, RefusalCode,
+};
 use crate::raft::{self, Handle, MembersError};
+
+/// What a machine of a list proves admits it for ten minutes, and it asks at once.
+const PROOF_LIFE_MS: u64 = 10 * 60 * 1000;
 
 /// Admits nodes. One per node, on the raft core.
 #[derive(Debug, Clone)]
@@ -14,6 +19,8 @@ pub struct Admitter {
     journal: Handle,
     cluster: ClusterId,
     authority: Option<Authority>,
+    /// What machines of a list prove themselves with in place of a token.
+    join_secret: Option<JoinSecret>,
     clock: Clock,
 }
 
@@ -25,12 +32,14 @@ impl Admitter {
         journal: Handle,
         cluster: ClusterId,
         authority: Option<Authority>,
+        join_secret: Option<JoinSecret>,
         clock: Clock,
     ) -> Self {
         Self {
             journal,
             cluster,
             authority,
+            join_secret,
             clock,
         }
     }
@@ -42,11 +51,17 @@ impl Admitter {
     pub(super) async fn admit(&self, call: &Call) -> Result<Bytes, Refusal> {
         let request = JoinRequest::decode(&call.payload)
             .map_err(|error| Refusal::new(RefusalCode::Malformed, error.to_string()))?;
+        let token = JoinToken::hash(&request.secret);
+        if self.is_vouched_for(&request) {
+            let expires_ms = self.clock.unix_ms().saturating_add(PROOF_LIFE_MS);
+            let added = self.journal.add_join_token(token, expires_ms).await;
+            added.map_err(|error| not_now(&error))?;
+        }
         let admission = raft::Admission {
             node_uuid: request.node_uuid,
             address: request.address.clone(),
             is_voter: request.is_voter,
-            token: Some(JoinToken::hash(&request.secret)),
+            token: Some(token),
         };
         let node = self
             .journal
@@ -54,10 +69,7 @@ impl Admitter {
             .await
             .map_err(|error| match error {
                 MembersError::Refused(denied) => refused(&denied),
-                error => {
-                    let reason = format!("the cluster cannot decide now, try again: {error}");
-                    Refusal::new(RefusalCode::Failed, reason)
-                }
+                error => not_now(&error),
             })?;
         let credentials = self.credentials(node)?;
         tracing::info!(node, address = %request.address, "a node is admitted");
@@ -79,6 +91,13 @@ impl Admitter {
         Ok(reply.encode())
     }
 
+    /// Whether the machine is of the list: it knows the secret.
+    fn is_vouched_for(&self, request: &JoinRequest) -> bool {
+        let secret = self.join_secret.as_ref();
+        secret
+            .is_some_and(|secret| secret.admits(self.cluster, &request.node_uuid, &request.secret))
+    }
+
     fn credentials(&self, node: u64) -> Result<Credentials, Refusal> {
         let Some(authority) = &self.authority else {
             return Ok(Credentials {
@@ -94,7 +113,19 @@ impl Admitter {
     }
 }
 
+fn not_now(error: &MembersError) -> Refusal {
+    let reason = format!("the cluster cannot decide now, try again: {error}");
+    Refusal::new(RefusalCode::Failed, reason)
+}
+
 fn refused(denied: &Denied) -> Refusal {
+    tracing::warn!(?denied, "a node is not admitted");
+    if let Denied::AddressTaken { node } = denied {
+        let reason = format!(
+            "node {node} has this address: if its data is lost, `windlass cluster remove {node}` on a member makes room for this machine"
+        );
+        return Refusal::new(RefusalCode::NotAllowed, reason);
+    }
     let reason = match denied {
         Denied::TokenUnknown => "the token is not known here: make a new one",
         Denied::TokenUsed => "the token has admitted another machine: make a new one",
@@ -103,6 +134,5 @@ fn refused(denied: &Denied) -> Refusal {
         Denied::NodeRemoved => "this machine was removed: start with an empty data directory",
         _ => "the cluster does not admit this machine",
     };
-    tracing::warn!(?denied, "a node is not admitted");
     Refusal::new(RefusalCode::NotAllowed, reason)
 }

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::admission::Admitter;
 use crate::net;
 use crate::peer::{
-    self, Call, HandedOver, Newcomer, PeerListener, Purpose, Refusal, RefusalCode, Security,
-    Service,
+    self, Call, HandedOver, JoinSecret, Newcomer, PeerListener, Purpose, Refusal, RefusalCode,
+    Security, Service, Standing,
 };
 use crate::runtime::spawn;
 
@@ -21,6 +21,8 @@ pub struct Door<H> {
     /// Serves the calls of members.
     handler: Rc<H>,
     admission: Rc<Admitter>,
+    /// What machines of a list are told, and what they must know for it.
+    standing: Option<Rc<(JoinSecret, Standing)>>,
     /// Where the data shards wait for connections that move blobs.
     shards: Vec<flume::Sender<HandedOver>>,
 }
@@ -41,7 +43,17 @@ where
             security,
             handler: Rc::new(handler),
             admission: Rc::new(admission),
+            standing: None,
             shards,
+        }
+    }
+
+    /// The same, telling machines of a list that know `secret` that there is a cluster.
+    #[must_use]
+    pub fn telling(self, secret: JoinSecret, standing: Standing) -> Self {
+        Self {
+            standing: Some(Rc::new((secret, standing))),
+            ..self
         }
     }
 
@@ -68,6 +80,7 @@ where
             match newcomer.purpose {
                 Purpose::Calls => self.take_calls(newcomer),
                 Purpose::Join => self.take_join(newcomer),
+                Purpose::Gather => self.take_question(newcomer),
                 Purpose::Transfer | Purpose::Upload => {
                     turn = turn.wrapping_add(1);
                     self.hand_over(newcomer, turn);
@@ -102,6 +115,20 @@ where
             match newcomer.authenticate(&security).await {
                 Ok(link) => peer::serve_calls(link, Rc::new(handler)).await,
                 Err(error) => refuse(remote, &error),
+            }
+        })
+        .detach();
+    }
+
+    fn take_question(&self, newcomer: Newcomer) {
+        let Some(known) = self.standing.clone() else {
+            return;
+        };
+        spawn(async move {
+            let remote = newcomer.remote;
+            let (secret, standing) = &*known;
+            if let Err(error) = newcomer.tell_standing(secret, standing).await {
+                refuse(remote, &error);
             }
         })
         .detach();

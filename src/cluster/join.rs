@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::join_message::{JoinReply, JoinRequest};
 use crate::base::CodecError;
 use crate::metadata::{NodeAddress, NodeUuid};
-use crate::peer::{CallError, Calls, ClusterId, JoinToken, PeerNode, Service};
+use crate::peer::{CallError, Calls, ClusterId, PeerNode, RefusalCode, Service};
 
 /// An admission waits for a commit, so it gets as long as a proposal and the way there.
 const JOIN_LIMIT: Duration = Duration::from_secs(20);
@@ -59,14 +59,31 @@ pub enum JoinError {
     },
 }
 
-/// Asks the member at `address` to let this node in. Repeating it is safe, with the
-/// same token and machine.
+impl JoinError {
+    /// Whether the cluster has decided, so that asking again gives the same answer.
+    #[must_use]
+    pub const fn is_final(&self) -> bool {
+        let Self::Call { source, .. } = self else {
+            return true;
+        };
+        matches!(
+            source,
+            CallError::Refused {
+                code: RefusalCode::NotAllowed,
+                ..
+            }
+        )
+    }
+}
+
+/// Asks the member at `address` to let this node in, with the secret of a token or a
+/// proof that it is of a list. Repeating it is safe, with the same secret and machine.
 ///
 /// - Cancel: the node may be admitted all the same.
 pub async fn join(
     calls: &Calls,
     address: &str,
-    token: &JoinToken,
+    secret: &[u8; 32],
     wish: &Wish,
 ) -> Result<Joined, JoinError> {
     // Node 0 takes whichever member answers there.
@@ -75,7 +92,7 @@ pub async fn join(
         address: address.into(),
     };
     let request = JoinRequest {
-        secret: *token.secret(),
+        secret: *secret,
         node_uuid: wish.node_uuid,
         address: wish.address.clone(),
         is_voter: wish.is_voter,

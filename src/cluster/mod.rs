@@ -1,5 +1,6 @@
 //! The door for other nodes: takes their connections, proves who they are, and
-//! hands each to whoever serves its purpose; and how a node becomes one of them.
+//! hands each to whoever serves its purpose; and how a node becomes one of them, by a
+//! token or together with others of a list.
 //!
 //! Floor: doors
 //! Uses: base, net, metadata, peer, raft, runtime
@@ -7,6 +8,8 @@
 
 mod admission;
 mod door;
+mod forming;
+mod gathering;
 mod join;
 mod join_message;
 mod operations;
@@ -14,6 +17,8 @@ mod report;
 
 pub use admission::Admitter;
 pub use door::Door;
+pub use forming::{Plan, ordinal_of};
+pub use gathering::{Gathered, gather};
 pub use join::{JoinError, Joined, Wish, join};
 pub use operations::{ClusterStatus, NodeStatus, OperationError, Operations};
 pub use report::Report;

@@ -47,10 +47,11 @@ pub(super) fn change_node(
 /// Gives a machine its number. Whoever asks again before it has used the number
 /// gets the same one: its first answer may have been lost.
 fn admit(draft: &mut Draft<'_>, asked: &NodeRecord) -> Result<Outcome, StateError> {
-    let known = nodes(&draft.view)?
-        .into_iter()
+    let machines = nodes(&draft.view)?;
+    let known = machines
+        .iter()
         .find(|(_, record)| record.node_uuid == asked.node_uuid);
-    let (number, before) = match known {
+    let (number, before) = match known.cloned() {
         None => (draft.index, None),
         Some((number, record)) if record.state == NodeState::Admitted => (number, Some(record)),
         Some((_, record)) if record.state == NodeState::Removed => {
@@ -58,6 +59,14 @@ fn admit(draft: &mut Draft<'_>, asked: &NodeRecord) -> Result<Outcome, StateErro
         }
         Some(_) => return Ok(Outcome::Refused(Refusal::NodeKnown)),
     };
+    // A machine that lost its data must not stand beside itself: its old number goes first.
+    let holder = machines.iter().find(|(other, record)| {
+        let is_there = record.state != NodeState::Removed && record.address == asked.address;
+        is_there && *other != number
+    });
+    if let Some((node, _)) = holder {
+        return Ok(Outcome::Refused(Refusal::AddressTaken { node: *node }));
+    }
     let is_redeemed = before
         .as_ref()
         .is_some_and(|record| record.token == asked.token);
@@ -175,16 +184,19 @@ fn add_token(
     expires_ms: u64,
 ) -> Result<Outcome, StateError> {
     let key = key::token(hash);
-    if draft.has(&key)? {
+    let known = read(draft.view.value(&key)?, TokenRecord::decode)?;
+    if known.is_some_and(|known| known.node != 0 || known.expires_ms > draft.now_ms) {
         return Ok(Outcome::Applied);
     }
     let tails = draft.tails(key::TOKENS)?;
     let mut waiting_count = tails.len();
     for tail in tails {
-        let key = key::token(&tail);
-        let record = read(draft.view.value(&key)?, TokenRecord::decode)?;
-        if record.is_some_and(|record| record.expires_ms <= draft.now_ms) {
-            draft.delete(key);
+        let other = key::token(&tail);
+        let record = read(draft.view.value(&other)?, TokenRecord::decode)?;
+        if other == key {
+            waiting_count -= 1;
+        } else if record.is_some_and(|record| record.expires_ms <= draft.now_ms) {
+            draft.delete(other);
             waiting_count -= 1;
         }
     }

@@ -11,7 +11,7 @@ fn address(text: &str) -> NodeAddress {
 fn admit_with(uuid: u8, token: Option<u8>) -> Command {
     Command::Node(NodeCommand::Admit {
         node_uuid: [uuid; 16],
-        address: address("a:1"),
+        address: address(&format!("a{uuid}:1")),
         is_voter: true,
         token: token.map(|token| [token; 32]),
     })
@@ -28,7 +28,7 @@ fn describe(node: u64, uuid: u8) -> Command {
     Command::Node(NodeCommand::Describe {
         node,
         node_uuid: [uuid; 16],
-        address: address("b:2"),
+        address: address(&format!("b{uuid}:2")),
     })
 }
 
@@ -130,7 +130,7 @@ fn a_machine_that_runs_is_not_admitted_again() {
     let record = node(&world.view, number).unwrap().unwrap();
     assert_eq!(
         (record.state, record.address),
-        (NodeState::Member, address("b:2"))
+        (NodeState::Member, address("b2:2"))
     );
     let refused = Outcome::Refused(Refusal::NodeKnown);
     assert_eq!(world.run(&admit_with(2, None)), refused);
@@ -170,4 +170,43 @@ fn what_was_refused_leaves_the_hash_alone() {
     world.run(&admit_with(2, Some(7)));
     world.run(&remove(1));
     assert_eq!(state_hash(&world.view).unwrap(), before);
+}
+
+#[test]
+fn a_machine_without_its_data_does_not_stand_beside_its_old_number() {
+    let mut world = founded();
+    let at = |uuid: u8, place: &str| {
+        Command::Node(NodeCommand::Admit {
+            node_uuid: [uuid; 16],
+            address: address(place),
+            is_voter: true,
+            token: None,
+        })
+    };
+    let number = admitted(&world.run(&at(2, "c:1")));
+    let refused = Outcome::Refused(Refusal::AddressTaken { node: number });
+    assert_eq!(world.run(&at(3, "c:1")), refused);
+    // The first node has an address, too; and one's own is one's own.
+    let first = Outcome::Refused(Refusal::AddressTaken { node: 1 });
+    assert_eq!(world.run(&at(3, "b1:2")), first);
+    assert_eq!(admitted(&world.run(&at(2, "c:1"))), number);
+    assert_eq!(world.run(&remove(number)), Outcome::Applied);
+    assert!(admitted(&world.run(&at(3, "c:1"))) > number);
+}
+
+#[test]
+fn a_token_that_ended_unused_may_be_added_again() {
+    let mut world = founded();
+    world.run(&add_token(7, HOUR_MS));
+    world.time_ms = 2 * HOUR_MS;
+    let ended = Outcome::Refused(Refusal::TokenExpired);
+    assert_eq!(world.run(&admit_with(2, Some(7))), ended);
+    assert_eq!(world.run(&add_token(7, 3 * HOUR_MS)), Outcome::Applied);
+    let number = admitted(&world.run(&admit_with(2, Some(7))));
+    // Once used it stays its machine's.
+    world.time_ms = 4 * HOUR_MS;
+    world.run(&add_token(7, 5 * HOUR_MS));
+    assert_eq!(admitted(&world.run(&admit_with(2, Some(7)))), number);
+    let used = Outcome::Refused(Refusal::TokenUsed);
+    assert_eq!(world.run(&admit_with(3, Some(7))), used);
 }

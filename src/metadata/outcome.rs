@@ -40,6 +40,11 @@ pub enum Refusal {
     NodeRemoved,
     /// Without this machine nobody would vote.
     LastVoter,
+    /// Another machine of the cluster is reached there.
+    AddressTaken {
+        /// Its number.
+        node: u64,
+    },
 }
 
 /// Why a blob was not condemned.

@@ -12,7 +12,8 @@
 //! sizes differ  7 | u32 count, digest…
 //! refused       8 | u8 why (0 tag immutable, 1 tag moved: each with text tag;
 //!                 2 deletes refused, 3 token unknown, 4 token used, 5 token expired,
-//!                 6 tokens exhausted, 7 node known, 8 node removed, 9 last voter)
+//!                 6 tokens exhausted, 7 node known, 8 node removed, 9 last voter,
+//!                 10 address taken: with u64 node)
 //! condemned     9
 //! kept         10 | u8 why (0 referenced, 1 leased, 2 other generation, 3 absent)
 //! node admitted 11 | u64 node
@@ -136,6 +137,7 @@ fn encode_refusal(refusal: &Refusal, writer: &mut Writer) {
         Refusal::NodeKnown => drop(writer.u8(7)),
         Refusal::NodeRemoved => drop(writer.u8(8)),
         Refusal::LastVoter => drop(writer.u8(9)),
+        Refusal::AddressTaken { node } => drop(writer.u8(10).u64(*node)),
     }
 }
 
@@ -151,6 +153,9 @@ fn decode_refusal(reader: &mut Reader<'_>) -> Result<Refusal, CodecError> {
         7 => Refusal::NodeKnown,
         8 => Refusal::NodeRemoved,
         9 => Refusal::LastVoter,
+        10 => Refusal::AddressTaken {
+            node: reader.u64()?,
+        },
         _ => return Err(CodecError::Invalid { field: "refusal" }),
     })
 }

@@ -46,6 +46,10 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("node_known", Outcome::Refused(Refusal::NodeKnown)),
         ("node_removed", Outcome::Refused(Refusal::NodeRemoved)),
         ("last_voter", Outcome::Refused(Refusal::LastVoter)),
+        (
+            "address_taken",
+            Outcome::Refused(Refusal::AddressTaken { node: 41 }),
+        ),
         ("condemned", Outcome::Condemned),
         ("referenced", Outcome::Kept(Kept::Referenced)),
         ("leased", Outcome::Kept(Kept::Leased)),

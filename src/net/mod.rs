@@ -16,7 +16,7 @@ mod zero_copy;
 pub use error::{Error, SendFileError};
 pub use listener::Listener;
 pub use stream::Stream;
-pub use tls::{TlsClient, TlsServer, check_identity};
+pub use tls::{TlsClient, TlsServer, check_identity, check_identity_in};
 pub use tls_error::{CertificateFault, TlsError};
 pub use tls_material::{TlsAuthorities, TlsIdentity, TlsMaterialError};
 pub use tls_stream::TlsStream;

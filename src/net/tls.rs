@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use futures_rustls::rustls::client::danger::{
@@ -140,13 +141,24 @@ impl TlsServer {
 /// Checks what others will check: that the authorities vouch for the certificate, now,
 /// as a server's.
 pub fn check_identity(own: &TlsIdentity, authorities: &TlsAuthorities) -> Result<(), TlsError> {
+    check_identity_in(own, authorities, Duration::ZERO)
+}
+
+/// As [`check_identity`], so long from now.
+pub fn check_identity_in(
+    own: &TlsIdentity,
+    authorities: &TlsAuthorities,
+    ahead: Duration,
+) -> Result<(), TlsError> {
+    let now = Duration::from_secs(UnixTime::now().as_secs());
+    let then = UnixTime::since_unix_epoch(now.saturating_add(ahead));
     let chain = own.chain();
     let Some((certificate, between)) = chain.split_first() else {
         return Err(TlsError::of(io::ErrorKind::InvalidData.into()));
     };
     let algorithms = provider().signature_verification_algorithms;
     let roots = authorities.roots();
-    verify(certificate, &roots, between, UnixTime::now(), &algorithms)
+    verify(certificate, &roots, between, then, &algorithms)
         .map_err(|error| TlsError::of(io::Error::other(error)))
 }
 

@@ -70,6 +70,16 @@ impl Fingerprint {
         first.map(Self::of).ok_or(TlsMaterialError::NoCertificate)
     }
 
+    /// A fingerprint that was written as its bytes.
+    pub(super) const fn of_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The raw bytes.
+    pub(super) const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
     /// Reads 64 lower-case hexadecimal digits.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let (high, low) = text.split_at_checked(Self::DIGITS / 2)?;
@@ -95,7 +105,7 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// What a node shows and trusts, as PEM. Not printed.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// Certificates of the authorities it trusts.
     pub authorities: Vec<u8>,

@@ -93,6 +93,7 @@ async fn introduce(
     let role = match purpose {
         Purpose::Calls | Purpose::Transfer | Purpose::Upload => Role::Dialer,
         Purpose::Join => Role::Joiner,
+        Purpose::Gather => return Err(AuthError::NoMaterial),
     };
     match security {
         Security::Tls(material) => secured::introduce(stream, material, role, wanted).await,

@@ -10,7 +10,9 @@ use super::challenge::{Claim, DialerHello, ListenerHello, Role};
 use super::decoder::Decoder;
 use super::error::RefusalCode;
 use super::frame::{Frame, FrameKind, encode_refusal};
+use super::gather_message::{Standing, encode_question};
 use super::identity::{ClusterId, PeerIdentity};
+use super::join_secret::JoinSecret;
 use super::preamble::Purpose;
 use super::security::SharedSecret;
 use super::take::{TakeRecord, TakeRequest};
@@ -76,6 +78,27 @@ fn proof(role: Role) -> Vec<u8> {
     claim.prove(&secret).to_vec()
 }
 
+/// What machines say that are to form a cluster.
+fn gathering() -> [(&'static str, Vec<u8>); 4] {
+    let secret = JoinSecret::new("registry", b"a secret of this test").unwrap();
+    let cluster = ClusterId::parse("00112233445566778899aabbccddeeff").unwrap();
+    let waits = Standing::Waits {
+        machine: [3; 16],
+        plan: [4; 32],
+        is_founder: true,
+    };
+    let member = Standing::Member {
+        cluster,
+        authority: Fingerprint::of_bytes([6; 32]),
+    };
+    [
+        ("question", encode_question(&secret, &[9; 32])),
+        ("waits", waits.encode(&secret, &[9; 32])),
+        ("member", member.encode(&secret, &[9; 32])),
+        ("of_list", secret.proof(cluster, &[3; 16]).to_vec()),
+    ]
+}
+
 fn every_message() -> Vec<(&'static str, Vec<u8>)> {
     let mut messages = vec![
         ("preamble", Purpose::Transfer.preamble().to_vec()),
@@ -109,6 +132,7 @@ fn every_message() -> Vec<(&'static str, Vec<u8>)> {
         ("absent", Header::Refused(TransferRefusal::NotHere).encode()),
         ("token", JoinToken::hash(&[5; 32]).to_vec()),
     ];
+    messages.extend(gathering());
     messages.extend(frames().map(|(name, frame)| (name, encode(&frame))));
     messages
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::certificate::NodeName;
+
 /// Raw bytes of a cluster's name.
 const CLUSTER_ID_BYTES: usize = 16;
 
@@ -26,6 +28,11 @@ impl ClusterId {
         }
         let number = u128::from_str_radix(text, 16).map_err(|_| ClusterIdError)?;
         Ok(Self(number.to_be_bytes()))
+    }
+
+    /// A cluster id that was written as its bytes.
+    pub(super) const fn of_bytes(bytes: [u8; CLUSTER_ID_BYTES]) -> Self {
+        Self(bytes)
     }
 
     /// The raw bytes.
@@ -62,6 +69,12 @@ impl PeerIdentity {
         cluster: ClusterId::UNKNOWN,
         node: 0,
     };
+
+    /// The name that a certificate of this node must have.
+    #[must_use]
+    pub fn certificate_name(self) -> String {
+        NodeName(self).to_string()
+    }
 }
 
 #[cfg(test)]

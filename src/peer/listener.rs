@@ -76,6 +76,8 @@ impl Newcomer {
                 authenticate(self.stream, security).await
             }
             Purpose::Join => authenticate_joiner(self.stream, security).await,
+            // Questions are answered by `tell_standing`, and make no link.
+            Purpose::Gather => Err(AuthError::NoMaterial),
         };
         match proved {
             Ok(link) => Ok(link.counted_by(&self.metrics)),

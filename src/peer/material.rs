@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::certificate::{Credentials, Fingerprint, NodeName};
 use super::identity::PeerIdentity;
 use crate::net::{
@@ -27,9 +29,10 @@ pub enum MaterialError {
 }
 
 /// What a node proves itself with under TLS. Cheap to clone, and shared between
-/// executors; read once, at the start: new certificates need a restart.
+/// executors: what [`TlsMaterial::renew`] changes holds for every connection made from
+/// then on, and for none that is there.
 #[derive(Clone)]
-pub struct TlsMaterial(Arc<Material>);
+pub struct TlsMaterial(Arc<watch::Sender<Arc<Material>>>);
 
 enum Material {
     Member {
@@ -61,18 +64,38 @@ impl TlsMaterial {
         Self::unchecked(identity, &authorities, &own)
     }
 
+    /// Shows and trusts what `credentials` say from now on.
+    ///
+    /// - Errors: as [`TlsMaterial::member`]; what was in force stays.
+    pub fn renew(&self, credentials: &Credentials) -> Result<(), MaterialError> {
+        let (identity, _) = self.member_client().ok_or_else(|| MaterialError::Name {
+            wanted: "of a member".into(),
+        })?;
+        let renewed = Self::member(identity, credentials)?;
+        self.0.send_replace(renewed.now());
+        Ok(())
+    }
+
     /// Material that was not looked at.
     pub(super) fn unchecked(
         identity: PeerIdentity,
         authorities: &TlsAuthorities,
         own: &TlsIdentity,
     ) -> Result<Self, MaterialError> {
-        Ok(Self(Arc::new(Material::Member {
+        Ok(Self::of(Material::Member {
             identity,
             client: TlsClient::new(authorities, Some(own))?,
             members: TlsServer::new(own, Some(authorities))?,
             joiners: TlsServer::new(&own.with_authorities(authorities), None)?,
-        })))
+        }))
+    }
+
+    fn of(material: Material) -> Self {
+        Self(Arc::new(watch::Sender::new(Arc::new(material))))
+    }
+
+    fn now(&self) -> Arc<Material> {
+        Arc::clone(&self.0.borrow())
     }
 
     /// Of a node that wants to join the cluster of this authority. It proves nothing
@@ -80,43 +103,43 @@ impl TlsMaterial {
     #[must_use]
     pub fn joiner(authority: Fingerprint) -> Self {
         let is_it = move |certificate: &[u8]| Fingerprint::of(certificate) == authority;
-        Self(Arc::new(Material::Joiner {
+        Self::of(Material::Joiner {
             client: TlsClient::pinned(is_it),
-        }))
+        })
     }
 
     /// For dialing members.
-    pub(super) fn member_client(&self) -> Option<(PeerIdentity, &TlsClient)> {
-        match &*self.0 {
+    pub(super) fn member_client(&self) -> Option<(PeerIdentity, TlsClient)> {
+        match &*self.now() {
             Material::Member {
                 identity, client, ..
-            } => Some((*identity, client)),
+            } => Some((*identity, client.clone())),
             Material::Joiner { .. } => None,
         }
     }
 
     /// For dialing to join.
-    pub(super) fn joining_client(&self) -> Option<&TlsClient> {
-        match &*self.0 {
+    pub(super) fn joining_client(&self) -> Option<TlsClient> {
+        match &*self.now() {
             Material::Member { .. } => None,
-            Material::Joiner { client } => Some(client),
+            Material::Joiner { client } => Some(client.clone()),
         }
     }
 
     /// For members that dial.
-    pub(super) fn member_server(&self) -> Option<(PeerIdentity, &TlsServer)> {
-        match &*self.0 {
+    pub(super) fn member_server(&self) -> Option<(PeerIdentity, TlsServer)> {
+        match &*self.now() {
             Material::Member {
                 identity, members, ..
-            } => Some((*identity, members)),
+            } => Some((*identity, members.clone())),
             Material::Joiner { .. } => None,
         }
     }
 
     /// For nodes that dial to join.
-    pub(super) fn joining_server(&self) -> Option<&TlsServer> {
-        match &*self.0 {
-            Material::Member { joiners, .. } => Some(joiners),
+    pub(super) fn joining_server(&self) -> Option<TlsServer> {
+        match &*self.now() {
+            Material::Member { joiners, .. } => Some(joiners.clone()),
             Material::Joiner { .. } => None,
         }
     }

@@ -8,6 +8,8 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Addresses of one name that are tried.
 const ADDRESSES_MAX: usize = 4;
+/// Addresses of one name that stands for all nodes of a cluster.
+const NODES_MAX: usize = 256;
 
 /// Names that are asked for at the same time, in the whole process. An answer that
 /// does not come keeps its thread for as long as the system's resolver likes.
@@ -33,16 +35,23 @@ impl PeerNode {
     ///
     /// - Errors: the name is not known, or is not `host:port`.
     pub(super) async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        if let Ok(address) = self.address.parse() {
-            return Ok(vec![address]);
-        }
-        let place = PLACES.try_acquire();
-        let place = place.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
-        let found = look_up(self.address.clone(), place)?.recv_async().await;
-        match found.map_err(io::Error::other)?? {
-            none if none.is_empty() => Err(io::ErrorKind::NotFound.into()),
-            some => Ok(some),
-        }
+        let mut found = look_up_all(&self.address).await?;
+        found.truncate(ADDRESSES_MAX);
+        Ok(found)
+    }
+}
+
+/// Every address of a name, asked for anew, off the executor.
+pub(super) async fn look_up_all(name: &str) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(address) = name.parse() {
+        return Ok(vec![address]);
+    }
+    let place = PLACES.try_acquire();
+    let place = place.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+    let found = look_up(name.into(), place)?.recv_async().await;
+    match found.map_err(io::Error::other)?? {
+        none if none.is_empty() => Err(io::ErrorKind::NotFound.into()),
+        some => Ok(some),
     }
 }
 
@@ -55,7 +64,7 @@ fn look_up(
     let looking = move || {
         let found = name.to_socket_addrs();
         // Nobody listens any more when it took too long.
-        drop(answer.send(found.map(|found| found.take(ADDRESSES_MAX).collect())));
+        drop(answer.send(found.map(|found| found.take(NODES_MAX).collect())));
         drop(place);
     };
     thread::Builder::new()

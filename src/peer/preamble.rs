@@ -3,7 +3,7 @@
 //! ```text
 //! 0  [6]  magic "WLPEER"
 //! 6  u8   version, 1
-//! 7  u8   purpose (1 calls, 2 transfer, 3 join, 4 upload)
+//! 7  u8   purpose (1 calls, 2 transfer, 3 join, 4 upload, 5 gather)
 //! ```
 //! They go in the open, before anybody has proved anything: the executor that accepts
 //! reads them to know which one shall go on with the connection.
@@ -25,6 +25,8 @@ pub enum Purpose {
     Join,
     /// Bytes of upload sessions between members.
     Upload,
+    /// A machine that is to form a cluster asks how far this one is.
+    Gather,
 }
 
 /// What came is not the preamble of a node this build can speak with.
@@ -48,7 +50,13 @@ pub enum PreambleError {
 }
 
 impl Purpose {
-    const ALL: [Self; 4] = [Self::Calls, Self::Transfer, Self::Join, Self::Upload];
+    const ALL: [Self; 5] = [
+        Self::Calls,
+        Self::Transfer,
+        Self::Join,
+        Self::Upload,
+        Self::Gather,
+    ];
 
     const fn code(self) -> u8 {
         match self {
@@ -56,6 +64,7 @@ impl Purpose {
             Self::Transfer => 2,
             Self::Join => 3,
             Self::Upload => 4,
+            Self::Gather => 5,
         }
     }
 
@@ -96,7 +105,7 @@ mod tests {
         assert_eq!(read(b"GET / HT"), Err(PreambleError::Magic));
         let newer = PreambleError::Version { version: 2 };
         assert_eq!(read(b"WLPEER\x02\x01"), Err(newer));
-        let unknown = PreambleError::Purpose { code: 5 };
-        assert_eq!(read(b"WLPEER\x01\x05"), Err(unknown));
+        let unknown = PreambleError::Purpose { code: 6 };
+        assert_eq!(read(b"WLPEER\x01\x06"), Err(unknown));
     }
 }

@@ -8,7 +8,7 @@ use super::material::TlsMaterial;
 
 /// Shortest shared secret: whoever answers a node's connection gets a proof to guess
 /// at, so that the secret must be beyond guessing.
-const SECRET_BYTES_MIN: usize = 16;
+pub(super) const SECRET_BYTES_MIN: usize = 16;
 
 /// What a node proves itself with, and what it wants proved.
 #[derive(Debug, Clone)]

@@ -153,6 +153,12 @@ impl Identity {
         Self::open(data_directory, &data_directory.join("journal"))
     }
 
+    /// Whether a directory has an identity.
+    #[must_use]
+    pub fn is_written(data_directory: &Path) -> bool {
+        data_directory.join(FILE).exists()
+    }
+
     /// Names the machine of a directory that has no identity yet, the same each time:
     /// whoever asks a cluster twice to be let in is recognised. Blocks.
     ///

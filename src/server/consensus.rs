@@ -12,7 +12,7 @@ use super::options::raft_options;
 use crate::base::Clock;
 use crate::cluster::{Admitter, Door};
 use crate::config::Config;
-use crate::peer::{Call, Calls, HandedOver, PeerListener, Refusal, RefusalCode};
+use crate::peer::{Call, Calls, HandedOver, PeerListener, Refusal, RefusalCode, Standing};
 use crate::raft::{self, BlobChange, Handle, Identity, RaftService};
 use crate::runtime::{
     Background, ExecutorHandle, ExecutorOptions, ShardPlan, Shutdown, Watchdog, spawn,
@@ -199,10 +199,21 @@ impl Core {
             handle.clone(),
             membership.cluster,
             membership.authority.clone(),
+            membership.join_secret.clone(),
             Clock::system(),
         );
         let transfers = self.shards.transfers.clone();
-        Door::new(membership.security.clone(), handler, admitter, transfers)
+        let door = Door::new(membership.security.clone(), handler, admitter, transfers);
+        match &membership.join_secret {
+            None => door,
+            Some(secret) => {
+                let standing = Standing::Member {
+                    cluster: membership.cluster,
+                    authority: membership.fingerprint,
+                };
+                door.telling(secret.clone(), standing)
+            }
+        }
     }
 
     /// A node that its cluster has removed stops.

@@ -51,6 +51,14 @@ pub(super) enum ServerError {
     ClusterId(#[from] peer::ClusterIdError),
     #[error("`cluster.secret` cannot be used")]
     Secret(#[from] peer::WeakSecret),
+    #[error("`cluster.join_secret` cannot be used")]
+    JoinSecret(#[source] peer::WeakSecret),
+    #[error(
+        "this node has stored images and belongs to no cluster; `windlass init` makes it the first of one, or leave `cluster.peers` out"
+    )]
+    NoMember,
+    #[error("the node was told to stop before there was a cluster")]
+    Stopped,
     #[error("the certificates of this node cannot be used")]
     Certificates(#[from] peer::FilesError),
     #[error("the certificates of this node cannot be used")]
@@ -88,8 +96,11 @@ impl ServerError {
     }
 
     /// 78 when the operator has to change something first, else 1.
-    pub(super) const fn exit_code(&self) -> u8 {
+    pub(super) fn exit_code(&self) -> u8 {
         match self {
+            // The reason says what to do.
+            Self::Join(error) if error.is_final() => EXIT_CONFIGURATION_CODES,
+            Self::Stopped => 0,
             Self::Log(_)
             | Self::Preflight(_)
             | Self::Plan(_)
@@ -98,6 +109,8 @@ impl ServerError {
             | Self::MemberAlready { .. }
             | Self::ClusterId(_)
             | Self::Secret(_)
+            | Self::JoinSecret(_)
+            | Self::NoMember
             | Self::Certificates(_)
             | Self::Material(_)
             | Self::Authorities(_)

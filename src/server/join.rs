@@ -11,11 +11,15 @@ use crate::cluster::{self, Joined, Wish};
 use crate::config::{Config, PeerSecurity};
 use crate::disk::{create_directories_synced, lock_directory};
 use crate::peer::{
-    Authority, Calls, ClusterFiles, ClusterId, Credentials, JoinToken, Security, TlsMaterial,
+    Authority, Calls, ClusterFiles, ClusterId, Credentials, JoinToken, PeerIdentity, Security,
+    TlsMaterial,
 };
 use crate::raft::Identity;
 use crate::runtime::{preflight, run_alone};
 use crate::telemetry::Metrics;
+
+/// Number of the node that begins a cluster.
+const FIRST_NODE: u64 = 1;
 
 /// Where to join, and with what.
 #[derive(Debug, Clone)]
@@ -51,20 +55,29 @@ fn begin(config: &Config) -> Result<String, ServerError> {
             data_dir: config.data_dir.clone(),
         });
     }
-    let identity = Identity::ensure(&config.data_dir)?;
-    let cluster = ClusterId::parse(&identity.cluster)?;
-    if config.cluster.security == PeerSecurity::Tls {
-        let clock = Clock::system();
-        let authority = Authority::make(cluster, &clock)?;
-        files.write_authority(&authority)?;
-        files.write_node(&authority.issue(identity.raft_id, &clock)?)?;
-    }
+    let cluster = begin_here(config)?;
+    let wanted = wanted_certificate(config, cluster, FIRST_NODE);
     Ok(format!(
         "cluster {cluster} begins with this node, {address}\n\
          start it with `windlass serve`, then for each further node:\n  \
          windlass cluster add                        here, prints a token\n  \
-         windlass join {address} --token-file FILE   there, then `windlass serve`"
+         windlass join {address} --token-file FILE   there, then `windlass serve`{wanted}"
     ))
+}
+
+/// Makes the node of a directory that this process has locked the first of a cluster.
+pub(super) fn begin_here(config: &Config) -> Result<ClusterId, ServerError> {
+    let identity = Identity::ensure(&config.data_dir)?;
+    let cluster = ClusterId::parse(&identity.cluster)?;
+    // An operator's authority does not give its key away.
+    if config.cluster.security == PeerSecurity::Tls && config.cluster.ca_file.is_none() {
+        let clock = Clock::system();
+        let files = ClusterFiles::new(&config.data_dir);
+        let authority = Authority::make(cluster, &clock)?;
+        files.write_authority(&authority)?;
+        files.write_node(&authority.issue(identity.raft_id, &clock)?)?;
+    }
+    Ok(cluster)
 }
 
 fn be_admitted(config: &Config, invitation: &Invitation) -> Result<String, ServerError> {
@@ -82,22 +95,43 @@ fn be_admitted(config: &Config, invitation: &Invitation) -> Result<String, Serve
         PeerSecurity::Tls => Security::Tls(TlsMaterial::joiner(token.authority())),
         PeerSecurity::Plain => joining_secret(&config.cluster)?,
     };
-    let address = invitation.address.clone();
-    let asked = wish.clone();
-    let joined = run_alone(move || async move {
-        let calls = Calls::new(security, Arc::new(Metrics::new()));
-        cluster::join(&calls, &address, &token, &asked).await
-    })?;
+    let joined = ask(security, &invitation.address, *token.secret(), &wish)?;
     write(config, &wish, &joined)?;
+    let wanted = wanted_certificate(config, joined.cluster, joined.node);
     Ok(format!(
-        "this is node {} of cluster {} now; `windlass serve` fills it",
+        "this is node {} of cluster {} now; `windlass serve` fills it{wanted}",
         joined.node, joined.cluster
     ))
 }
 
+/// What an operator who brings certificates has to do next.
+fn wanted_certificate(config: &Config, cluster: ClusterId, node: u64) -> String {
+    let Some(path) = &config.cluster.certificate_file else {
+        return String::new();
+    };
+    let name = PeerIdentity { cluster, node }.certificate_name();
+    let path = path.display();
+    format!("\nbefore that, {path} needs the DNS name {name}")
+}
+
+/// Asks a member to be let in, on an executor of its own.
+pub(super) fn ask(
+    security: Security,
+    address: &str,
+    secret: [u8; 32],
+    wish: &Wish,
+) -> Result<Joined, ServerError> {
+    let (address, wish) = (address.to_owned(), wish.clone());
+    let joined = run_alone(move || async move {
+        let calls = Calls::new(security, Arc::new(Metrics::new()));
+        cluster::join(&calls, &address, &secret, &wish).await
+    })?;
+    Ok(joined)
+}
+
 /// The identity last: without it the directory is still empty, and joining again
 /// gives the same number.
-fn write(config: &Config, wish: &Wish, joined: &Joined) -> Result<(), ServerError> {
+pub(super) fn write(config: &Config, wish: &Wish, joined: &Joined) -> Result<(), ServerError> {
     if !joined.authority.is_empty() {
         let clock = Clock::system();
         let files = ClusterFiles::new(&config.data_dir);

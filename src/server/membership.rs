@@ -2,13 +2,14 @@
 
 use std::net::SocketAddr;
 
+use super::certificates::Certificates;
 use super::error::ServerError;
 use crate::base::Clock;
 use crate::config::{ClusterSection, Config, PeerSecurity, Secret};
 use crate::metadata::NodeAddress;
 use crate::peer::{
-    Authority, ClusterFiles, ClusterId, Credentials, Fingerprint, OperatorFiles, PeerIdentity,
-    Security, SharedSecret, TlsMaterial,
+    Authority, ClusterFiles, ClusterId, Fingerprint, JoinSecret, OperatorFiles, PeerIdentity,
+    Security, SharedSecret,
 };
 use crate::raft::Identity;
 use crate::runtime::hostname;
@@ -23,6 +24,10 @@ pub(super) struct Membership {
     pub(super) security: Security,
     /// Makes certificates for those who join, where the cluster has its own.
     pub(super) authority: Option<Authority>,
+    /// Its certificates, where there are any.
+    pub(super) certificates: Option<Certificates>,
+    /// What machines of a list know it by.
+    pub(super) join_secret: Option<JoinSecret>,
     /// What join tokens vouch for.
     pub(super) fingerprint: Fingerprint,
     /// Where it listens for other nodes …
@@ -45,33 +50,33 @@ impl Membership {
         let files = ClusterFiles::new(&config.data_dir);
         let clock = Clock::system();
         let section = &config.cluster;
-        let (security, authority, fingerprint) = match section.security {
-            PeerSecurity::Plain => {
-                let fingerprint = Fingerprint::of(cluster.as_bytes());
-                (shared_secret(section, me)?, None, fingerprint)
-            }
+        let (security, authority, certificates) = match section.security {
+            PeerSecurity::Plain => (shared_secret(section, me)?, None, None),
             PeerSecurity::Tls => {
-                let own = operator_credentials(section)?;
-                let authority = match own {
-                    Some(_) => None,
-                    None => files.read_authority(cluster, &clock)?,
+                let (certificates, authority) = if let Some(own) = operator_files(section) {
+                    (Some(Certificates::operator(own, me)?), None)
+                } else {
+                    let authority = files.read_authority(cluster, &clock)?;
+                    let own = Certificates::own(files, authority.clone(), me)?;
+                    (own, authority)
                 };
-                let credentials = match own {
-                    Some(credentials) => Some(credentials),
-                    None => files.read_node()?,
-                };
-                let Some(credentials) = credentials else {
+                let Some(certificates) = certificates else {
                     return Ok(None);
                 };
-                let fingerprint = Fingerprint::of_pem(&credentials.authorities)?;
-                let material = TlsMaterial::member(me, &credentials)?;
-                (Security::Tls(material), authority, fingerprint)
+                let security = Security::Tls(certificates.material());
+                (security, authority, Some(certificates))
             }
+        };
+        let fingerprint = match &certificates {
+            None => Fingerprint::of(cluster.as_bytes()),
+            Some(certificates) => Fingerprint::of_pem(&certificates.current().authorities)?,
         };
         Ok(Some(Self {
             cluster,
             security,
             authority,
+            certificates,
+            join_secret: join_secret(section)?,
             fingerprint,
             listen: section.listen,
             address: advertised(section)?,
@@ -84,25 +89,26 @@ pub(super) fn joining_secret(section: &ClusterSection) -> Result<Security, Serve
     shared_secret(section, PeerIdentity::JOINER)
 }
 
+/// What machines of a list know each other by, where one is set.
+pub(super) fn join_secret(section: &ClusterSection) -> Result<Option<JoinSecret>, ServerError> {
+    let (Some(name), Some(secret)) = (&section.name, &section.join_secret) else {
+        return Ok(None);
+    };
+    let secret = JoinSecret::new(name, secret.reveal().as_bytes());
+    secret.map(Some).map_err(ServerError::JoinSecret)
+}
+
 fn shared_secret(section: &ClusterSection, me: PeerIdentity) -> Result<Security, ServerError> {
     let secret = section.secret.as_ref().map_or("", Secret::reveal);
     Ok(Security::Plain(SharedSecret::new(me, secret.as_bytes())?))
 }
 
-fn operator_credentials(section: &ClusterSection) -> Result<Option<Credentials>, ServerError> {
-    let (Some(authorities), Some(chain), Some(key)) = (
-        section.ca_file.clone(),
-        section.certificate_file.clone(),
-        section.key_file.clone(),
-    ) else {
-        return Ok(None);
-    };
-    let files = OperatorFiles {
-        authorities,
-        chain,
-        key,
-    };
-    Ok(Some(files.read()?))
+fn operator_files(section: &ClusterSection) -> Option<OperatorFiles> {
+    Some(OperatorFiles {
+        authorities: section.ca_file.clone()?,
+        chain: section.certificate_file.clone()?,
+        key: section.key_file.clone()?,
+    })
 }
 
 /// Where other nodes are told to find this one.

@@ -4,9 +4,11 @@
 //! Uses: base, telemetry, metadata, runtime, memory, disk, net, blob, peer, raft, replication, registry, exchange, api, cluster, admin, config
 //! Crates: -
 
+mod certificates;
 mod consensus;
 mod error;
 mod first_steps;
+mod form;
 mod join;
 mod membership;
 mod node;

@@ -83,7 +83,7 @@ impl Peers {
                 drop(guard);
             }
             (Purpose::Transfer, Some(replicator)) => replicator.serve_transfer(link).await,
-            (Purpose::Transfer | Purpose::Calls | Purpose::Join, _) => {}
+            (Purpose::Transfer | Purpose::Calls | Purpose::Join | Purpose::Gather, _) => {}
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use super::error::{EXIT_CONFIGURATION_CODES, ServerError};
+use super::form::form;
 use super::node::Node;
 use crate::config::Config;
 use crate::runtime::{Shutdown, Signals};
@@ -29,6 +30,10 @@ pub fn run(config: &Config) -> ExitCode {
     match ended {
         Ok(()) => {
             tracing::info!("the node has stopped");
+            ExitCode::SUCCESS
+        }
+        Err(ServerError::Stopped) => {
+            tracing::info!("the node has stopped before it found its cluster");
             ExitCode::SUCCESS
         }
         Err(error) => {
@@ -56,12 +61,13 @@ pub(super) fn report(outcome: Result<String, ServerError>) -> ExitCode {
 fn serve(config: &Config, metrics: &Arc<Metrics>) -> Result<(), ServerError> {
     let shutdown = Shutdown::new();
     Signals::catch(shutdown.clone())?;
+    form(config, &shutdown)?;
     let node = Node::start(config, metrics, &shutdown)?;
     node.wait_and_stop()
 }
 
 /// An error and what caused it, on one line.
-fn with_causes(error: &dyn Error) -> String {
+pub(super) fn with_causes(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

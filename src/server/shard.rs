@@ -115,6 +115,11 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
             parts.shutdown.clone(),
         );
         tasks.push(spawn(room).detach());
+        let certificates = parts.membership.as_ref();
+        if let Some(certificates) = certificates.and_then(|member| member.certificates.clone()) {
+            let fresh = certificates.keep_fresh(parts.shutdown.clone());
+            tasks.push(spawn(fresh).detach());
+        }
     }
     // Nobody listens for the word when the start has failed elsewhere.
     if parts.listening.send(listener.address()).is_err() {

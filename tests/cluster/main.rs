@@ -24,11 +24,13 @@
 mod support;
 
 mod broken_disk;
+mod certificates;
 mod client;
 mod disk;
 mod failover;
 mod faults;
 mod forming;
+mod gathering;
 mod history;
 mod nemesis;
 mod network;
