@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 /// Bytes received, hashed and written at a time: as an upload's largest buffer.
 const PIECE_BYTES: usize = 512 << 10;
+/// One mebibyte, by which the report counts.
 const MIB_BYTES: u64 = 1 << 20;
 
 /// Copies files between two processes and prints one line of JSON for each.
@@ -111,6 +112,7 @@ fn copy(arguments: &Arguments, target: &Path) -> io::Result<(Duration, Duration,
     Ok((elapsed, own, said.trim().to_owned()))
 }
 
+/// Takes in one file: reads, hashes and writes it, as the copy being compared does.
 fn receive(stream: &mut TcpStream, target: &Path) -> io::Result<()> {
     let mut file = File::create(target)?;
     let mut hash = Sha256::new();

@@ -19,7 +19,7 @@ use crate::runtime::{preflight, run_alone};
 use crate::telemetry::Metrics;
 
 /// Number of the node that begins a cluster.
-const FIRST_NODE: u64 = 1;
+const FIRST_NODE_ID: u64 = 1;
 
 /// Where to join, and with what.
 #[derive(Debug, Clone)]
@@ -56,7 +56,7 @@ fn begin(config: &Config) -> Result<String, ServerError> {
         });
     }
     let cluster = begin_here(config)?;
-    let wanted = wanted_certificate(config, cluster, FIRST_NODE);
+    let wanted = wanted_certificate(config, cluster, FIRST_NODE_ID);
     Ok(format!(
         "cluster {cluster} begins with this node, {address}\n\
          start it with `windlass serve`, then for each further node:\n  \
