@@ -16,12 +16,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that tie code to a runtime, a disk format or a protocol.
-const GUARDED_CRATES: [&str; 15] = [
+const GUARDED_CRATES: [&str; 16] = [
     "fjall",
     "futures_rustls",
     "glommio",
     "httparse",
     "io_uring",
+    "jsonwebtoken",
     "libc",
     "openraft",
     "openraft_rt",

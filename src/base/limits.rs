@@ -132,6 +132,35 @@ pub const LEASE_MS_MIN: u64 = 60 * 60 * 1000;
 /// Upload sessions idle for this long are purged.
 pub const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+// ---- access -----------------------------------------------------------
+
+/// Longest token that is looked at; a head holds one of this size.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// Clocks of token servers and nodes may differ by this.
+pub const TOKEN_LEEWAY_SECONDS: u64 = 60;
+/// Verified tokens that one shard remembers: more callers at once are none of a team.
+pub const KEPT_TOKENS_MAX: usize = 4096;
+/// Bytes of their text.
+pub const KEPT_TOKEN_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Longest user name.
+pub const USERNAME_BYTES_MAX: usize = 255;
+/// Longest password that is hashed.
+pub const PASSWORD_BYTES_MAX: usize = 1024;
+
+/// Threads that check passwords: they are to take time, and not the machine.
+pub const LOGIN_THREADS: u32 = 2;
+/// Logins that wait for them; further ones are answered 429. At a tenth of a second
+/// each the last one waits three seconds.
+pub const WAITING_LOGINS_MAX: usize = 64;
+/// Proved logins that one shard remembers.
+pub const KEPT_LOGINS_MAX: usize = 1024;
+/// Scopes of one token; docker asks for two.
+pub const TOKEN_SCOPES_MAX: usize = 64;
+
+/// A form that asks for a token: a refresh token, and some scopes.
+pub const TOKEN_FORM_BYTES_MAX: usize = 64 * 1024;
+
 // ---- journal ----------------------------------------------------------
 
 /// Proposals waiting for the raft core; further ones are answered 429.

@@ -1,0 +1,38 @@
+//! Who may do what: rights, scopes, challenges, rules, tokens. Decides from values;
+//! reads no file, no clock, and keeps nothing but what it is handed.
+//!
+//! Floor: rules
+//! Uses: base
+//! Crates: jsonwebtoken, serde_json, webpki
+
+mod action;
+mod authorize;
+mod cache;
+mod challenge;
+mod claim;
+mod credentials;
+mod key;
+mod matcher;
+mod password;
+mod read;
+mod rule_error;
+mod rules;
+mod scope;
+mod sign;
+mod strict_json;
+mod subject;
+mod token;
+
+pub use action::{Action, Actions};
+pub use authorize::{Authority, Decision, Ground, Needed, authorize};
+pub use cache::TokenCache;
+pub use challenge::{Fault, TokenSource};
+pub use credentials::{Credentials, CredentialsError, Login};
+pub use key::{Key, KeyError};
+pub use password::{HashError, PasswordHash};
+pub use rule_error::{RuleError, RuleFault};
+pub use rules::{Reason, RuleName, Rules, Verdict};
+pub use scope::{AccessError, Resource, Scope};
+pub use sign::{SigningError, SigningKey};
+pub use subject::Subject;
+pub use token::{Issuer, TokenError, TokenKind, Verified};

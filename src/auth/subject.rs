@@ -1,0 +1,43 @@
+//! Who a caller is, as rules see it.
+
+use std::net::IpAddr;
+
+use serde_json::Value;
+
+/// Who asks, once it is proved.
+#[expect(clippy::struct_field_names, reason = "the word of rules and of `sub`")]
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Subject {
+    /// Name that came with the proof; absent for callers without credentials.
+    pub username: Option<Box<str>>,
+    /// Address of the client.
+    pub network: Option<IpAddr>,
+    /// Whom a signed identity names (`sub`).
+    pub subject: Option<Box<str>>,
+    /// Everything a signed identity says.
+    pub claims: Option<Value>,
+    /// Whether nothing was proved.
+    pub is_anonymous: bool,
+}
+
+impl Subject {
+    /// A caller that showed no credentials.
+    #[must_use]
+    pub fn anonymous(network: Option<IpAddr>) -> Self {
+        Self {
+            network,
+            is_anonymous: true,
+            ..Self::default()
+        }
+    }
+
+    /// A user whose password was checked.
+    #[must_use]
+    pub fn user(name: &str, network: Option<IpAddr>) -> Self {
+        Self {
+            username: Some(name.into()),
+            network,
+            ..Self::default()
+        }
+    }
+}
