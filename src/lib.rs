@@ -14,6 +14,7 @@ pub mod memory;
 pub mod disk;
 pub mod net;
 pub mod journal;
+pub mod guard;
 pub mod blob;
 pub mod peer;
 pub mod raft;

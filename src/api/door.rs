@@ -2,10 +2,12 @@
 
 use std::rc::Rc;
 
+use super::access::{allowed, needed};
 use super::answer::{Answer, Handled};
 use super::failure::Failure;
 use super::route::Route;
 use crate::exchange::{Closed, Exchange};
+use crate::guard::{Guard, Pass};
 use crate::http::{Method, Status};
 use crate::oci::ErrorCode;
 use crate::registry::Registry;
@@ -19,21 +21,24 @@ pub struct Options {
     pub public_url: Option<String>,
 }
 
-/// Parses a request, calls one use case, and writes its answer; decides nothing.
+/// Parses a request, has it let in, calls one use case, and writes its answer; decides
+/// nothing.
 ///
 /// One per shard; connections of the shard share it.
 #[derive(Clone)]
 pub struct Door {
     pub(super) registry: Rc<Registry>,
+    pub(super) guard: Rc<Guard>,
     options: Rc<Options>,
 }
 
 impl Door {
-    /// A door to this shard's registry.
+    /// A door to this shard's registry, and who lets in.
     #[must_use]
-    pub fn new(registry: Rc<Registry>, options: Options) -> Self {
+    pub fn new(registry: Rc<Registry>, guard: Rc<Guard>, options: Options) -> Self {
         Self {
             registry,
+            guard,
             options: Rc::new(options),
         }
     }
@@ -64,10 +69,30 @@ impl Door {
             Err(error) => return Ok(Some(Err(error.into()))),
         };
         exchange.set_route(label(&route));
+        let Some(needed) = needed(&route, head.method()) else {
+            return Ok(Some(Err(Failure::method(allowed(&route)))));
+        };
+        let peer = exchange.peer_address().ip();
+        match self.guard.admit(&head, peer, &needed).await {
+            Ok(pass) => self.call(exchange, &route, &pass).await,
+            Err(refused) => Ok(Some(Err(refused.into()))),
+        }
+    }
+
+    /// Calls the use case of a request that was let in.
+    async fn call(
+        &self,
+        exchange: &mut Exchange,
+        route: &Route,
+        pass: &Pass,
+    ) -> Result<Option<Handled>, Closed> {
+        let head = Rc::clone(exchange.head());
         let query = head.query();
-        let handled = match (&route, head.method()) {
+        let handled = match (route, head.method()) {
             (Route::Base, Method::Get | Method::Head) => Ok(Answer::json(Status::OK, "{}")),
-            (Route::Catalog, Method::Get | Method::Head) => self.catalog(query).await,
+            (Route::Catalog, Method::Get | Method::Head) => self.catalog(query, pass).await,
+            (Route::Token, Method::Get) => self.token_of_login(exchange).await,
+            (Route::Token, Method::Post) => Box::pin(self.token_of_form(exchange)).await?,
             (Route::Tags(name), Method::Get | Method::Head) => self.list_tags(query, name).await,
             (Route::Referrers(name, subject), Method::Get | Method::Head) => {
                 self.referrers(query, name, subject).await
@@ -80,13 +105,13 @@ impl Door {
                 self.pull_manifest(exchange, name, reference).await
             }
             (Route::Manifest(name, reference), Method::Put) => {
-                Box::pin(self.push_manifest(exchange, name, reference)).await?
+                Box::pin(self.push_manifest(exchange, pass, name, reference)).await?
             }
             (Route::Manifest(name, reference), Method::Delete) => {
                 self.delete_manifest(name, reference).await
             }
             (Route::Uploads(name), Method::Post) => {
-                Box::pin(self.begin_upload(exchange, name)).await?
+                Box::pin(self.begin_upload(exchange, pass, name)).await?
             }
             (Route::Upload(name, id), Method::Get | Method::Head) => {
                 self.upload_status(name, id).await
@@ -112,17 +137,6 @@ impl Door {
     }
 }
 
-/// The value of `Allow` for a route.
-const fn allowed(route: &Route) -> &'static str {
-    match route {
-        Route::Base | Route::Catalog | Route::Tags(_) | Route::Referrers(..) => "GET, HEAD",
-        Route::Blob(..) => "GET, HEAD, DELETE",
-        Route::Manifest(..) => "GET, HEAD, PUT, DELETE",
-        Route::Uploads(_) => "POST",
-        Route::Upload(..) => "GET, HEAD, PATCH, PUT, DELETE",
-    }
-}
-
 /// Nothing in this server inflates what a client deflated.
 fn encoded() -> Failure {
     let message = "Content-Encoding is not supported: send the bytes as they are";
@@ -138,6 +152,7 @@ const fn label(route: &Route) -> Label {
     match route {
         Route::Base => Label::Version,
         Route::Catalog => Label::Catalog,
+        Route::Token => Label::Token,
         Route::Blob(..) => Label::Blob,
         Route::Manifest(..) => Label::Manifest,
         Route::Uploads(_) | Route::Upload(..) => Label::Upload,

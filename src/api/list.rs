@@ -6,6 +6,7 @@ use super::answer::{Answer, Handled};
 use super::door::Door;
 use super::failure::Failure;
 use super::page::PageQuery;
+use crate::guard::Pass;
 use crate::http::{Query, Status};
 use crate::oci::{Digest, ErrorCode, MediaType, Repository, Tag};
 use crate::registry::ReferrerQuery;
@@ -30,11 +31,15 @@ impl Door {
         })
     }
 
-    /// GET of the repositories this registry holds.
-    pub(super) async fn catalog(&self, query: &Query) -> Handled {
+    /// GET of the repositories this registry holds, as far as the caller may pull them.
+    pub(super) async fn catalog(&self, query: &Query, pass: &Pass) -> Handled {
         let page_query = PageQuery::read(query)?;
         let after = page_query.after.as_deref();
-        let seen = self.registry.repositories(after, page_query.limit).await?;
+        let is_shown = |repository: &Repository| pass.may_see(repository);
+        let seen = self
+            .registry
+            .repositories(after, page_query.limit, is_shown)
+            .await?;
         let page = seen.value;
         let answer = Answer::json(Status::OK, catalog_body(&page.entries)).seen(seen.freshness);
         let last = page.entries.last().filter(|_| page.more);

@@ -3,18 +3,22 @@
 use super::answer::{Answer, Handled};
 use super::door::Door;
 use super::failure::Failure;
+use crate::auth::Actions;
 use crate::base::limits::{MANIFEST_BYTES_MAX, PUSH_TAGS_MAX};
 use crate::base::units::to_usize;
 use crate::exchange::{BodyError, Closed, Exchange};
+use crate::guard::Pass;
 use crate::http::{Framing, Head, Status};
 use crate::oci::{Digest, ErrorCode, MediaType, Reference, Repository, Tag};
 use crate::registry::ManifestPush;
 
 impl Door {
-    /// PUT of a manifest by tag, or by digest with any number of tags.
+    /// PUT of a manifest by tag, or by digest with any number of tags. Whether a tag may
+    /// move is asked of the journal, which knows whether it exists.
     pub(super) async fn push_manifest(
         &self,
         exchange: &mut Exchange,
+        pass: &Pass,
         repository: &Repository,
         reference: &Reference,
     ) -> Result<Handled, Closed> {
@@ -30,22 +34,22 @@ impl Door {
             Err(BodyError::TooLarge { .. }) => return Ok(Err(too_large())),
             Err(BodyError::Closed(closed)) => return Err(closed),
         };
-        Ok(self.store_manifest(repository, target, bytes).await)
+        let push = ManifestPush {
+            digest: target.digest,
+            tags: target.tags,
+            may_move_tags: pass.may(repository, Actions::PUSH),
+            media_type: target.media_type,
+            bytes: bytes.into(),
+        };
+        Ok(self.store_manifest(repository, target.echoed, push).await)
     }
 
     async fn store_manifest(
         &self,
         repository: &Repository,
-        target: Target,
-        bytes: Vec<u8>,
+        echoed: Vec<Tag>,
+        push: ManifestPush,
     ) -> Handled {
-        let echoed = target.echoed.clone();
-        let push = ManifestPush {
-            digest: target.digest,
-            tags: target.tags,
-            media_type: target.media_type,
-            bytes: bytes.into(),
-        };
         let pushed = self.registry.push_manifest(repository, push).await?;
         let path = format!("/v2/{repository}/manifests/{}", pushed.digest);
         let mut answer = Answer::empty(Status::CREATED)

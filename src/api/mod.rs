@@ -4,9 +4,10 @@
 //! neither blobs on disk nor the journal.
 //!
 //! Floor: doors.
-//! Uses: base, telemetry, oci, http, registry, exchange
-//! Crates: -
+//! Uses: base, telemetry, oci, http, auth, guard, registry, exchange
+//! Crates: serde_json
 
+mod access;
 mod answer;
 mod door;
 mod failure;
@@ -15,6 +16,7 @@ mod manifest;
 mod page;
 mod pull;
 mod route;
+mod token;
 mod upload;
 
 pub use door::{Door, Options};

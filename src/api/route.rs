@@ -11,6 +11,8 @@ use crate::oci::{Digest, Reference, Repository};
 pub(super) enum Route {
     /// `/v2/`: end-1.
     Base,
+    /// `/token`, where this registry makes tokens.
+    Token,
     /// `/v2/_catalog`.
     Catalog,
     /// `/v2/<name>/blobs/<digest>`: end-2, end-10.
@@ -48,6 +50,9 @@ pub(super) enum RouteError {
 impl Route {
     /// Reads the raw, undecoded path of a request target.
     pub(super) fn parse(path: &str) -> Result<Self, RouteError> {
+        if path == "/token" {
+            return Ok(Self::Token);
+        }
         let rest = match path.strip_prefix("/v2") {
             Some("" | "/") => return Ok(Self::Base),
             Some("/_catalog") => return Ok(Self::Catalog),
@@ -110,6 +115,7 @@ mod tests {
             ("/v2/", Route::Base),
             ("/v2", Route::Base),
             ("/v2/_catalog", Route::Catalog),
+            ("/token", Route::Token),
             ("/v2/a/tags/list", Route::Tags(name("a"))),
             ("/v2/a/b/blobs/uploads/", Route::Uploads(name("a/b"))),
             ("/v2/a/b/blobs/uploads", Route::Uploads(name("a/b"))),

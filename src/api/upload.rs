@@ -3,7 +3,9 @@
 use super::answer::{Answer, Handled};
 use super::door::Door;
 use super::failure::Failure;
+use crate::auth::Actions;
 use crate::exchange::{Closed, Exchange};
+use crate::guard::Pass;
 use crate::http::{ContentRange, Framing, Query, Status};
 use crate::oci::{Algorithm, Digest, ErrorCode, Repository};
 use crate::registry::{Error, Upload, WhenCut};
@@ -28,13 +30,16 @@ impl Door {
     pub(super) async fn begin_upload(
         &self,
         exchange: &mut Exchange,
+        pass: &Pass,
         repository: &Repository,
     ) -> Result<Handled, Closed> {
         match Plan::read(exchange.head().query()) {
             Err(failure) => Ok(Err(failure)),
-            Ok(Plan::Mount { digest, from }) => {
+            Ok(Plan::Mount { digest, from }) if may_mount(pass, from.as_ref()) => {
                 Ok(self.mount(repository, &digest, from.as_ref()).await)
             }
+            // As if the blob were not there.
+            Ok(Plan::Mount { .. }) => Ok(self.open_session(repository, None)),
             Ok(Plan::Session { algorithm }) => Ok(self.open_session(repository, algorithm)),
             Ok(Plan::Whole { digest }) => self.take_whole(exchange, repository, &digest).await,
         }
@@ -212,6 +217,12 @@ impl Door {
             )
             .with("Docker-Content-Digest", digest.to_string())
     }
+}
+
+/// Whether the caller may pull what it wants to mount; without a source that is
+/// anything, wherever it is.
+fn may_mount(pass: &Pass, from: Option<&Repository>) -> bool {
+    pass.is_unlimited() || from.is_some_and(|source| pass.may(source, Actions::PULL))
 }
 
 /// What a POST asks for.

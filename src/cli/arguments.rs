@@ -1,6 +1,6 @@
 //! Options and commands, as clap reads them and as `--help` prints them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -17,6 +17,10 @@ A cluster, on the first node and then on each other one:
   windlass cluster add                     on a node that serves: a token for one more node
   windlass join a:5002 --token-file TOKEN --advertise b:5002 && windlass serve
   windlass cluster status
+
+Users and rules:
+  windlass hash-password bob >> users      a line for `auth.users_file`
+  windlass acl explain bob team/app push   which rule allows it, or why none does
 
 Every key of the configuration is also a variable of the environment: WINDLASS_LISTEN,
 WINDLASS_RUNTIME__SHARDS and so on, with two underscores between section and key.
@@ -53,6 +57,16 @@ enum Command {
         #[command(flatten)]
         options: Options,
     },
+    /// Read a password from standard input, and print the line of a file of users for it.
+    HashPassword {
+        /// Name of the user.
+        user: String,
+    },
+    /// Ask about the rules of access.
+    Acl {
+        #[command(subcommand)]
+        command: AclCommand,
+    },
     /// Ask a running node about its cluster, or change the cluster through it.
     Cluster {
         #[command(subcommand)]
@@ -73,6 +87,10 @@ pub(super) enum Task {
     Init,
     /// Join a cluster.
     Join(Join),
+    /// Print a line for a file of users.
+    HashPassword { user: String },
+    /// Explain the rules.
+    Explain(Explain),
     /// Speak to a running node.
     Cluster(ClusterCommand),
 }
@@ -92,6 +110,35 @@ pub(super) struct Join {
     /// Hold a copy of everything, and never vote.
     #[arg(long)]
     pub(super) learner: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum AclCommand {
+    /// Say which rule allows a user something, or why none does; exit code 1 then.
+    Explain {
+        #[command(flatten)]
+        explain: Explain,
+        #[command(flatten)]
+        options: Options,
+    },
+}
+
+/// Who asks for what.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Explain {
+    /// Name of the user; `-` for a caller without credentials.
+    pub(super) user: String,
+    /// Name of the repository.
+    pub(super) repository: String,
+    /// pull, push, tag-create, tag-overwrite, delete or admin.
+    pub(super) action: String,
+    /// Address of the client.
+    #[arg(long, value_name = "ADDR")]
+    pub(super) from: Option<IpAddr>,
+    /// File with the claims of a signed identity, as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(super) claims: Option<PathBuf>,
 }
 
 /// What to ask of a running node, at its address for operators.
@@ -144,6 +191,12 @@ impl Arguments {
             Some(Command::Serve(options)) => (Task::Serve, options),
             Some(Command::Init(options)) => (Task::Init, options),
             Some(Command::Join { join, options }) => (Task::Join(join), options),
+            Some(Command::HashPassword { user }) => {
+                (Task::HashPassword { user }, Options::default())
+            }
+            Some(Command::Acl {
+                command: AclCommand::Explain { explain, options },
+            }) => (Task::Explain(explain), options),
             Some(Command::Cluster { command, operators }) => {
                 (Task::Cluster(command), operators.options())
             }
@@ -265,6 +318,22 @@ mod tests {
     }
 
     #[test]
+    fn questions_about_access_are_read() {
+        let (task, options) =
+            parse("windlass acl explain bob a/b pull --from ::1 --config c").unwrap();
+        let Task::Explain(explain) = task else {
+            panic!("a question");
+        };
+        assert_eq!((&*explain.user, &*explain.repository), ("bob", "a/b"));
+        assert!(explain.from.is_some_and(|address| address.is_loopback()));
+        assert_eq!(options.files, [PathBuf::from("c")]);
+        let (task, _) = parse("windlass acl explain - a pull").unwrap();
+        assert!(matches!(task, Task::Explain(explain) if explain.user == "-"));
+        let (task, _) = parse("windlass hash-password bob").unwrap();
+        assert!(matches!(task, Task::HashPassword { user } if user == "bob"));
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for line in [
             "windlass --listen here",
@@ -276,6 +345,8 @@ mod tests {
             "windlass cluster",
             "windlass cluster remove",
             "windlass cluster remove all",
+            "windlass acl explain bob a",
+            "windlass hash-password",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

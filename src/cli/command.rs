@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+use super::access;
 use super::arguments::{Arguments, Join, Options, Task};
 use super::cluster;
 use crate::config::{Config, ConfigError, Sources, load};
@@ -43,6 +44,8 @@ pub fn main() -> ExitCode {
             Ok(invitation) => server::join(&config, &invitation),
             Err(error) => fail(&format!("the file with the join token: {error}")),
         },
+        Task::HashPassword { user } => access::hash_password(&user),
+        Task::Explain(explain) => access::explain(&explain, &config),
         Task::Cluster(command) => match cluster::run(&command, config.admin_listen) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string()),
@@ -63,7 +66,7 @@ fn invitation(join: Join) -> io::Result<Invitation> {
     })
 }
 
-fn fail(reason: &str) -> ExitCode {
+pub(super) fn fail(reason: &str) -> ExitCode {
     // Without standard error the exit code says it alone.
     drop(writeln!(io::stderr(), "windlass: {reason}"));
     ExitCode::FAILURE

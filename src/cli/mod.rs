@@ -1,9 +1,10 @@
 //! The command line: what `windlass` understands, and its exit codes.
 //!
 //! Floor: roof.
-//! Uses: config, server
-//! Crates: serde_json
+//! Uses: auth, oci, config, server
+//! Crates: rustix, serde_json
 
+mod access;
 mod arguments;
 mod cluster;
 mod command;

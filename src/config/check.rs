@@ -24,6 +24,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_http(config)?;
     check_storage(config)?;
     check_cluster(&config.cluster)?;
+    super::auth::check(config)?;
     config.log.options().check().map_err(|error| {
         let value = format!("\"{}\"", config.log.filter);
         impossible("log.filter", value, error.to_string())
@@ -49,7 +50,7 @@ fn check_addresses(config: &Config) -> Result<(), ConfigError> {
 }
 
 /// Whether `url` can be put before a path and stays one header value.
-fn is_base_url(url: &str) -> bool {
+pub(super) fn is_base_url(url: &str) -> bool {
     let rest = ["http://", "https://"]
         .iter()
         .find_map(|scheme| url.strip_prefix(scheme));
@@ -157,6 +158,7 @@ mod tests {
             ),
             ("storage.hard_percent = 101", "storage.hard_percent"),
             ("log.filter = 'loud'", "log.filter"),
+            ("listen = '0.0.0.0:5000'", "listen"),
         ];
         for (text, key) in rows {
             let config: Config = toml::from_str(text).unwrap();

@@ -2,10 +2,11 @@
 //! environment and command line become one configuration.
 //!
 //! Floor: roof.
-//! Uses: base, telemetry, oci
-//! Crates: -
+//! Uses: base, telemetry, oci, auth
+//! Crates: serde_json
 
 mod ack;
+mod auth;
 mod check;
 mod check_cluster;
 mod cluster;
@@ -20,6 +21,7 @@ mod schema;
 mod units;
 
 pub use ack::{AckLevel, AckPrefix, AckPrefixError};
+pub use auth::{AuthMode, AuthSection};
 pub use cluster::{ClusterSection, PeerSecurity, Secret};
 pub use error::ConfigError;
 pub use load::{Sources, load};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::auth::AuthSection;
 use super::cluster::ClusterSection;
 use super::units::{ByteSize, Period};
 use crate::base::limits;
@@ -37,6 +38,8 @@ pub struct Config {
     pub storage: StorageSection,
     /// What may be deleted.
     pub delete: DeleteSection,
+    /// Who may do what.
+    pub auth: AuthSection,
     /// Other nodes.
     pub cluster: ClusterSection,
 }
@@ -54,6 +57,7 @@ impl Default for Config {
             journal: JournalSection::default(),
             storage: StorageSection::default(),
             delete: DeleteSection::default(),
+            auth: AuthSection::default(),
             cluster: ClusterSection::default(),
         }
     }
@@ -71,6 +75,7 @@ impl Config {
                 raft_cpu: Some(0),
                 ..RuntimeSection::default()
             },
+            auth: AuthSection::with_every_key(),
             cluster: ClusterSection::with_every_key(),
             ..Self::default()
         }

@@ -26,6 +26,21 @@ pub fn http_date(unix_seconds: u64) -> String {
     )
 }
 
+/// Writes a moment as JSON has it: `1994-11-06T08:49:37Z`.
+///
+/// - Source: RFC 3339, section 5.6.
+#[must_use]
+pub fn utc_time(unix_seconds: u64) -> String {
+    let (days, seconds) = (unix_seconds / DAY_SECONDS, unix_seconds % DAY_SECONDS);
+    let (year, month, day) = civil_date(days);
+    format!(
+        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+    )
+}
+
 /// Year, month from 1 and day from 1 of a day counted from 1970-01-01.
 const fn civil_date(days: u64) -> (u64, u64, u64) {
     let (mut year, mut day) = (1970, days);
@@ -81,5 +96,6 @@ mod tests {
         for (unix_seconds, expected) in rows {
             assert_eq!(http_date(unix_seconds), expected);
         }
+        assert_eq!(utc_time(784_111_777), "1994-11-06T08:49:37Z");
     }
 }

@@ -29,7 +29,7 @@ mod status;
 
 pub use body::{BodyDecoder, Decoded};
 pub use connection::{After, Connection, ConnectionBounds, Persistence};
-pub use date::http_date;
+pub use date::{http_date, utc_time};
 pub use framing::Framing;
 pub use head::Head;
 pub use method::Method;

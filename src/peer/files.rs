@@ -154,7 +154,7 @@ impl OperatorFiles {
         Ok(Credentials {
             authorities: read_present(&self.authorities)?,
             chain: read_present(&self.chain)?,
-            key: read_key(&self.key, OTHERS_BITS)?,
+            key: read_key_file(&self.key)?,
         })
     }
 }
@@ -162,6 +162,13 @@ impl OperatorFiles {
 fn read_present(path: &Path) -> Result<Vec<u8>, FilesError> {
     let content = read_small_file_blocking(path, FILE_BYTES_MAX)?;
     content.ok_or_else(|| FilesError::Missing { path: path.into() })
+}
+
+/// Reads a key that an operator keeps; blocks.
+///
+/// - Errors: also when everybody may read it.
+pub fn read_key_file(path: &Path) -> Result<Vec<u8>, FilesError> {
+    read_key(path, OTHERS_BITS)
 }
 
 fn read_key(path: &Path, forbidden_bits: u32) -> Result<Vec<u8>, FilesError> {

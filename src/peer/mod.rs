@@ -63,7 +63,7 @@ pub use certificate::{Credentials, Fingerprint};
 pub use connect::{authenticate, authenticate_joiner, connect};
 pub use error::{CallError, ConnectError, Refusal, RefusalCode};
 pub use fetch::{Incoming, Transfers};
-pub use files::{ClusterFiles, FilesError, OperatorFiles};
+pub use files::{ClusterFiles, FilesError, OperatorFiles, read_key_file};
 pub use gather::{GatherError, addresses_of, ask_standing};
 pub use gather_message::Standing;
 pub use identity::{ClusterId, ClusterIdError, PeerIdentity};

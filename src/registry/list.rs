@@ -4,8 +4,13 @@
 use super::error::Error;
 use super::freshness::Seen;
 use super::journal::{Registry, broken};
+use crate::base::limits::PAGE_ENTRIES_MAX;
 use crate::metadata::{self, Page, ReferrerPage, ReferrerQuery};
 use crate::oci::{Digest, Repository, Tag};
+use crate::runtime::yield_if_needed;
+
+/// Repositories read at once, however few are shown.
+const READ_ENTRIES_MIN: usize = 100;
 
 impl Registry {
     /// Tags of a repository behind `after`, in lexical order.
@@ -30,15 +35,32 @@ impl Registry {
         Ok(freshness.of(page))
     }
 
-    /// Repositories behind `after`, in lexical order.
+    /// Repositories behind `after` that are shown, in lexical order. Others leave no
+    /// trace: neither a gap, nor an end of the page before its limit.
     pub async fn repositories(
         &self,
         after: Option<&str>,
         limit: usize,
+        is_shown: impl Fn(&Repository) -> bool,
     ) -> Result<Seen<Page<Repository>>, Error> {
         let freshness = self.freshen().await?;
-        let page = metadata::repositories(&self.view(), after, limit).map_err(broken)?;
-        Ok(freshness.of(page))
+        let mut after: Option<Box<str>> = after.map(Into::into);
+        let mut entries = Vec::new();
+        let read_entries = (limit + 1).clamp(READ_ENTRIES_MIN, PAGE_ENTRIES_MAX);
+        // One more than asked for tells whether there are more to show.
+        while entries.len() <= limit {
+            let page = metadata::repositories(&self.view(), after.as_deref(), read_entries);
+            let page = page.map_err(broken)?;
+            after = page.entries.last().map(|last| last.as_str().into());
+            entries.extend(page.entries.into_iter().filter(&is_shown));
+            if !page.more {
+                break;
+            }
+            yield_if_needed().await;
+        }
+        let more = limit > 0 && entries.len() > limit;
+        entries.truncate(limit);
+        Ok(freshness.of(Page { entries, more }))
     }
 
     /// Descriptors of the manifests whose subject is `subject`.

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 
 use super::error::Error;
-use super::journal::{Registry, refused};
-use crate::metadata::{Command, Outcome, PutManifest};
+use super::journal::{Registry, broken, refused};
+use crate::metadata::{self, Command, Expected, Outcome, PutManifest, Refusal};
 use crate::oci::{self, Algorithm, Digest, MediaType, Repository, Tag};
 
 /// What a client wants to store.
@@ -15,6 +15,8 @@ pub struct ManifestPush {
     pub digest: Option<Digest>,
     /// Tags that move to the manifest.
     pub tags: Vec<Tag>,
+    /// Whether tags that exist may move; new ones are always made.
+    pub may_move_tags: bool,
     /// The type it declared.
     pub media_type: MediaType,
     /// The exact bytes.
@@ -34,7 +36,7 @@ impl Registry {
     /// Stores a manifest and moves its tags in one committed entry.
     ///
     /// - Errors: `DigestMismatch`, `ManifestInvalid`, `ContentMissing` with every
-    ///   descriptor that is not in the repository, `SizesDiffer`.
+    ///   descriptor that is not in the repository, `SizesDiffer`, `TagFixed`.
     /// - Source: distribution-spec v1.1, end-7.
     pub async fn push_manifest(
         &self,
@@ -50,12 +52,39 @@ impl Registry {
         }
         let manifest = oci::Manifest::parse(&push.bytes, &push.media_type)?;
         let subject = manifest.subject.as_ref().map(|subject| subject.digest);
-        let put = PutManifest::new(repository.clone(), digest, &manifest, push.bytes, push.tags);
+        let tags = push.tags.clone();
+        let mut put =
+            PutManifest::new(repository.clone(), digest, &manifest, push.bytes, push.tags);
+        if !push.may_move_tags {
+            put.expected = Expected::Absent;
+        }
         match self.propose(Command::PutManifest(Box::new(put))).await? {
             Outcome::Stored { .. } => Ok(ManifestPushed { digest, subject }),
+            // Pushing again what is there moves nothing.
+            Outcome::Refused(Refusal::TagMoved(_))
+                if self.are_at(repository, &tags, &digest)? =>
+            {
+                Ok(ManifestPushed { digest, subject })
+            }
             Outcome::BlobsMissing(digests) => Err(Error::ContentMissing { digests }),
             Outcome::SizesDiffer(digests) => Err(Error::SizesDiffer { digests }),
             outcome => Err(refused(&outcome)),
         }
+    }
+
+    /// Whether every tag points at the manifest already.
+    fn are_at(
+        &self,
+        repository: &Repository,
+        tags: &[Tag],
+        digest: &Digest,
+    ) -> Result<bool, Error> {
+        let view = self.view();
+        for tag in tags {
+            if metadata::tag(&view, repository, tag).map_err(broken)? != Some(*digest) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }

@@ -1,7 +1,7 @@
 //! Why a node does not start, or did not end in order; and what the process
 //! then exits with.
 
-use crate::{blob, cluster, disk, net, peer, raft, runtime, telemetry};
+use crate::{auth, blob, cluster, disk, guard, net, peer, raft, runtime, telemetry};
 
 /// Exit code after a failure that a restart may cure.
 pub(super) const EXIT_FAILURE_CODES: u8 = 1;
@@ -71,6 +71,19 @@ pub(super) enum ServerError {
     Token(#[from] peer::JoinTokenError),
     #[error("the cluster did not let this node in")]
     Join(#[from] cluster::JoinError),
+    #[error("rules, users or keys of `auth` cannot be used")]
+    Access(#[from] guard::KeeperError),
+    #[error("the key in {} cannot sign tokens", path.display())]
+    SigningKey {
+        path: std::path::PathBuf,
+        source: auth::SigningError,
+    },
+    #[error("the key that signs tokens cannot be made")]
+    MakeSigningKey(#[from] auth::SigningError),
+    #[error(
+        "members with certificates of the operator need the same `auth.signing_key_file` on every node"
+    )]
+    NoSigningKey,
     #[error("this node's identity")]
     Identity(#[from] raft::IdentityError),
     #[error("an executor failed")]
@@ -116,6 +129,10 @@ impl ServerError {
             | Self::Authorities(_)
             | Self::Authority(_)
             | Self::Token(_)
+            | Self::Access(_)
+            | Self::SigningKey { .. }
+            | Self::MakeSigningKey(_)
+            | Self::NoSigningKey
             | Self::Identity(_)
             | Self::Journal(_) => EXIT_CONFIGURATION_CODES,
             Self::Topology(_)

@@ -1,9 +1,10 @@
 //! Wiring: from a configuration to a running node, and back down in order.
 //!
 //! Floor: roof.
-//! Uses: base, telemetry, metadata, runtime, memory, disk, net, blob, peer, raft, replication, registry, exchange, api, cluster, admin, config
+//! Uses: base, telemetry, auth, metadata, runtime, memory, disk, net, guard, blob, peer, raft, replication, registry, exchange, api, cluster, admin, config
 //! Crates: -
 
+mod access;
 mod certificates;
 mod consensus;
 mod error;
@@ -17,5 +18,6 @@ mod peers;
 mod run;
 mod shard;
 
+pub use access::rules;
 pub use join::{Invitation, init, join};
 pub use run::run;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_lite::future::block_on;
 
+use super::access::start_keeper;
 use super::consensus::{Consensus, halls};
 use super::error::ServerError;
 use super::first_steps::push_commands;
@@ -18,14 +19,15 @@ use crate::admin::Health;
 use crate::base::Clock;
 use crate::config::Config;
 use crate::disk::{DirectoryLock, lock_directory};
+use crate::guard::Keeper;
 use crate::memory::region_bytes;
 use crate::metadata;
 use crate::peer::PeerNode;
 use crate::registry::DiskSpace;
 use crate::replication::{self, Peer, Peers, Room};
 use crate::runtime::{
-    ExecutorHandle, ExecutorOptions, Place, ShardPlan, Shutdown, Topology, Watchdog, Wishes,
-    notify_ready, preflight, spawn_executor,
+    Background, ExecutorHandle, ExecutorOptions, Place, ShardPlan, Shutdown, Topology, Watchdog,
+    Wishes, notify_ready, preflight, spawn_executor,
 };
 use crate::telemetry::Metrics;
 use crate::{blob, net, raft};
@@ -43,6 +45,7 @@ pub(super) struct Node {
     raft: ExecutorHandle<()>,
     journal: raft::Handle,
     watchdog: Watchdog,
+    _keeper: Keeper,
     _lock: DirectoryLock,
 }
 
@@ -61,6 +64,8 @@ impl Node {
         let guards = (&watchdog, shutdown);
         let consensus = Consensus::start(config, &plan, metrics, guards, to_shards)?;
         let journal = consensus.journal.clone();
+        let background = Background::new(&plan);
+        let (keeper, access) = start_keeper(config, consensus.membership.as_ref(), &background)?;
         let blobs = open_blobs(directory, &plan, &consensus)?;
         let space = DiskSpace::measure(directory.clone(), space_options(config))?;
         let copies = copies(config, (&plan, &consensus), &space, metrics);
@@ -80,6 +85,7 @@ impl Node {
             is_delete_enabled: config.delete.enabled,
             doors: door_options(config),
             api: api_options(config),
+            access: access.clone(),
             listen,
             listening,
             hall,
@@ -118,6 +124,7 @@ impl Node {
             raft: consensus.executor,
             journal,
             watchdog,
+            _keeper: keeper,
             _lock: lock,
         })
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_lite::FutureExt as _;
 
+use super::access::realm_at;
 use super::consensus::Hall;
 use super::membership::Membership;
 use super::peers::{Peers, relay, replicator};
@@ -15,6 +16,7 @@ use crate::admin::Health;
 use crate::base::Clock;
 use crate::cluster::{Operations, Report};
 use crate::exchange::{Closed, Exchange};
+use crate::guard::{self, Guard};
 use crate::memory::Pool;
 use crate::net::{self, Listener};
 use crate::peer::Calls;
@@ -44,6 +46,8 @@ pub(super) struct ShardParts {
     pub(super) is_delete_enabled: bool,
     pub(super) doors: exchange::Options,
     pub(super) api: api::Options,
+    /// Who is let in.
+    pub(super) access: guard::Shared,
     /// What comes from the raft core.
     pub(super) hall: Hall,
     /// What makes the node one of many, if it is.
@@ -78,8 +82,8 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
     let in_flight = InFlight::new();
     let (registry, peers) = open_registry(index, &parts, &in_flight);
     let serving = peers.clone().serve(&parts);
-    let door = api::Door::new(registry, parts.api.clone());
     let listener = Listener::bind(parts.listen)?;
+    let door = open_door(registry, &parts, listener.address());
     let operators = match &parts.operators {
         Some(operators) => Some((Listener::bind(operators.listen)?, operators.health.clone())),
         None => None,
@@ -175,6 +179,13 @@ fn open_registry(index: u16, parts: &ShardParts, in_flight: &InFlight) -> (Rc<Re
         in_flight: in_flight.clone(),
     };
     (registry, peers)
+}
+
+/// The door to the registry, and its guard. Clients find the door at `address`.
+fn open_door(registry: Rc<Registry>, parts: &ShardParts, address: SocketAddr) -> api::Door {
+    let metrics = Arc::clone(&parts.metrics);
+    let guard = Guard::new(parts.access.clone(), &realm_at(address), metrics);
+    api::Door::new(registry, Rc::new(guard), parts.api.clone())
 }
 
 /// Lets requests end, for as long as they are given.

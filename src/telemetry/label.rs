@@ -128,6 +128,8 @@ label! {
         Referrers "referrers",
         /// The catalog of repositories.
         Catalog "catalog",
+        /// Tokens for clients.
+        Token "token",
         /// The operators' door: metrics and probes.
         Admin "admin",
         /// No route, or refused before the route was known.
@@ -421,6 +423,48 @@ label! {
         Failed "failed",
         /// Enough others hold it, or the time was up.
         Abandoned "abandoned",
+    }
+}
+
+label! {
+    /// Whether a request was let in.
+    AccessDecision "decision" {
+        /// Let in.
+        Allowed "allowed",
+        /// No credentials, and some are needed.
+        Missing "missing",
+        /// Bad credentials.
+        Invalid "invalid",
+        /// A good token that does not say enough.
+        Insufficient "insufficient",
+        /// A known user who may not.
+        Denied "denied",
+        /// Too many passwords waited to be checked.
+        Crowded "crowded",
+    }
+}
+
+label! {
+    /// What came of a token.
+    TokenCheck "check" {
+        /// Its signature and its claims were checked.
+        Verified "verified",
+        /// It was checked a moment ago.
+        Remembered "remembered",
+        /// It is none of ours, or over.
+        Refused "refused",
+    }
+}
+
+label! {
+    /// What came of a login.
+    LoginEnd "end" {
+        /// The password is right.
+        Proved "proved",
+        /// It is not, or there is no such user.
+        Wrong "wrong",
+        /// Too many were waiting; answered 429.
+        Crowded "crowded",
     }
 }
 

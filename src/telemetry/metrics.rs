@@ -1,5 +1,6 @@
 //! Every metric of the process.
 
+use super::access::AccessMetrics;
 use super::blob::BlobMetrics;
 use super::exposition::Page;
 use super::http::HttpMetrics;
@@ -17,6 +18,8 @@ use super::value::Counter;
 pub struct Metrics {
     /// Counted by the doors.
     pub http: HttpMetrics,
+    /// Counted by the guards of the doors.
+    pub access: AccessMetrics,
     /// Counted by the blob store.
     pub blob: BlobMetrics,
     /// Counted by memory, disk and runtime.
@@ -52,6 +55,7 @@ impl Metrics {
             concat!("version=\"", env!("CARGO_PKG_VERSION"), "\""),
         );
         self.http.write(&mut page);
+        self.access.write(&mut page);
         self.blob.write(&mut page);
         self.machine.write(&mut page);
         self.journal.write(&mut page);

@@ -5,6 +5,7 @@
 //! Uses: base
 //! Crates: -
 
+mod access;
 mod blob;
 mod exposition;
 mod family;
@@ -22,6 +23,7 @@ mod relay;
 mod replication;
 mod value;
 
+pub use access::AccessMetrics;
 pub use blob::BlobMetrics;
 pub use exposition::{METRICS_CONTENT_TYPE, Page};
 pub use family::Family;
@@ -30,9 +32,9 @@ pub use histogram::{CountHistogram, DurationHistogram};
 pub use http::HttpMetrics;
 pub use journal::JournalMetrics;
 pub use label::{
-    BlobForm, CallEnd, FetchEnd, FetchFailure, HandshakeFailure, HoldEnd, Label, LabelSet,
-    PeerService, ProposalEnd, ReadPath, Route, ServeEnd, StatusClass, SyncedThing, TeeEnd,
-    TimeoutPhase, UploadEnd, Verb,
+    AccessDecision, BlobForm, CallEnd, FetchEnd, FetchFailure, HandshakeFailure, HoldEnd, Label,
+    LabelSet, LoginEnd, PeerService, ProposalEnd, ReadPath, Route, ServeEnd, StatusClass,
+    SyncedThing, TeeEnd, TimeoutPhase, TokenCheck, UploadEnd, Verb,
 };
 pub use log::{Log, LogError, LogFormat, LogOptions, flush_log, start_log};
 pub use machine::MachineMetrics;

@@ -125,6 +125,7 @@ impl Node {
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(&self.options.arguments)
+            .envs(insecure(self.address))
             .envs(
                 self.options
                     .environment
@@ -267,6 +268,11 @@ impl Drop for Node {
         }
         self.kill();
     }
+}
+
+/// Lets a node of a test serve everybody on an address that others could reach.
+fn insecure(address: SocketAddr) -> Option<(&'static str, &'static str)> {
+    (!address.ip().is_loopback()).then_some(("WINDLASS_AUTH__INSECURE", "true"))
 }
 
 /// Looks at `condition` until it holds or `patience` ends; says whether it held.

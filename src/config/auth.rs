@@ -1,0 +1,286 @@
+//! `[auth]`: who may do what.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use super::check::{impossible, is_base_url};
+use super::cluster::Secret;
+use super::error::ConfigError;
+use super::schema::Config;
+use super::units::Period;
+use crate::auth::Rules;
+
+/// Shortest life of a token: clients take less for a mistake, and one that pushes a
+/// large image would ask all the time. Source: distribution, "Token Authentication
+/// Specification", `expires_in`.
+const TOKEN_LIFE_MIN: Duration = Duration::from_secs(60);
+/// A token cannot be called back; whoever wants a long life wants a refresh token.
+const TOKEN_LIFE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How callers prove themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// Nobody is asked; everybody may everything.
+    None,
+    /// By tokens of another server.
+    Token,
+    /// By passwords of users, and by tokens that this registry makes for them.
+    Users,
+}
+
+/// `[auth]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AuthSection {
+    /// How callers prove themselves.
+    pub mode: AuthMode,
+    /// Whether to serve everybody on an address that others can reach.
+    pub insecure: bool,
+    /// Name of this registry for token servers and in tokens.
+    pub service: String,
+    /// URL where clients get tokens.
+    pub realm: Option<String>,
+    /// Issuer of the tokens of the other server.
+    pub issuer: Option<String>,
+    /// Audiences that its tokens may be for; `service` when empty.
+    pub audiences: Vec<String>,
+    /// Its public keys.
+    pub key_files: Vec<PathBuf>,
+    /// Users, as `name:hash`.
+    pub users: Vec<Secret>,
+    /// A file with more of them.
+    pub users_file: Option<PathBuf>,
+    /// Key that signs tokens made here.
+    pub signing_key_file: Option<PathBuf>,
+    /// How long a token made here holds.
+    pub token_life: Period,
+    /// How long a refresh token made here holds.
+    pub refresh_life: Period,
+    /// Who may do what.
+    pub rules: Vec<toml::Value>,
+    /// A file with more rules.
+    pub rules_file: Option<PathBuf>,
+    /// Networks whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
+}
+
+impl Default for AuthSection {
+    fn default() -> Self {
+        Self {
+            mode: AuthMode::None,
+            insecure: false,
+            service: "windlass".to_owned(),
+            realm: None,
+            issuer: None,
+            audiences: Vec::new(),
+            key_files: Vec::new(),
+            users: Vec::new(),
+            users_file: None,
+            signing_key_file: None,
+            token_life: Period::new(Duration::from_secs(5 * 60)),
+            refresh_life: Period::new(Duration::from_secs(30 * 24 * 60 * 60)),
+            rules: Vec::new(),
+            rules_file: None,
+            trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl AuthSection {
+    /// The rules, as the room that compiles them reads them.
+    #[must_use]
+    pub fn rules(&self) -> Vec<serde_json::Value> {
+        let json = |rule| serde_json::to_value(rule).unwrap_or_default();
+        self.rules.iter().map(json).collect()
+    }
+
+    /// The networks whose word about addresses is taken; an address is a network of one.
+    #[must_use]
+    pub fn trusted_networks(&self) -> Vec<IpNet> {
+        let networks = self.trusted_proxies.iter();
+        networks.filter_map(|text| network(text)).collect()
+    }
+
+    /// Every key with a value.
+    pub(super) fn with_every_key() -> Self {
+        let file = |name: &str| Some(PathBuf::from(format!("/etc/windlass/{name}")));
+        Self {
+            realm: Some("https://auth.example.org/token".to_owned()),
+            issuer: Some("auth.example.org".to_owned()),
+            users_file: file("users"),
+            signing_key_file: file("token.key"),
+            rules_file: file("rules.toml"),
+            ..Self::default()
+        }
+    }
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    text.parse().ok().or_else(address)
+}
+
+/// Finds the first value that cannot work.
+pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
+    let auth = &config.auth;
+    if auth.mode == AuthMode::None && !auth.insecure && !config.listen.ip().is_loopback() {
+        let remedy = "others can reach it and nobody is asked who they are: set `auth.mode`, or `auth.insecure = true` behind a proxy that asks";
+        return Err(impossible("listen", config.listen, remedy));
+    }
+    if auth.service.is_empty() || !auth.service.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let value = format!("\"{}\"", auth.service);
+        return Err(impossible(
+            "auth.service",
+            value,
+            "write a name without spaces",
+        ));
+    }
+    if let Some(realm) = &auth.realm
+        && !is_base_url(realm)
+    {
+        let remedy = "write the whole URL of the token endpoint";
+        return Err(impossible("auth.realm", format!("\"{realm}\""), remedy));
+    }
+    match auth.mode {
+        AuthMode::None => {}
+        AuthMode::Token => check_token(auth)?,
+        AuthMode::Users => check_users(config)?,
+    }
+    if let Some(text) = auth
+        .trusted_proxies
+        .iter()
+        .find(|text| network(text).is_none())
+    {
+        let remedy = "write an address or a network such as 10.0.0.0/8";
+        return Err(impossible(
+            "auth.trusted_proxies",
+            format!("\"{text}\""),
+            remedy,
+        ));
+    }
+    match Rules::read(&auth.rules()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(impossible("auth.rules", "not in order", error.to_string())),
+    }
+}
+
+fn check_token(auth: &AuthSection) -> Result<(), ConfigError> {
+    let needs = |key| {
+        Err(impossible(
+            key,
+            "absent",
+            "`auth.mode = \"token\"` needs it",
+        ))
+    };
+    if auth.realm.is_none() {
+        return needs("auth.realm");
+    }
+    if auth.issuer.as_ref().is_none_or(String::is_empty) {
+        return needs("auth.issuer");
+    }
+    if auth.key_files.is_empty() {
+        return needs("auth.key_files");
+    }
+    Ok(())
+}
+
+fn check_users(config: &Config) -> Result<(), ConfigError> {
+    let auth = &config.auth;
+    let is_named = auth.realm.is_some() || config.public_url.is_some();
+    if !is_named && config.listen.ip().is_unspecified() {
+        let remedy = "clients must be told where to get tokens: set it to the URL by which they reach the registry";
+        return Err(impossible("public_url", "absent", remedy));
+    }
+    let life = auth.token_life.duration();
+    if !(TOKEN_LIFE_MIN..=TOKEN_LIFE_MAX).contains(&life) {
+        let remedy = "it must lie between 1m and 24h";
+        return Err(impossible("auth.token_life", auth.token_life, remedy));
+    }
+    if auth.refresh_life.duration() < life {
+        let remedy = "it must not be shorter than `auth.token_life`";
+        return Err(impossible("auth.refresh_life", auth.refresh_life, remedy));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_text(text: &str) -> Result<(), String> {
+        let config: Config = toml::from_str(text).unwrap();
+        check(&config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn everybody_is_served_only_where_nobody_comes_from_outside() {
+        assert_eq!(check_text("listen = '127.0.0.2:5000'"), Ok(()));
+        assert_eq!(check_text("listen = '[::1]:5000'"), Ok(()));
+        let error = check_text("listen = '10.0.0.1:5000'").unwrap_err();
+        assert!(error.contains("auth.insecure"), "{error}");
+        let insecure = "listen = '10.0.0.1:5000'\n[auth]\ninsecure = true";
+        assert_eq!(check_text(insecure), Ok(()));
+        assert_eq!(
+            check_text("listen = '10.0.0.1:5000'\nauth.mode = 'users'"),
+            Ok(())
+        );
+    }
+
+    #[test]
+    fn what_cannot_work_is_named() {
+        let rows = [
+            ("auth.mode = 'token'", "auth.realm"),
+            (
+                "[auth]\nmode = 'token'\nrealm = 'https://a/token'",
+                "auth.issuer",
+            ),
+            (
+                "[auth]\nmode = 'token'\nrealm = 'https://a/token'\nissuer = 'a'",
+                "auth.key_files",
+            ),
+            ("auth.realm = 'auth.example.org'", "auth.realm"),
+            ("auth.service = ''", "auth.service"),
+            ("auth.trusted_proxies = ['proxy']", "auth.trusted_proxies"),
+            ("listen = '0.0.0.0:1'\nauth.mode = 'users'", "public_url"),
+            (
+                "[auth]\nmode = 'users'\ntoken_life = '59s'",
+                "auth.token_life",
+            ),
+            (
+                "[auth]\nmode = 'users'\nrefresh_life = '2m'",
+                "auth.refresh_life",
+            ),
+            ("[[auth.rules]]\nactions = ['pul']", "auth.rules"),
+        ];
+        for (text, key) in rows {
+            let error = check_text(text).expect_err(text);
+            assert!(error.starts_with(&format!("`{key}` is ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn hashes_are_printed_nowhere() {
+        let section: AuthSection = toml::from_str("users = ['bob:$6$secret']").unwrap();
+        assert!(!format!("{section:?}").contains("secret"));
+        assert!(!toml::to_string(&section).unwrap().contains("secret"));
+    }
+
+    #[test]
+    fn rules_and_networks_are_read_as_written() {
+        let text = "trusted_proxies = ['10.0.0.1', 'fd00::/8']\n[[rules]]\nsubject.username = 'bob'\nactions = ['pull']";
+        let section: AuthSection = toml::from_str(text).unwrap();
+        let rule = serde_json::json!({ "subject": { "username": "bob" }, "actions": ["pull"] });
+        assert_eq!(section.rules(), [rule]);
+        let networks: Vec<_> = section
+            .trusted_networks()
+            .iter()
+            .map(IpNet::to_string)
+            .collect();
+        assert_eq!(networks, ["10.0.0.1/32", "fd00::/8"]);
+    }
+}

@@ -1,0 +1,268 @@
+//! The one place where requests are let in.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use super::address::client_address;
+use super::book::Book;
+use super::hasher::Crowded;
+use super::keeper::Shared;
+use super::options::{Mode, Options};
+use super::pass::Pass;
+use super::proved::Proved;
+use crate::auth::{
+    Credentials, Decision, Fault, Issuer, Login, Needed, Scope, Subject, TokenCache, TokenKind,
+    TokenSource, Verified,
+};
+use crate::base::Clock;
+use crate::http::Head;
+use crate::telemetry::{AccessDecision, LoginEnd, Metrics, TokenCheck};
+
+/// The guard of one shard's door. Owned by that shard.
+pub struct Guard {
+    pub(super) options: Arc<Options>,
+    books: RefCell<watch::Receiver<Arc<Book>>>,
+    shared: Shared,
+    tokens: RefCell<TokenCache>,
+    proved: RefCell<Proved>,
+    source: TokenSource,
+    pub(super) clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+impl std::fmt::Debug for Guard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
+
+/// Why a request is not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// Its credentials are missing, bad or too narrow; what would do.
+    Challenged {
+        /// What is wrong.
+        fault: Fault,
+        /// The value of `WWW-Authenticate`.
+        challenge: String,
+    },
+    /// Its user is known, and may not.
+    Denied,
+    /// Too many passwords wait to be checked.
+    Crowded,
+}
+
+/// Why credentials prove nobody.
+pub(super) enum Unproved {
+    /// They are bad.
+    Invalid,
+    /// Nobody has time to check them.
+    Crowded,
+}
+
+impl From<Crowded> for Unproved {
+    fn from(Crowded: Crowded) -> Self {
+        Self::Crowded
+    }
+}
+
+impl Guard {
+    /// The guard of a shard. Clients get tokens at `realm` where the configuration
+    /// names no other place.
+    #[must_use]
+    pub fn new(shared: Shared, realm: &str, metrics: Arc<Metrics>) -> Self {
+        let realm = match &shared.options.mode {
+            Mode::Token(server) => &server.realm,
+            Mode::Users(own) => own.realm.as_deref().unwrap_or(realm),
+            Mode::None => realm,
+        };
+        Self {
+            source: TokenSource {
+                realm: realm.into(),
+                service: shared.options.service.clone(),
+            },
+            options: Arc::clone(&shared.options),
+            books: RefCell::new(shared.books.clone()),
+            shared,
+            tokens: RefCell::default(),
+            proved: RefCell::new(Proved::new()),
+            clock: Clock::system(),
+            metrics,
+        }
+    }
+
+    /// Lets a request in, or says why not. `peer` is the other end of its connection.
+    ///
+    /// - Cancel: nothing happened but a password may still be checked.
+    pub async fn admit(
+        &self,
+        head: &Head,
+        peer: IpAddr,
+        needed: &Needed<'_>,
+    ) -> Result<Pass, Refused> {
+        let admitted = self.decide(head, peer, needed).await;
+        let decision = match &admitted {
+            Ok(_) => AccessDecision::Allowed,
+            Err(Refused::Challenged { fault, .. }) => match fault {
+                Fault::Missing => AccessDecision::Missing,
+                Fault::Invalid => AccessDecision::Invalid,
+                Fault::Insufficient => AccessDecision::Insufficient,
+            },
+            Err(Refused::Denied) => AccessDecision::Denied,
+            Err(Refused::Crowded) => AccessDecision::Crowded,
+        };
+        self.metrics.access.decisions.of(decision).count();
+        admitted
+    }
+
+    async fn decide(
+        &self,
+        head: &Head,
+        peer: IpAddr,
+        needed: &Needed<'_>,
+    ) -> Result<Pass, Refused> {
+        if matches!(self.options.mode, Mode::None) {
+            return Ok(Pass::everything());
+        }
+        if *needed == Needed::Nothing {
+            return Ok(Pass::nothing());
+        }
+        let client = self.client(head, peer);
+        let pass = match self.prove(head.header("Authorization"), client).await {
+            Ok(pass) => pass,
+            Err(Unproved::Invalid) => return Err(self.challenged(needed, Fault::Invalid)),
+            Err(Unproved::Crowded) => return Err(Refused::Crowded),
+        };
+        match pass.decide(needed) {
+            Some(Decision::Allowed(ground)) => {
+                tracing::trace!(?ground, path = head.path(), "a request is let in");
+                Ok(pass)
+            }
+            Some(Decision::Refused) | None if pass.is_anonymous() => {
+                Err(self.challenged(needed, Fault::Missing))
+            }
+            Some(Decision::Refused) | None if pass.is_token() => {
+                Err(self.challenged(needed, Fault::Insufficient))
+            }
+            Some(Decision::Refused) | None => Err(Refused::Denied),
+        }
+    }
+
+    /// Who asks, as far as it is proved.
+    async fn prove(&self, authorization: Option<&str>, client: IpAddr) -> Result<Pass, Unproved> {
+        let book = self.book();
+        let Some(header) = authorization else {
+            return Ok(Pass::subject(book, Subject::anonymous(Some(client))));
+        };
+        let credentials = Credentials::parse(header).map_err(|_| Unproved::Invalid)?;
+        match (credentials, &self.options.mode) {
+            (Credentials::Bearer(token), mode) => {
+                let verified = self.verified(&book, token).ok_or(Unproved::Invalid)?;
+                if !matches!(mode, Mode::Users(_)) {
+                    return Ok(Pass::foreign(verified));
+                }
+                let subject = match &verified.subject {
+                    Some(name) => Subject::user(name, Some(client)),
+                    None => Subject::anonymous(Some(client)),
+                };
+                Ok(Pass::own(verified, book, subject))
+            }
+            (Credentials::Basic(login), Mode::Users(_)) => {
+                self.login(&book, &login, client).await?;
+                let subject = Subject::user(&login.username, Some(client));
+                Ok(Pass::subject(book, subject))
+            }
+            (Credentials::Basic(_), Mode::None | Mode::Token(_)) => Err(Unproved::Invalid),
+        }
+    }
+
+    fn verified(&self, book: &Book, token: &str) -> Option<Rc<Verified>> {
+        let now_seconds = self.now_seconds();
+        let checks = &self.metrics.access.tokens;
+        if let Some(verified) = self.tokens.borrow_mut().find(token, now_seconds) {
+            checks.of(TokenCheck::Remembered).count();
+            return Some(verified);
+        }
+        let issuer: &Issuer = book.issuer.as_ref()?;
+        match issuer.verify(token, TokenKind::Access, now_seconds) {
+            Ok(verified) => {
+                checks.of(TokenCheck::Verified).count();
+                let verified = Rc::new(verified);
+                self.tokens.borrow_mut().keep(token, Rc::clone(&verified));
+                Some(verified)
+            }
+            Err(error) => {
+                checks.of(TokenCheck::Refused).count();
+                tracing::debug!(%error, "a token is refused");
+                None
+            }
+        }
+    }
+
+    /// Checks a password, unless it was checked a moment ago.
+    pub(super) async fn login(
+        &self,
+        book: &Arc<Book>,
+        login: &Login,
+        client: IpAddr,
+    ) -> Result<(), Unproved> {
+        if self.proved.borrow().contains(login, self.clock.now()) {
+            return Ok(());
+        }
+        let challenge = book.users.challenge(&login.username);
+        let hasher = self.shared.hasher.as_ref().ok_or(Unproved::Invalid)?;
+        let logins = &self.metrics.access.logins;
+        let checked = hasher.verify(challenge.hash, login.password.clone()).await;
+        let is_right = checked.inspect_err(|Crowded| logins.of(LoginEnd::Crowded).count())?;
+        if is_right && challenge.is_known {
+            logins.of(LoginEnd::Proved).count();
+            // Users may have changed meanwhile.
+            if Arc::ptr_eq(book, &self.book()) {
+                self.proved.borrow_mut().keep(login, self.clock.now());
+            }
+            return Ok(());
+        }
+        logins.of(LoginEnd::Wrong).count();
+        // A name that is not there may be a password in the wrong field.
+        let user = if challenge.is_known {
+            &*login.username
+        } else {
+            "(unknown)"
+        };
+        tracing::warn!(user, %client, "a login is refused");
+        Err(Unproved::Invalid)
+    }
+
+    /// What is in force. What was proved under what was in force before is forgotten.
+    pub(super) fn book(&self) -> Arc<Book> {
+        let mut books = self.books.borrow_mut();
+        // Without its keeper the last word stands.
+        if books.has_changed().unwrap_or_default() {
+            self.tokens.borrow_mut().clear();
+            self.proved.borrow_mut().clear();
+        }
+        Arc::clone(&books.borrow_and_update())
+    }
+
+    fn challenged(&self, needed: &Needed<'_>, fault: Fault) -> Refused {
+        let scopes: Vec<Scope> = needed.scope().into_iter().collect();
+        let challenge = self.source.challenge(&scopes, fault);
+        Refused::Challenged { fault, challenge }
+    }
+
+    /// The address of the client.
+    #[must_use]
+    pub fn client(&self, head: &Head, peer: IpAddr) -> IpAddr {
+        let lines: Vec<_> = head.headers("X-Forwarded-For").collect();
+        client_address(peer, lines.into_iter(), &self.options.trusted_proxies)
+    }
+
+    /// Seconds since the Unix epoch.
+    pub(super) fn now_seconds(&self) -> u64 {
+        self.clock.unix_ms() / 1000
+    }
+}

@@ -1,0 +1,167 @@
+//! Everything that was read at one moment: rules, users, keys.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::error::BookError;
+use super::options::{Mode, Options};
+use super::users::Users;
+use crate::auth::{HashError, Issuer, Key, Rules};
+use crate::base::units::MIB;
+use crate::disk::read_small_file_blocking;
+
+/// Longest file of rules, users or keys.
+const FILE_BYTES_MAX: u32 = MIB;
+/// Permissions of others.
+const OTHERS_BITS: u32 = 0o007;
+
+/// What is in force. Never changed: a change of a file makes another one.
+#[derive(Debug)]
+pub struct Book {
+    /// Whose tokens are taken; nobody's where nobody is asked.
+    pub(super) issuer: Option<Issuer>,
+    pub(super) rules: Rules,
+    pub(super) users: Users,
+}
+
+impl Book {
+    /// Reads everything. Blocks.
+    ///
+    /// - Errors: the first thing that is not in order.
+    pub fn read(options: &Options) -> Result<Self, BookError> {
+        let mut users = Users::new().map_err(unhashed)?;
+        let issuer = match &options.mode {
+            Mode::None => None,
+            Mode::Token(server) => {
+                let mut keys = Vec::new();
+                for path in &server.key_files {
+                    keys.extend(read_keys(path)?);
+                }
+                Some(Issuer {
+                    name: server.issuer.clone(),
+                    audiences: server.audiences.clone(),
+                    keys,
+                })
+            }
+            Mode::Users(own) => {
+                users.add("`auth.users`", own.users.iter().map(|line| &**line))?;
+                if let Some(path) = &own.users_file {
+                    check_permissions(path)?;
+                    let text = read_text(path)?;
+                    users.add(&path.display().to_string(), text.lines())?;
+                }
+                Some(Issuer {
+                    name: options.service.clone(),
+                    audiences: vec![options.service.clone()],
+                    keys: vec![own.signer.public().clone()],
+                })
+            }
+        };
+        Ok(Self {
+            issuer,
+            rules: read_rules(options)?,
+            users,
+        })
+    }
+
+    /// The rules.
+    #[must_use]
+    pub const fn rules(&self) -> &Rules {
+        &self.rules
+    }
+}
+
+/// Reads the rules of the configuration and of the file, which has `[[rules]]`. Blocks.
+///
+/// - Errors: the first rule that is not in order.
+pub fn read_rules(options: &Options) -> Result<Rules, BookError> {
+    // Those of the configuration alone first: an error then has its own place.
+    Rules::read(&options.rules).map_err(BookError::Rules)?;
+    let mut rules = options.rules.clone();
+    let Some(path) = &options.rules_file else {
+        return Rules::read(&rules).map_err(BookError::Rules);
+    };
+    let failed = |reason: String| BookError::RulesFile {
+        path: path.clone(),
+        reason,
+    };
+    let text = read_text(path)?;
+    let file: toml::Table = toml::from_str(&text).map_err(|error| {
+        failed(
+            error
+                .message()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" "),
+        )
+    })?;
+    if let Some(key) = file.keys().find(|key| *key != "rules") {
+        return Err(failed(format!(
+            "unknown key `{key}`, did you mean `rules`?"
+        )));
+    }
+    let own = match serde_json::to_value(file) {
+        Ok(Value::Object(mut table)) => table.remove("rules"),
+        _ => None,
+    };
+    match own {
+        None => {}
+        Some(Value::Array(own)) => {
+            Rules::read(&own).map_err(|error| failed(error.to_string()))?;
+            rules.extend(own);
+        }
+        Some(_) => return Err(failed("`rules` is not a list of tables".to_owned())),
+    }
+    Rules::read(&rules).map_err(|error| failed(error.to_string()))
+}
+
+fn read_keys(path: &Path) -> Result<Vec<Key>, BookError> {
+    Key::read_all(&read(path)?).map_err(|source| BookError::Keys {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+fn read_text(path: &Path) -> Result<String, BookError> {
+    String::from_utf8(read(path)?).map_err(|_| BookError::RulesFile {
+        path: path.to_owned(),
+        reason: "not UTF-8".to_owned(),
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, BookError> {
+    let content = read_small_file_blocking(path, FILE_BYTES_MAX)?;
+    content.ok_or_else(|| BookError::Missing {
+        path: path.to_owned(),
+    })
+}
+
+/// Refuses a file of hashes that everybody on the machine may read.
+fn check_permissions(path: &Path) -> Result<(), BookError> {
+    let Ok(metadata) = std::fs::metadata(path) else {
+        // Reading it says what is wrong.
+        return Ok(());
+    };
+    let mode = metadata.mode() & 0o7777;
+    if mode & OTHERS_BITS == 0 {
+        return Ok(());
+    }
+    Err(BookError::Permissions {
+        path: path.to_owned(),
+        mode,
+    })
+}
+
+fn unhashed(source: HashError) -> BookError {
+    BookError::Hash {
+        place: "nobody".to_owned(),
+        user: String::new(),
+        source,
+    }
+}
+
+#[cfg(test)]
+#[path = "book_test.rs"]
+mod tests;

@@ -1,0 +1,187 @@
+//! Making tokens: what the token endpoint answers.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::admit::{Guard, Unproved};
+use super::book::Book;
+use super::options::{Mode, UsersOptions};
+use crate::auth::{Actions, Login, Resource, Scope, Subject, TokenKind, Verified};
+use crate::base::RequestId;
+use crate::base::limits::TOKEN_SCOPES_MAX;
+
+/// Who asks for a token.
+#[derive(Debug)]
+pub enum Grant {
+    /// Somebody without credentials.
+    Anonymous,
+    /// A user with a password.
+    Password(Login),
+    /// Whoever holds a refresh token.
+    Refresh(Box<str>),
+}
+
+/// What is asked of the token endpoint.
+#[derive(Debug)]
+pub struct TokenRequest {
+    /// Who asks.
+    pub grant: Grant,
+    /// What for; each is given as far as the rules give it.
+    pub scopes: Vec<Scope>,
+    /// Whether a refresh token is wanted, too.
+    pub is_offline: bool,
+}
+
+/// A token that was made.
+#[derive(Debug)]
+pub struct Granted {
+    /// The token.
+    pub token: String,
+    /// A refresh token, where one was asked for.
+    pub refresh_token: Option<String>,
+    /// What the token gives.
+    pub scopes: Vec<Scope>,
+    /// When it was made, in seconds since the Unix epoch.
+    pub issued_seconds: u64,
+    /// How long it holds.
+    pub life: Duration,
+}
+
+/// Why there is no token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ungranted {
+    /// No tokens are made here.
+    Elsewhere,
+    /// The credentials are bad.
+    Invalid,
+    /// Too many passwords wait to be checked.
+    Crowded,
+    /// The token could not be signed; logged.
+    Failed,
+}
+
+impl From<Unproved> for Ungranted {
+    fn from(unproved: Unproved) -> Self {
+        match unproved {
+            Unproved::Invalid => Self::Invalid,
+            Unproved::Crowded => Self::Crowded,
+        }
+    }
+}
+
+impl Guard {
+    /// Makes a token for as much of what is asked as the rules give.
+    ///
+    /// - Source: distribution, "Token Authentication Specification" and "Oauth2 Token
+    ///   Authentication".
+    pub async fn grant(&self, request: TokenRequest, client: IpAddr) -> Result<Granted, Ungranted> {
+        let Mode::Users(own) = &self.options.mode else {
+            return Err(Ungranted::Elsewhere);
+        };
+        let book = self.book();
+        let user: Option<Box<str>> = match request.grant {
+            Grant::Anonymous => None,
+            Grant::Password(login) => {
+                self.login(&book, &login, client).await?;
+                Some(login.username)
+            }
+            Grant::Refresh(token) => Some(self.refreshed(&book, &token).ok_or(Ungranted::Invalid)?),
+        };
+        let subject = match &user {
+            Some(name) => Subject::user(name, Some(client)),
+            None => Subject::anonymous(Some(client)),
+        };
+        let scopes = given(&book, &subject, &request.scopes);
+        let issued_seconds = self.now_seconds();
+        let mut claims = self.claims(user.as_deref(), issued_seconds, own.token_life);
+        let access: Vec<Value> = scopes.iter().map(Scope::to_claim).collect();
+        claims.insert("access".to_owned(), access.into());
+        let refresh_token = match user.filter(|_| request.is_offline) {
+            Some(user) => Some(self.refresh_token(&book, own, &user, issued_seconds)?),
+            None => None,
+        };
+        Ok(Granted {
+            token: sign(own, TokenKind::Access, &claims)?,
+            refresh_token,
+            scopes,
+            issued_seconds,
+            life: own.token_life,
+        })
+    }
+
+    /// A refresh token ends when the user goes or gets another password.
+    fn refresh_token(
+        &self,
+        book: &Book,
+        own: &UsersOptions,
+        user: &str,
+        issued_seconds: u64,
+    ) -> Result<String, Ungranted> {
+        let hash = book.users.hash(user).ok_or(Ungranted::Invalid)?;
+        let mut claims = self.claims(Some(user), issued_seconds, own.refresh_life);
+        claims.insert("password".to_owned(), hash.fingerprint().into());
+        sign(own, TokenKind::Refresh, &claims)
+    }
+
+    /// Whom a refresh token is of.
+    fn refreshed(&self, book: &Arc<Book>, token: &str) -> Option<Box<str>> {
+        let issuer = book.issuer.as_ref()?;
+        let verified = issuer.verify(token, TokenKind::Refresh, self.now_seconds());
+        let Verified {
+            subject, claims, ..
+        } = verified
+            .inspect_err(|error| tracing::debug!(%error, "a refresh token is refused"))
+            .ok()?;
+        let user = subject?;
+        let fingerprint = claims.get("password").and_then(Value::as_str)?;
+        let is_current = book.users.hash(&user)?.fingerprint() == fingerprint;
+        is_current.then_some(user)
+    }
+
+    fn claims(&self, user: Option<&str>, now_seconds: u64, life: Duration) -> Map<String, Value> {
+        let claims = json!({
+            "iss": self.options.service,
+            "aud": self.options.service,
+            "sub": user.unwrap_or_default(),
+            "iat": now_seconds,
+            "nbf": now_seconds,
+            "exp": now_seconds.saturating_add(life.as_secs()),
+            "jti": RequestId::random().as_str(),
+        });
+        match claims {
+            Value::Object(claims) => claims,
+            _ => Map::new(),
+        }
+    }
+}
+
+fn sign(
+    own: &UsersOptions,
+    kind: TokenKind,
+    claims: &Map<String, Value>,
+) -> Result<String, Ungranted> {
+    own.signer.sign(kind, claims).map_err(|error| {
+        tracing::error!(%error, "a token was not made");
+        Ungranted::Failed
+    })
+}
+
+/// As much of the scopes as the rules give. The list of repositories is for everybody:
+/// it shows to each what they may pull.
+fn given(book: &Book, subject: &Subject, asked: &[Scope]) -> Vec<Scope> {
+    let given = |scope: &Scope| match &scope.resource {
+        Resource::Catalog => Some(Scope::catalog()),
+        Resource::Repository(name) => {
+            let actions = book.rules.given(subject, name) & scope.actions;
+            (actions != Actions::NONE).then(|| Scope::repository(name, actions))
+        }
+    };
+    asked
+        .iter()
+        .take(TOKEN_SCOPES_MAX)
+        .filter_map(given)
+        .collect()
+}

@@ -1,0 +1,144 @@
+//! Reads what is in force, and reads it again when a file changes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use flume::RecvTimeoutError;
+use tokio::sync::watch;
+
+use super::book::Book;
+use super::error::KeeperError;
+use super::hasher::Hasher;
+use super::options::{Mode, Options};
+use crate::runtime::Background;
+
+/// How often files are looked at.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
+
+/// What every shard needs to guard its door. Cheap to clone; crosses threads.
+#[derive(Clone)]
+pub struct Shared {
+    pub(super) options: Arc<Options>,
+    pub(super) books: watch::Receiver<Arc<Book>>,
+    /// Where there are passwords.
+    pub(super) hasher: Option<Hasher>,
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Watches the files of rules, users and keys. Owned by the node; its thread ends
+/// when it is dropped.
+#[derive(Debug)]
+pub struct Keeper {
+    stop: Option<flume::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What tells one state of a file from another.
+type Trace = Option<(i64, i64, u64, u64)>;
+
+impl Keeper {
+    /// Reads everything and starts to watch. Blocks.
+    ///
+    /// - Errors: something is not in order; a node does not start on half of its rules.
+    pub fn start(options: Options, background: &Background) -> Result<(Self, Shared), KeeperError> {
+        let files = files_of(&options);
+        let traces = traces(&files);
+        let book = Arc::new(Book::read(&options)?);
+        announce(&options, &book);
+        let (sender, books) = watch::channel(book);
+        let hasher = match &options.mode {
+            Mode::Users(_) => Some(Hasher::start(background)?),
+            Mode::None | Mode::Token(_) => None,
+        };
+        let options = Arc::new(options);
+        let shared = Shared {
+            options: Arc::clone(&options),
+            books,
+            hasher,
+        };
+        if files.is_empty() {
+            let (stop, thread) = (None, None);
+            return Ok((Self { stop, thread }, shared));
+        }
+        let (stop, stopped) = flume::bounded(0);
+        let thread = background.spawn("access-files", move || {
+            let mut seen = traces;
+            while stopped.recv_timeout(LOOK_PERIOD) == Err(RecvTimeoutError::Timeout) {
+                let now = self::traces(&files);
+                if now != seen {
+                    seen = now;
+                    refresh(&options, &sender);
+                }
+            }
+        })?;
+        let (stop, thread) = (Some(stop), Some(thread));
+        Ok((Self { stop, thread }, shared))
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that watches rules and users panicked");
+        }
+    }
+}
+
+/// Reads again; what is not in order leaves everything as it was.
+fn refresh(options: &Options, books: &watch::Sender<Arc<Book>>) {
+    match Book::read(options) {
+        Ok(book) => {
+            announce(options, &book);
+            books.send_replace(Arc::new(book));
+        }
+        Err(error) => {
+            tracing::error!(%error, "rules, users and keys stay as they were: what changed cannot be used");
+        }
+    }
+}
+
+fn announce(options: &Options, book: &Book) {
+    let (rules, users) = (book.rules.count(), book.users.count());
+    match &options.mode {
+        Mode::None => {}
+        Mode::Token(server) => {
+            tracing::info!(rules, issuer = %server.issuer, "callers need tokens of the token server");
+        }
+        Mode::Users(_) => tracing::info!(rules, users, "callers need passwords or tokens"),
+    }
+}
+
+fn files_of(options: &Options) -> Vec<PathBuf> {
+    let more = match &options.mode {
+        Mode::None => Vec::new(),
+        Mode::Token(server) => server.key_files.clone(),
+        Mode::Users(own) => own.users_file.iter().cloned().collect(),
+    };
+    options.rules_file.iter().cloned().chain(more).collect()
+}
+
+fn traces(files: &[PathBuf]) -> Vec<Trace> {
+    files.iter().map(|path| trace(path)).collect()
+}
+
+fn trace(path: &Path) -> Trace {
+    let metadata = fs::metadata(path).ok()?;
+    Some((
+        metadata.mtime(),
+        metadata.mtime_nsec(),
+        metadata.len(),
+        metadata.ino(),
+    ))
+}

@@ -1,0 +1,29 @@
+//! Who a caller is and what it may do: the rules, users and keys in force, the threads
+//! that check passwords, and on each shard what was proved a moment ago.
+//!
+//! A [`Keeper`] reads everything at the start and again when a file changes; each
+//! shard's [`Guard`] admits requests by what it read last. `auth` decides.
+//!
+//! Floor: services
+//! Uses: base, telemetry, oci, http, runtime, disk, auth
+//! Crates: serde_json, sha2, tokio
+
+mod address;
+mod admit;
+mod book;
+mod error;
+mod hasher;
+mod issue;
+mod keeper;
+mod options;
+mod pass;
+mod proved;
+mod users;
+
+pub use admit::{Guard, Refused};
+pub use book::{Book, read_rules};
+pub use error::{BookError, KeeperError};
+pub use issue::{Grant, Granted, TokenRequest, Ungranted};
+pub use keeper::{Keeper, Shared};
+pub use options::{Mode, Options, TokenServer, UsersOptions};
+pub use pass::Pass;

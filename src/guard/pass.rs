@@ -1,0 +1,107 @@
+//! What a request that was let in may do.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::book::Book;
+use crate::auth::{Actions, Authority, Decision, Needed, Resource, Subject, Verified, authorize};
+use crate::oci::Repository;
+
+/// The outcome of an admission, for questions that come later in the request.
+#[derive(Debug, Clone)]
+pub struct Pass(Held);
+
+#[derive(Debug, Clone)]
+enum Held {
+    /// Nobody is asked.
+    Everything,
+    /// Nothing was needed, so nothing was asked.
+    Nothing,
+    /// A token of another server.
+    Foreign(Rc<Verified>),
+    /// A token of this registry, and what its subject may see.
+    Own(Rc<Verified>, Arc<Book>, Subject),
+    /// A user, or an anonymous caller.
+    Subject(Arc<Book>, Subject),
+}
+
+impl Pass {
+    /// Everything is allowed.
+    pub(super) const fn everything() -> Self {
+        Self(Held::Everything)
+    }
+
+    /// Nothing is allowed beyond what needs nothing.
+    pub(super) const fn nothing() -> Self {
+        Self(Held::Nothing)
+    }
+
+    pub(super) const fn foreign(token: Rc<Verified>) -> Self {
+        Self(Held::Foreign(token))
+    }
+
+    pub(super) const fn own(token: Rc<Verified>, book: Arc<Book>, subject: Subject) -> Self {
+        Self(Held::Own(token, book, subject))
+    }
+
+    pub(super) const fn subject(book: Arc<Book>, subject: Subject) -> Self {
+        Self(Held::Subject(book, subject))
+    }
+
+    /// Decides, as for any request.
+    pub(super) fn decide(&self, needed: &Needed<'_>) -> Option<Decision<'_>> {
+        let authority = match &self.0 {
+            Held::Nothing => return None,
+            Held::Everything => Authority::Everything,
+            Held::Foreign(token) | Held::Own(token, ..) => Authority::Token(token),
+            Held::Subject(book, subject) => Authority::Rules(&book.rules, subject),
+        };
+        Some(authorize(authority, needed))
+    }
+
+    /// Whether the caller showed a token.
+    pub(super) const fn is_token(&self) -> bool {
+        matches!(self.0, Held::Foreign(_) | Held::Own(..))
+    }
+
+    /// Whether the caller showed nothing.
+    pub(super) const fn is_anonymous(&self) -> bool {
+        match &self.0 {
+            Held::Subject(_, subject) => subject.is_anonymous,
+            Held::Everything | Held::Nothing | Held::Foreign(_) | Held::Own(..) => false,
+        }
+    }
+
+    /// Whether there is nothing that the caller may not.
+    #[must_use]
+    pub const fn is_unlimited(&self) -> bool {
+        matches!(self.0, Held::Everything)
+    }
+
+    /// Whether the caller has these rights on a repository.
+    #[must_use]
+    pub fn may(&self, repository: &Repository, actions: Actions) -> bool {
+        let needed = Needed::Repository(repository.as_str(), actions);
+        matches!(self.decide(&needed), Some(Decision::Allowed(_)))
+    }
+
+    /// Whether a list of repositories shows this one: whether the caller may pull it.
+    /// Of another server's token the right to the whole list is taken as given.
+    #[must_use]
+    pub fn may_see(&self, repository: &Repository) -> bool {
+        match &self.0 {
+            Held::Foreign(token) => {
+                let is_catalog = |resource: &Resource| *resource == Resource::Catalog;
+                token.access.iter().any(|scope| is_catalog(&scope.resource))
+                    || self.may(repository, Actions::PULL)
+            }
+            Held::Own(_, book, subject) => {
+                let given = book.rules.given(subject, repository.as_str());
+                given.contains(Actions::PULL)
+            }
+            Held::Everything | Held::Nothing | Held::Subject(..) => {
+                self.may(repository, Actions::PULL)
+            }
+        }
+    }
+}

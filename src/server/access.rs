@@ -1,0 +1,128 @@
+//! What guards the registry's door: from the configuration to rules, users and keys.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use super::error::ServerError;
+use super::membership::Membership;
+use crate::auth::{Rules, SigningKey};
+use crate::base::units::KIB;
+use crate::config::{AuthMode, Config, PeerSecurity, Secret};
+use crate::disk::{
+    create_directories_synced, read_small_file_blocking, write_file_synced_blocking,
+};
+use crate::guard::{
+    BookError, Keeper, Mode, Options, Shared, TokenServer, UsersOptions, read_rules,
+};
+use crate::peer::read_key_file;
+use crate::runtime::Background;
+
+/// Longest file with a key.
+const KEY_BYTES_MAX: u32 = 64 * KIB;
+/// Where clients get tokens, below the registry's own URL.
+const TOKEN_PATH: &str = "/token";
+
+/// Reads rules, users and keys, and begins to watch their files.
+pub(super) fn start_keeper(
+    config: &Config,
+    membership: Option<&Membership>,
+    background: &Background,
+) -> Result<(Keeper, Shared), ServerError> {
+    let auth = &config.auth;
+    if auth.mode == AuthMode::None && !config.listen.ip().is_loopback() {
+        tracing::warn!(listen = %config.listen, "`auth.insecure` is set: whoever reaches this address may push, pull and delete");
+    }
+    let signer = match auth.mode {
+        AuthMode::Users => Some(signer(config, membership)?),
+        AuthMode::None | AuthMode::Token => None,
+    };
+    Ok(Keeper::start(options(config, signer), background)?)
+}
+
+/// What the guard is told; without a signing key no tokens are made.
+fn options(config: &Config, signer: Option<SigningKey>) -> Options {
+    let auth = &config.auth;
+    let service: Box<str> = auth.service.as_str().into();
+    let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
+    let mode = match (auth.mode, signer) {
+        (AuthMode::None, _) | (AuthMode::Users, None) => Mode::None,
+        (AuthMode::Token, _) => Mode::Token(TokenServer {
+            realm: auth.realm.as_deref().unwrap_or_default().into(),
+            issuer: auth.issuer.as_deref().unwrap_or_default().into(),
+            audiences: if auth.audiences.is_empty() {
+                vec![service.clone()]
+            } else {
+                boxed(&auth.audiences)
+            },
+            key_files: auth.key_files.clone(),
+        }),
+        (AuthMode::Users, Some(signer)) => Mode::Users(UsersOptions {
+            realm: realm(config).map(Into::into),
+            users: auth.users.iter().map(|line| line.reveal().into()).collect(),
+            users_file: auth.users_file.clone(),
+            signer,
+            token_life: auth.token_life.duration(),
+            refresh_life: auth.refresh_life.duration(),
+        }),
+    };
+    Options {
+        mode,
+        service,
+        rules: auth.rules(),
+        rules_file: auth.rules_file.clone(),
+        trusted_proxies: auth.trusted_networks(),
+    }
+}
+
+/// The rules that the configuration and its file hold, for a command that asks.
+pub fn rules(config: &Config) -> Result<Rules, BookError> {
+    read_rules(&options(config, None))
+}
+
+/// Where clients get tokens, as far as the configuration says.
+fn realm(config: &Config) -> Option<String> {
+    let own = |url: &String| format!("{}{TOKEN_PATH}", url.trim_end_matches('/'));
+    let named = config.auth.realm.clone();
+    named.or_else(|| config.public_url.as_ref().map(own))
+}
+
+/// Where clients get tokens when nothing says so: at the address of the registry.
+pub(super) fn realm_at(address: SocketAddr) -> String {
+    format!("http://{address}{TOKEN_PATH}")
+}
+
+/// The key that signs tokens. All members of a cluster have the same one, so that each
+/// takes the tokens of every other: they derive it from the secret that makes them
+/// members.
+fn signer(config: &Config, membership: Option<&Membership>) -> Result<SigningKey, ServerError> {
+    if let Some(path) = &config.auth.signing_key_file {
+        let key = read_key_file(path)?;
+        return SigningKey::of_pem(&key).map_err(|source| ServerError::SigningKey {
+            path: path.clone(),
+            source,
+        });
+    }
+    let Some(membership) = membership else {
+        return own_signer(&config.data_dir.join("auth"));
+    };
+    let secret = match (&membership.authority, config.cluster.security) {
+        (Some(authority), _) => authority.key().as_bytes(),
+        (None, PeerSecurity::Plain) => {
+            let secret = config.cluster.secret.as_ref();
+            secret.map_or("", Secret::reveal).as_bytes()
+        }
+        (None, PeerSecurity::Tls) => return Err(ServerError::NoSigningKey),
+    };
+    Ok(SigningKey::derived(secret.trim_ascii())?)
+}
+
+/// The key of a node that runs alone; made at the first start.
+fn own_signer(directory: &Path) -> Result<SigningKey, ServerError> {
+    let path = directory.join("token.key");
+    if read_small_file_blocking(&path, KEY_BYTES_MAX)?.is_none() {
+        create_directories_synced(directory)?;
+        write_file_synced_blocking(&path, SigningKey::generate_pem()?.as_bytes())?;
+    }
+    let key = read_key_file(&path)?;
+    SigningKey::of_pem(&key).map_err(|source| ServerError::SigningKey { path, source })
+}

@@ -1,0 +1,24 @@
+//! Who may do what, against real processes: tokens of another server, users and
+//! tokens of the registry's own, rules, and what each answer gives away.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::print_stderr,
+    reason = "a test that cannot go on must fail, and it waits on a real clock"
+)]
+
+#[path = "../support/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its part of the support"
+)]
+mod support;
+
+mod answers;
+mod matrix;
+mod server;
+mod users;

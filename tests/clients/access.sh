@@ -1,0 +1,188 @@
+#!/usr/bin/env bash
+# Real clients and access: docker, podman and skopeo log in, push and pull what they
+# may and are refused the rest; against users of the registry's own, then against a
+# token server.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/harness.sh"
+
+DOCKER=$(command -v /usr/bin/docker || command -v docker)
+ENGINE=$SCRATCH/engine
+ENGINE_PID=
+TOKENS_PID=
+export DOCKER_HOST=unix://$ENGINE/docker.sock DOCKER_CONFIG=$SCRATCH/docker-config
+export REGISTRY_AUTH_FILE=$SCRATCH/auth.json WINDLASS_CONFIG=$SCRATCH/windlass.toml
+
+start_engine() {
+    local driver=overlay2
+    [ "$(stat -f -c %T "$SCRATCH")" != overlayfs ] || driver=vfs
+    mkdir -p "$ENGINE"
+    dockerd --data-root "$ENGINE/data" --exec-root "$ENGINE/exec" --pidfile "$ENGINE/pid" \
+        -H "$DOCKER_HOST" --bridge=none --iptables=false --ip6tables=false \
+        --storage-driver "$driver" --insecure-registry 127.0.0.0/8 >"$ENGINE/log" 2>&1 &
+    ENGINE_PID=$!
+    until_true 60 "$DOCKER" version || {
+        tail -n 5 "$ENGINE/log" >&2
+        die 'dockerd did not start within 60 s'
+    }
+}
+
+end_client() {
+    [ -z "$ENGINE_PID" ] || end_process "$ENGINE_PID" 30
+    [ -z "$TOKENS_PID" ] || end_process "$TOKENS_PID" 5
+}
+
+# Users of the registry's own; public/ is for everybody, eve pushes there.
+with_users() {
+    (umask 077 && {
+        echo sesame | "$BINARY" hash-password bob
+        echo open | "$BINARY" hash-password eve
+    } >"$SCRATCH/users")
+    cat >"$WINDLASS_CONFIG" <<END
+[auth]
+mode = "users"
+users_file = "$SCRATCH/users"
+[[auth.rules]]
+subject.username = "bob"
+resource.repository.starts = "bob/"
+actions = ["pull", "push", "delete"]
+[[auth.rules]]
+subject.username = "eve"
+resource.repository = { or = [{ starts = "eve/" }, { starts = "public/" }] }
+actions = ["pull", "push", "delete"]
+[[auth.rules]]
+subject.anonymous = true
+resource.repository.starts = "public/"
+actions = ["pull"]
+END
+}
+
+# The same rights from a server that makes tokens, with a key as operators make one.
+with_token_server() {
+    local port
+    port=$(free_port)
+    openssl ecparam -genkey -name prime256v1 -noout -out "$SCRATCH/tokens.key"
+    openssl req -x509 -new -key "$SCRATCH/tokens.key" -subj /CN=tokens -days 2 -out "$SCRATCH/tokens.crt"
+    python3 "$ROOT/tests/clients/token-server.py" "$port" "$SCRATCH/tokens.key" windlass &
+    TOKENS_PID=$!
+    until_true 20 curl -fsS "http://127.0.0.1:$port/token"
+    cat >"$WINDLASS_CONFIG" <<END
+[auth]
+mode = "token"
+realm = "http://127.0.0.1:$port/token"
+issuer = "tests"
+key_files = ["$SCRATCH/tokens.crt"]
+END
+}
+
+login() { skopeo login --tls-verify=false -u "$1" -p "$2" "$R"; }
+copy() { skopeo copy -q --src-tls-verify=false --dest-tls-verify=false "$@"; }
+forget() { echo '{}' >"$REGISTRY_AUTH_FILE"; }
+
+make_image() {
+    mkdir -p "$SCRATCH/tree"
+    head -c 300001 /dev/urandom >"$SCRATCH/tree/noise"
+    tar -C "$SCRATCH/tree" -c . | "$DOCKER" import - local/image:v1
+    "$DOCKER" save local/image:v1 -o "$SCRATCH/image.tar"
+}
+
+wrong_password_is_refused() {
+    forget
+    fails_with 'invalid username/password\|unauthorized\|401' login bob wrong
+    fails_with 'invalid username/password\|unauthorized\|401' login nobody sesame
+}
+
+skopeo_pushes_and_pulls_its_own() {
+    login bob sesame
+    copy "docker-archive:$SCRATCH/image.tar" "docker://$R/bob/app:v1"
+    copy "docker://$R/bob/app:v1" "dir:$SCRATCH/own.$1"
+    skopeo inspect --tls-verify=false "docker://$R/bob/app:v1" >/dev/null
+    copy "docker://$R/bob/app:v1" "docker://$R/bob/second:v1"
+}
+
+skopeo_is_refused_what_is_others() {
+    fails_with 'denied\|unauthorized\|authentication' \
+        copy "docker-archive:$SCRATCH/image.tar" "docker://$R/eve/app:v1"
+    fails_with 'denied\|unauthorized\|authentication' \
+        copy "docker-archive:$SCRATCH/image.tar" "docker://$R/public/app:v2"
+    forget
+    fails_with 'denied\|unauthorized\|authentication' copy "docker://$R/bob/app:v1" "dir:$SCRATCH/stolen.$1"
+}
+
+skopeo_deletes_its_own() {
+    login bob sesame
+    skopeo delete --tls-verify=false "docker://$R/bob/second:v1"
+    fails_with 'unknown\|not found' skopeo inspect --tls-verify=false "docker://$R/bob/second:v1"
+}
+
+everybody_pulls_what_is_public() {
+    login eve open
+    copy "docker-archive:$SCRATCH/image.tar" "docker://$R/public/app:v1"
+    forget
+    copy "docker://$R/public/app:v1" "dir:$SCRATCH/public.$1"
+    rm -rf "$DOCKER_CONFIG"
+    "$DOCKER" pull -q "$R/public/app:v1"
+    "$DOCKER" rmi -f "$R/public/app:v1"
+}
+
+podman_logs_in() {
+    forget
+    podman login --tls-verify=false -u bob -p sesame "$R"
+    podman login --get-login "$R" | grep -qx bob
+    podman search --tls-verify=false --list-tags "$R/bob/app" | grep -q v1
+    podman logout "$R"
+}
+
+docker_pushes_and_pulls() {
+    fails_with 'denied\|unauthorized\|no basic auth' "$DOCKER" pull -q "$R/bob/app:v1"
+    echo wrong | fails_with 'unauthorized\|401' "$DOCKER" login -u bob --password-stdin "$R"
+    echo sesame | "$DOCKER" login -u bob --password-stdin "$R"
+    "$DOCKER" pull -q "$R/bob/app:v1"
+    "$DOCKER" tag local/image:v1 "$R/bob/docker:v1"
+    "$DOCKER" push -q "$R/bob/docker:v1"
+    "$DOCKER" tag local/image:v1 "$R/eve/docker:v1"
+    fails_with 'denied\|unauthorized' "$DOCKER" push -q "$R/eve/docker:v1"
+    "$DOCKER" rmi -f "$R/bob/docker:v1" "$R/bob/app:v1" "$R/eve/docker:v1"
+    "$DOCKER" pull -q "$R/bob/docker:v1"
+}
+
+# The client holds what it was given instead of the password, where it was given that.
+docker_keeps_no_password() {
+    jq -e '.auths[] | has("identitytoken")' "$DOCKER_CONFIG/config.json"
+    ! grep -q "$(printf 'bob:sesame' | base64)" "$DOCKER_CONFIG/config.json"
+}
+
+no_secret_is_logged() {
+    local secret
+    for secret in sesame 'argon2id' "$(printf 'bob:sesame' | base64)" 'eyJ'; do
+        ! grep -q -- "$secret" "$SCRATCH/server.log" || {
+            printf 'the log shows %s\n' "$secret"
+            return 1
+        }
+    done
+}
+
+walk() {
+    check "$1: a wrong password is refused" wrong_password_is_refused
+    check "$1: skopeo pushes and pulls its own" skopeo_pushes_and_pulls_its_own "$2"
+    check "$1: skopeo is refused what is others'" skopeo_is_refused_what_is_others "$2"
+    check "$1: skopeo deletes its own" skopeo_deletes_its_own
+    check "$1: podman logs in and lists" podman_logs_in
+    check "$1: docker logs in, pushes and pulls" docker_pushes_and_pulls
+}
+
+start_engine
+check 'an image is made' make_image
+with_users
+start_server
+walk users users
+check 'users: everybody pulls what is public' everybody_pulls_what_is_public users
+rm -rf "$DOCKER_CONFIG"
+check 'users: docker logs in anew' docker_pushes_and_pulls
+check 'users: docker keeps a refresh token, no password' docker_keeps_no_password
+stop_server
+rm -rf "$DOCKER_CONFIG" "$SCRATCH/registry"
+with_token_server
+start_server
+walk 'token server' tokens
+check 'no secret is logged' no_secret_is_logged
+finish
