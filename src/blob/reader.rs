@@ -99,7 +99,7 @@ pub struct Reader {
 impl Store {
     /// Opens a sealed blob for reading, from start to end.
     ///
-    /// - Errors: `Missing` when there is no such file.
+    /// - Errors: `Missing` when there is no such file, `TooShort` when it lacks bytes.
     pub async fn reader(
         &self,
         digest: &Digest,
@@ -108,6 +108,15 @@ impl Store {
     ) -> Result<Reader, ReadError> {
         let path = self.shared().layout().blob(digest, generation);
         let file = CachedFile::open(&path).await?;
+        let file_bytes = file.length_bytes()?;
+        // A send of pages that are not there would be noticed too late.
+        if file_bytes < size_bytes {
+            self.metrics().blob.read_failures.count();
+            return Err(ReadError::TooShort {
+                size_bytes,
+                file_bytes,
+            });
+        }
         Ok(Reader {
             store: self.clone(),
             path,
@@ -125,6 +134,11 @@ impl Store {
 }
 
 impl Reader {
+    /// The file it reads.
+    pub(super) fn file(&self) -> &CachedFile {
+        &self.file
+    }
+
     /// Length of the blob.
     #[must_use]
     pub const fn size_bytes(&self) -> u64 {
@@ -168,6 +182,14 @@ impl Reader {
     /// - Errors: the file cannot be read, or is shorter than the blob.
     /// - Cancel: the bytes stay next.
     pub async fn next(&mut self) -> Result<Option<Piece>, ReadError> {
+        let outcome = self.read().await;
+        if outcome.is_err() {
+            self.store.metrics().blob.read_failures.count();
+        }
+        outcome
+    }
+
+    async fn read(&mut self) -> Result<Option<Piece>, ReadError> {
         if self.cursor >= self.end {
             return Ok(None);
         }

@@ -143,7 +143,7 @@ fn a_reader_with_an_empty_pool_waits_and_gives_everything_back() {
 }
 
 #[test]
-fn a_missing_and_a_short_file_are_told() {
+fn a_missing_a_short_and_a_shortened_file_are_told() {
     run_alone(|| async {
         let home = Home::new();
         let (stores, _) = home.start();
@@ -151,8 +151,13 @@ fn a_missing_and_a_short_file_are_told() {
         assert!(matches!(missing, Err(ReadError::Missing)));
         for bytes in [30_000, 3_000_000] {
             let (_, digest) = cold_blob(&stores[0], bytes).await;
-            let longer = to_u64(bytes) + 5000;
-            let mut reader = stores[0].reader(&digest, 1, longer).await.unwrap();
+            let bytes = to_u64(bytes);
+            let short = stores[0].reader(&digest, 1, bytes + 5000).await;
+            assert!(matches!(short, Err(ReadError::TooShort { .. })));
+            let mut reader = stores[0].reader(&digest, 1, bytes).await.unwrap();
+            let path = home.blob(&digest, 1);
+            let file = std::fs::File::options().write(true).open(path);
+            file.unwrap().set_len(bytes - 5000).unwrap();
             let outcome = loop {
                 match reader.next().await {
                     Ok(Some(_)) => {}

@@ -39,6 +39,9 @@ use crate::oci::Digest;
 const ORPHAN_KEPT_MS: u64 = 7 * 24 * 60 * 60 * 1000;
 const ORPHAN: &str = "orphan";
 const UNKNOWN: &str = "unknown";
+/// Why a file is in quarantine that could not be read; its blob came anew from another
+/// node. Such files go like orphans.
+pub(super) const UNREADABLE: &str = "unreadable";
 
 /// What was found at start. Counts, for the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -299,10 +302,12 @@ impl Walk<'_> {
     }
 }
 
-/// When an orphan came to quarantine, by its name there.
+/// When an orphan, or a file that was replaced, came to quarantine, by its name there.
 fn orphaned_since(name: &str) -> Option<u64> {
     let (since_ms, rest) = name.split_once('.')?;
-    let is_orphan = rest.split_once('.').is_some_and(|(why, _)| why == ORPHAN);
+    let is_orphan = rest
+        .split_once('.')
+        .is_some_and(|(why, _)| [ORPHAN, UNREADABLE].contains(&why));
     is_orphan.then(|| since_ms.parse().ok()).flatten()
 }
 

@@ -42,6 +42,13 @@ impl CachedFile {
         })
     }
 
+    /// Length of the file now. Does not touch the disk.
+    pub fn length_bytes(&self) -> Result<u64, Error> {
+        let about = rustix::fs::fstat(&self.file);
+        let about = about.map_err(|errno| Error::new("stat", &self.path, errno))?;
+        Ok(u64::try_from(about.st_size).unwrap_or_default())
+    }
+
     /// Whether the whole range is in memory, so that sending it does not wait. Advice:
     /// a page may go a moment later. `false` on kernels that cannot tell.
     #[must_use]

@@ -2,18 +2,23 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::blob_file::BlobFile;
 use super::feed::{Listener, Stage};
 use super::letter::{Answer, Interest, Want};
-use super::replicator::Replicator;
+use super::replicator::{Replicator, Worker};
 use crate::base::limits::EXTENT_BYTES;
 use crate::base::units::to_u64;
 use crate::blob::{Chunk, Following, Piece, ReadError, Reader, Store, UploadId};
 use crate::runtime::timeout;
 use crate::telemetry::Metrics;
+
+/// Files of one blob that may fail while it is read once: the one that was here, and
+/// the one that came instead. After that the disk is to blame.
+const REPAIRS_MAX: u32 = 2;
 
 /// Why the bytes of a blob do not come.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +52,13 @@ pub enum ContentError {
 ///
 /// Owned by the request that asked for it.
 pub struct Content {
-    source: Source,
+    worker: Rc<Worker>,
+    file: BlobFile,
+    size_bytes: u64,
+    /// Nothing after a file that failed was set aside.
+    source: Option<Source>,
+    /// Files of this blob that failed meanwhile.
+    repairs: u32,
     /// First byte not given out yet.
     position: u64,
     end: u64,
@@ -104,61 +115,84 @@ impl Replicator {
             range.start <= range.end && range.end <= size_bytes,
             "{range:?} of {size_bytes}"
         );
-        let worker = self.worker();
+        let mut content = Content {
+            worker: Rc::clone(self.worker()),
+            file: *file,
+            size_bytes,
+            source: None,
+            repairs: 0,
+            position: range.start,
+            end: range.end,
+        };
+        content.open().await?;
+        Ok(content)
+    }
+}
+
+impl Content {
+    /// Opens the blob where it is, or has it fetched and waits for its first byte.
+    async fn open(&mut self) -> Result<(), ContentError> {
         // Twice at most: a file that is found between the two is not missed by both.
         loop {
-            let reader = worker
-                .store
-                .reader(&file.digest, file.generation, size_bytes);
+            let (store, file) = (&self.worker.store, &self.file);
+            let reader = store.reader(&file.digest, file.generation, self.size_bytes);
             match reader.await {
-                Ok(reader) => return Ok(Content::stored(reader, range.start, range.end)),
+                Ok(reader) => {
+                    self.go_on_with(reader);
+                    return Ok(());
+                }
                 Err(ReadError::Missing) => {}
-                Err(error) => return Err(error.into()),
+                Err(failure) => self.replace(None, failure).await?,
             }
-            let want = Want {
-                file: *file,
-                size_bytes,
-                origin: None,
-                extent_checksums: None,
-            };
-            let (interest, listener) = match worker.shared.want(want).await {
+            let want = Want::of(&self.file, self.size_bytes);
+            let (interest, listener) = match self.worker.shared.want(want).await {
                 Some(Answer::Here) => continue,
                 Some(Answer::Coming(interest, listener)) => (interest, listener),
                 Some(Answer::Busy) => return Err(ContentError::Busy),
                 Some(Answer::NoRoom) => return Err(ContentError::Unwritable),
                 None => return Err(ContentError::Stopping),
             };
-            let metrics = Arc::clone(worker.shared.metrics());
+            let metrics = Arc::clone(self.worker.shared.metrics());
             metrics.replication.followers.rise();
             let mut fetched = Fetched {
-                file: *file,
-                size_bytes,
-                store: worker.store.clone(),
+                file: self.file,
+                size_bytes: self.size_bytes,
+                store: self.worker.store.clone(),
                 listener,
                 following: None,
-                stall_max: worker.shared.options().follow_timeout,
+                stall_max: self.worker.shared.options().follow_timeout,
                 _interest: interest,
                 _counted: Counted(metrics),
             };
-            if range.start < range.end {
-                fetched.wait(range.start).await?;
+            if self.position < self.end {
+                fetched.wait(self.position).await?;
             }
-            return Ok(Content {
-                source: Source::Fetched(Box::new(fetched)),
-                position: range.start,
-                end: range.end,
-            });
+            self.source = Some(Source::Fetched(Box::new(fetched)));
+            return Ok(());
         }
     }
-}
 
-impl Content {
-    fn stored(mut reader: Reader, start: u64, end: u64) -> Self {
-        reader.range(start, end);
-        Self {
-            source: Source::Stored(Box::new(reader)),
-            position: start,
-            end,
+    /// Takes the bytes that are left from a file.
+    fn go_on_with(&mut self, mut reader: Reader) {
+        reader.range(self.position, self.end);
+        self.source = Some(Source::Stored(Box::new(reader)));
+    }
+
+    /// Has a file set aside that failed, so that the blob comes from another node.
+    ///
+    /// - Errors: `failure` itself when that is not possible.
+    async fn replace(
+        &mut self,
+        failed: Option<Box<Reader>>,
+        failure: ReadError,
+    ) -> Result<(), ContentError> {
+        self.repairs += 1;
+        let is_worth_it = self.repairs <= REPAIRS_MAX;
+        let failed = failed.as_deref();
+        if is_worth_it && self.worker.replace(&self.file, failed, &failure).await {
+            Ok(())
+        } else {
+            Err(failure.into())
         }
     }
 
@@ -172,16 +206,29 @@ impl Content {
         }
         loop {
             let piece = match &mut self.source {
-                Source::Stored(reader) => reader.next().await?,
-                Source::Fetched(fetched) => {
+                Some(Source::Stored(reader)) => match reader.next().await {
+                    Ok(piece) => piece,
+                    Err(failure) => {
+                        let failed = match self.source.take() {
+                            Some(Source::Stored(reader)) => Some(reader),
+                            Some(Source::Fetched(_)) | None => None,
+                        };
+                        self.replace(failed, failure).await?;
+                        continue;
+                    }
+                },
+                Some(Source::Fetched(fetched)) => {
                     let chunk = fetched.next(self.position, self.end).await?;
                     let Some(chunk) = chunk else {
-                        let mut reader = fetched.sealed().await?;
-                        reader.range(self.position, self.end);
-                        self.source = Source::Stored(Box::new(reader));
+                        let reader = fetched.sealed().await?;
+                        self.go_on_with(reader);
                         continue;
                     };
                     Some(Piece::Memory(chunk))
+                }
+                None => {
+                    self.open().await?;
+                    continue;
                 }
             };
             self.position += match &piece {
@@ -197,7 +244,7 @@ impl Content {
     /// away before they were sent.
     pub fn give_back(&mut self, bytes: usize) {
         self.position -= to_u64(bytes);
-        if let Source::Stored(reader) = &mut self.source {
+        if let Some(Source::Stored(reader)) = &mut self.source {
             reader.rewind(self.position);
         }
     }
@@ -285,9 +332,9 @@ const fn tail_start(size_bytes: u64) -> u64 {
 impl fmt::Debug for Content {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Content")
-            .field("is_here", &matches!(self.source, Source::Stored(_)))
+            .field("is_here", &matches!(self.source, Some(Source::Stored(_))))
             .field("position", &self.position)
             .field("end", &self.end)
-            .finish()
+            .finish_non_exhaustive()
     }
 }

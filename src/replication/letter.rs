@@ -45,6 +45,18 @@ pub(super) struct Want {
     pub(super) extent_checksums: Option<Arc<[u32]>>,
 }
 
+impl Want {
+    /// A blob that the state has.
+    pub(super) const fn of(file: &BlobFile, size_bytes: u64) -> Self {
+        Self {
+            file: *file,
+            size_bytes,
+            origin: None,
+            extent_checksums: None,
+        }
+    }
+}
+
 /// The coordinator's answer.
 #[derive(Debug)]
 pub(super) enum Answer {

@@ -23,6 +23,7 @@ mod options;
 mod parked;
 mod peers;
 mod plan;
+mod repair;
 mod replicator;
 mod room;
 #[cfg(test)]

@@ -7,6 +7,7 @@ use futures_lite::future::or;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 
+use super::blob_file::BlobFile;
 use super::replicator::{Replicator, Worker};
 use super::take::take;
 use crate::base::limits::MOVE_BYTES_MAX;
@@ -173,7 +174,7 @@ async fn answer(
     reader.range(request.offset, request.offset + bytes);
     reader.read_ahead(AHEAD_MOVES);
     let mut sending = server.answer(request, size_bytes).await?;
-    match Box::pin(send(worker, &mut sending, reader)).await {
+    match Box::pin(send(worker, &mut sending, &mut reader)).await {
         Ok(()) => {
             serves.of(ServeEnd::Sent).count();
             Ok(())
@@ -185,6 +186,11 @@ async fn answer(
         Err(AnswerError::Read(error)) => {
             tracing::error!(%digest, %error, "a blob cannot be read for another node");
             serves.of(ServeEnd::Failed).count();
+            let file = BlobFile {
+                digest: *digest,
+                generation,
+            };
+            worker.repair(&file, &reader, &error).await;
             // The next turn of the connection finds it unfinished, and ends it.
             Ok(())
         }
@@ -200,7 +206,7 @@ fn serving_max(pool_bytes: u64) -> usize {
 async fn send(
     worker: &Worker,
     sending: &mut TransferAnswer<'_>,
-    mut reader: Reader,
+    reader: &mut Reader,
 ) -> Result<(), AnswerError> {
     let sent_bytes = &worker.shared.metrics().replication.sent_bytes;
     while let Some(piece) = reader.next().await? {

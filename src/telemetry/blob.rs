@@ -23,6 +23,10 @@ pub struct BlobMetrics {
     pub read_bytes: Family<ReadPath, Counter>,
     /// Bytes brought into the page cache because a blob is in demand.
     pub warmed_bytes: Counter,
+    /// Reads of a blob's file that failed.
+    pub read_failures: Counter,
+    /// Files set aside because they could not be read.
+    pub set_aside: Counter,
 }
 
 impl BlobMetrics {
@@ -61,6 +65,16 @@ impl BlobMetrics {
             "windlass_blob_warmed_bytes_total",
             "Bytes brought into the page cache because a blob is in demand.",
             &self.warmed_bytes,
+        );
+        page.counter(
+            "windlass_blob_read_failures_total",
+            "Reads of a blob's file that failed.",
+            &self.read_failures,
+        );
+        page.counter(
+            "windlass_blobs_set_aside_total",
+            "Files of blobs set aside because they could not be read; other nodes give them anew.",
+            &self.set_aside,
         );
     }
 }

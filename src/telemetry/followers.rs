@@ -5,17 +5,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Followers that are shown, those with the lowest numbers first: more than any
 /// cluster is expected to have, so that the number of series stays bounded.
-const SHOWN_FOLLOWERS_MAX: usize = 64;
-/// No follower: node numbers count from 1.
-const NO_NODE_ID: u64 = 0;
+const FOLLOWERS_MAX: usize = 64;
 
 /// A lag for every follower. Written by the raft core alone; a reader in between
 /// sees some lags of before and some of after.
 #[derive(Debug)]
-pub struct FollowerLags([Follower; SHOWN_FOLLOWERS_MAX]);
+pub struct FollowerLags([Follower; FOLLOWERS_MAX]);
 
 #[derive(Debug, Default)]
 struct Follower {
+    /// 0 for nobody: node numbers count from 1.
     node: AtomicU64,
     lag_entries: AtomicU64,
 }
@@ -32,10 +31,10 @@ impl FollowerLags {
     pub fn set(&self, lags: impl Iterator<Item = (u64, u64)>) {
         let mut lags = lags.fuse();
         for follower in &self.0 {
-            let (node, lag_entries) = lags.next().unwrap_or((NO_NODE_ID, 0));
+            let (node, lag_entries) = lags.next().unwrap_or_default();
             follower.lag_entries.store(lag_entries, Ordering::Relaxed);
             let before = follower.node.swap(node, Ordering::Relaxed);
-            if node == NO_NODE_ID && before == NO_NODE_ID {
+            if node == 0 && before == 0 {
                 break;
             }
         }
@@ -47,10 +46,7 @@ impl FollowerLags {
             let node = follower.node.load(Ordering::Relaxed);
             (node, follower.lag_entries.load(Ordering::Relaxed))
         };
-        self.0
-            .iter()
-            .map(pair)
-            .take_while(|(node, _)| *node != NO_NODE_ID)
+        self.0.iter().map(pair).take_while(|(node, _)| *node != 0)
     }
 
     /// The series of `name`, one line each.
@@ -83,6 +79,6 @@ mod tests {
     fn more_followers_than_are_shown_do_no_harm() {
         let lags = FollowerLags::default();
         lags.set((1..).map(|node| (node, node)).take(200));
-        assert_eq!(lags.pairs().count(), SHOWN_FOLLOWERS_MAX);
+        assert_eq!(lags.pairs().count(), FOLLOWERS_MAX);
     }
 }

@@ -38,6 +38,7 @@ mod power;
 mod promises;
 mod quorum;
 mod relay;
+mod repair;
 mod serving;
 mod snapshot;
 mod tee;

@@ -16,7 +16,7 @@ use windlass::base::units::to_u64;
 use windlass::metadata::{Command, Expected, Outcome, PutManifest};
 use windlass::oci::{Algorithm, Digest, MediaType, Repository, Tag};
 use windlass::raft;
-use windlass::runtime::{run_alone, spawn};
+use windlass::runtime::{run_alone, sleep, spawn};
 use windlass::telemetry::Metrics;
 
 use crate::support::{
@@ -26,11 +26,14 @@ use crate::support::{
 const NAME: &str = "large/app";
 /// Proposals under way while the state is filled.
 const PROPOSERS: u64 = 4;
+/// Entries between two snapshots while the state is filled, and left in the log
+/// behind them.
+const SNAPSHOT_ENTRIES: u64 = 50;
 /// Tags of one manifest where the load is tags.
 const TAGS_EACH: u64 = 500;
 /// What either node may have in memory at most, whatever the state holds. A node at
-/// rest has 60 to 80 MiB; block cache, memory tables of log and state, the frames of
-/// a snapshot, and the values of one write on their way come to as much again.
+/// rest has 60 to 135 MiB, by what its databases replayed at its start; the frames of
+/// a snapshot, and parts of it on their way, come to some ten more.
 const RESIDENT_BYTES_MAX: u64 = 192 * 1024 * 1024;
 /// The whole way of a snapshot on a slow machine.
 const INSTALLED_MAX: Duration = Duration::from_secs(180);
@@ -87,7 +90,9 @@ impl Load {
 /// journal and the raft core, as the node itself would: two million requests take
 /// longer than anybody waits.
 fn fill(data_directory: &Path, load: Load, base: &Arc<Vec<u8>>) {
-    let options = raft::Options::new(data_directory, Arc::new(Metrics::new()));
+    let mut options = raft::Options::new(data_directory, Arc::new(Metrics::new()));
+    options.snapshot_entries = SNAPSHOT_ENTRIES;
+    options.log_entries_kept = SNAPSHOT_ENTRIES;
     let base = Arc::clone(base);
     run_alone(move || async move {
         let opened = raft::open(&options).expect("the journal of a node that rests");
@@ -107,6 +112,12 @@ fn fill(data_directory: &Path, load: Load, base: &Arc<Vec<u8>>) {
         for proposer in proposers {
             proposer.await.expect("a proposer ends");
         }
+        // A fresh node that found the whole log would need no snapshot.
+        let began = Instant::now();
+        while handle.status().purged_index.is_none() && began.elapsed() < ENDED_MAX {
+            sleep(Duration::from_millis(50)).await;
+        }
+        assert!(handle.status().purged_index.is_some(), "nothing is purged");
         handle.shutdown().await;
     });
 }
