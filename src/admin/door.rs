@@ -117,6 +117,15 @@ async fn carry_out(operations: &Operations, page: Page) -> Answer {
         },
         Wish::Promote(node) => operations.set_role(node, true).await,
         Wish::Demote(node) => operations.set_role(node, false).await,
+        Wish::Drain(node) => match operations.drain(node).await {
+            Ok(census) => {
+                let left = json!({
+                    "blobs": census.blobs, "left": census.left, "sole": census.sole,
+                });
+                return Answer::json(Status::OK, &left);
+            }
+            Err(error) => Err(error),
+        },
         Wish::Remove(node) => operations.remove(node).await,
         Wish::TransferLeader(to) => operations.transfer_leader(to).await,
     };

@@ -33,6 +33,8 @@ pub(super) enum Wish {
     Demote(u64),
     /// No place for a node.
     Remove(u64),
+    /// Nothing that leans on a node.
+    Drain(u64),
     /// Another leader; the one with most of the log when none is named.
     TransferLeader(Option<u64>),
 }
@@ -47,10 +49,11 @@ impl Wish {
             "add" => Ok(Self::Add),
             "promote" => Ok(Self::Promote(named?)),
             "demote" => Ok(Self::Demote(named?)),
+            "drain" => Ok(Self::Drain(named?)),
             "remove" => Ok(Self::Remove(named?)),
             "transfer-leader" => Ok(Self::TransferLeader(number)),
             _ => {
-                let wishes = "there are add, promote, demote, remove and transfer-leader";
+                let wishes = "there are add, promote, demote, drain, remove and transfer-leader";
                 Err(Answer::no(Status::NOT_FOUND, "not found", wishes))
             }
         }

@@ -14,6 +14,8 @@ pub(super) fn status_page(status: &ClusterStatus) -> Answer {
         "is_confirmed": status.is_confirmed,
         "is_changing": status.is_changing,
         "term": status.term,
+        "format_level": status.format_level,
+        "blobs": status.blobs,
         "nodes": nodes,
     });
     Answer::json(Status::OK, &page)
@@ -43,4 +45,41 @@ fn report(report: &Report) -> Value {
         "free_bytes": report.free_bytes,
         "disk_bytes": report.disk_bytes,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::raft::Member;
+
+    #[test]
+    fn forty_nodes_are_shown() {
+        let shown = |number| NodeStatus {
+            member: Member {
+                node: number,
+                address: format!("node-{number}:5002").into(),
+                is_voter: number < 8,
+                is_leader: number == 1,
+                matched_index: Some(number),
+            },
+            lag: Some(0),
+            report: Some(Report::default()),
+        };
+        let page = status_page(&ClusterStatus {
+            node: 1,
+            is_confirmed: true,
+            term: 3,
+            format_level: 1,
+            blobs: 9,
+            nodes: (1..=40).map(shown).collect(),
+        });
+        let read: Value = serde_json::from_slice(&page.body).unwrap();
+        let nodes = read["nodes"].as_array().unwrap();
+        assert_eq!(nodes.len(), 40);
+        assert_eq!(nodes[39]["node"], 40);
+        assert_eq!(
+            (&nodes[0]["role"], &nodes[39]["role"]),
+            (&"leader".into(), &"learner".into())
+        );
+    }
 }

@@ -175,8 +175,8 @@ pub(super) enum ClusterCommand {
         /// Number of the node; by default the one that has most of the log.
         node: Option<u64>,
     },
-    /// Take vote and leadership from a node, and wait until other nodes hold every
-    /// blob that it holds.
+    /// Take leadership and vote from a node, wait until a majority of the other voters
+    /// holds every blob, and say when the node may go.
     Drain {
         /// Number of the node.
         node: u64,

@@ -35,6 +35,7 @@ struct Status {
     node: u64,
     is_confirmed: bool,
     term: u64,
+    blobs: u64,
     nodes: Vec<Node>,
 }
 
@@ -176,7 +177,10 @@ fn render(status: &Status) -> String {
             node.lag
                 .map_or_else(|| "?".to_owned(), |lag| lag.to_string()),
             of(|report| report.applied_index.to_string()),
-            of(|report| report.blobs_missing.to_string()),
+            node.report.as_ref().map_or_else(
+                || "?".to_owned(),
+                |report| format!("{} of {}", report.blobs_missing, status.blobs),
+            ),
             of(free),
             of(|report| report.build.clone()),
         ]);
@@ -246,24 +250,62 @@ fn is_whole(node: &Node) -> bool {
 /// Entries behind that only say that the cluster is in use.
 const LAG_ENTRIES_MAX: u64 = 64;
 
-/// Takes responsibility off a node: leadership, vote, and being the only holder.
+/// What still leans on a node that is drained.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Leaning {
+    blobs: u64,
+    left: u64,
+    sole: u64,
+}
+
+/// Takes leadership and vote off a node, and waits until so many other nodes hold what
+/// it holds that it is not missed.
 fn drain(operator: &Operator, node: u64) -> Result<(), ClusterError> {
-    operator.change("demote", Some(node))?;
+    let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} blobs {msg}");
+    let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+    let bar = ProgressBar::new(0).with_style(style);
+    bar.set_prefix(format!("node {node}"));
+    let mut refused = 0;
     loop {
-        let status = operator.status()?;
-        let mut others = status.nodes.iter().filter(|other| other.number != node);
-        if others.all(is_whole) {
-            return Ok(());
+        match operator.post("drain", &[("node", node.to_string())]) {
+            Ok(answer) => {
+                let leaning: Leaning = parse(&answer)?;
+                bar.set_length(leaning.blobs);
+                bar.set_position(leaning.blobs.saturating_sub(leaning.left));
+                bar.set_message(format!("({} nowhere else)", leaning.sole));
+                if leaning.left == 0 && leaning.sole == 0 {
+                    bar.finish_and_clear();
+                    return Ok(writeln!(io::stdout(), "{}", drained(node, leaning))?);
+                }
+                refused = 0;
+            }
+            // An election, or a node that has to catch up first.
+            Err(ClusterError::Refused(reason)) if refused < DRAIN_REFUSALS_MAX => {
+                bar.set_message(reason);
+                refused += 1;
+            }
+            Err(error) => return Err(error),
         }
         thread::park_timeout(LOOK_PERIOD);
     }
 }
 
+fn drained(node: u64, leaning: Leaning) -> String {
+    format!(
+        "node {node} does not lead and does not vote, and a majority of the other voters holds \
+         each of the {} blobs: it may be stopped, or taken out with `windlass cluster remove {node}`",
+        leaning.blobs
+    )
+}
+
+/// A drain that is refused so many times in a row will not succeed.
+const DRAIN_REFUSALS_MAX: u32 = 10;
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const ANSWER: &str = r#"{"node":1,"is_confirmed":true,"term":7,"nodes":[
+    const ANSWER: &str = r#"{"node":1,"is_confirmed":true,"term":7,"blobs":8,"nodes":[
         {"node":1,"address":"a:1","role":"leader","lag":0,"report":{"build":"0.1.0",
          "applied_index":12,"blobs_missing":0,"free_bytes":1073741824,"disk_bytes":4294967296}},
         {"node":4,"address":"b:2","role":"learner","lag":null,"report":null}]}"#;
@@ -275,6 +317,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[1].contains("1*") && lines[1].contains("leader"));
         assert!(lines[1].contains("1.00 GiB (25 %)"), "{text}");
+        assert!(lines[1].contains("0 of 8"), "{text}");
         assert!(lines[2].contains("learner") && lines[2].contains('?'));
         assert!(!is_whole(&status.nodes[1]) && is_whole(&status.nodes[0]));
     }

@@ -3,10 +3,11 @@
 //! token or together with others of a list.
 //!
 //! Floor: doors
-//! Uses: base, net, metadata, peer, raft, runtime
+//! Uses: base, oci, net, metadata, peer, raft, runtime
 //! Crates: -
 
 mod admission;
+mod census;
 mod door;
 mod forming;
 mod gathering;
@@ -16,6 +17,7 @@ mod operations;
 mod report;
 
 pub use admission::Admitter;
+pub use census::Census;
 pub use door::Door;
 pub use forming::{Plan, ordinal_of};
 pub use gathering::{Gathered, gather};

@@ -1,21 +1,32 @@
 //! What an operator asks of the cluster, through any of its nodes.
 
+use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 
+use super::census::{self, Census, Leaving};
 use super::report::Report;
 use crate::base::Clock;
+use crate::metadata::format_level;
 use crate::peer::{Calls, Fingerprint, JoinToken, PeerNode, Service};
 use crate::raft::{Handle, Member, MembersError};
+use crate::runtime::sleep;
 
 /// A join token admits nobody after this: long enough to walk to another machine.
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 /// A node that does not report within this time is shown as unreachable.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
+
+/// A change of leader is looked for so often …
+const HAND_OVER_LOOK_PERIOD: Duration = Duration::from_millis(100);
+/// … and so many times: two elections.
+const HAND_OVER_LOOKS_MAX: u32 = 60;
+/// Blobs are counted anew after this.
+const COUNT_LIFE: Duration = Duration::from_secs(2);
 
 /// A node as the cluster sees it, and what it says itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +51,10 @@ pub struct ClusterStatus {
     pub is_changing: bool,
     /// The term.
     pub term: u64,
+    /// The formats that all nodes know, as this node knows it.
+    pub format_level: u32,
+    /// Blobs that every node should hold; some seconds old.
+    pub blobs: u64,
     /// Every node.
     pub nodes: Vec<NodeStatus>,
 }
@@ -61,6 +76,8 @@ pub struct Operations {
     journal: Handle,
     network: Option<Rc<Network>>,
     report: Rc<dyn Fn() -> Report>,
+    /// How many blobs there were, and when that was counted.
+    counted: Rc<Cell<Option<(Instant, u64)>>>,
 }
 
 /// How this node reaches the others, and what its tokens vouch for.
@@ -83,6 +100,7 @@ impl Operations {
             journal,
             network: None,
             report: Rc::new(report),
+            counted: Rc::default(),
         }
     }
 
@@ -116,6 +134,8 @@ impl Operations {
             is_confirmed,
             is_changing: members.is_changing,
             term: members.term,
+            format_level: format_level(&self.journal.view()).unwrap_or_default(),
+            blobs: self.blobs().await,
             nodes: join_all(asked).await,
         }
     }
@@ -173,6 +193,64 @@ impl Operations {
     pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), OperationError> {
         self.check_member()?;
         Ok(self.journal.transfer_leader(to).await?)
+    }
+
+    /// Takes leadership and vote from a node, and counts what still leans on it. Asking
+    /// again goes on.
+    ///
+    /// - Errors: `Pending` while another node cannot lead in its place or the vote is
+    ///   still there.
+    pub async fn drain(&self, node: u64) -> Result<Census, OperationError> {
+        self.check_member()?;
+        self.leave_leadership(node).await?;
+        self.journal.demote(node).await?;
+        let confirmed = self.journal.read_index().await;
+        confirmed.map_err(|_| MembersError::NoLeader)?;
+        let members = self.journal.members().await?.nodes;
+        let others = || members.iter().filter(|member| member.node != node);
+        let leaving = Leaving {
+            voters: others()
+                .filter(|member| member.is_voter)
+                .map(|member| member.node)
+                .collect(),
+            others: others().map(|member| member.node).collect(),
+        };
+        let census = census::take(&self.journal, Some(leaving)).await;
+        Ok(census.ok_or(MembersError::NoLeader)?)
+    }
+
+    /// Lets another node lead, if this one does.
+    async fn leave_leadership(&self, node: u64) -> Result<(), OperationError> {
+        let leads = async || -> Result<bool, MembersError> {
+            let members = self.journal.members().await?;
+            let member = members.nodes.iter().find(|member| member.node == node);
+            Ok(member.ok_or(MembersError::Unknown { node })?.is_leader)
+        };
+        if !leads().await? {
+            return Ok(());
+        }
+        self.journal.transfer_leader(None).await?;
+        for _ in 0..HAND_OVER_LOOKS_MAX {
+            if matches!(leads().await, Ok(false)) {
+                return Ok(());
+            }
+            sleep(HAND_OVER_LOOK_PERIOD).await;
+        }
+        Err(MembersError::Pending.into())
+    }
+
+    /// Blobs in the state, counted now and then: it means reading all of them.
+    async fn blobs(&self) -> u64 {
+        let now = Clock::system().now();
+        let known = self.counted.get();
+        let is_fresh = |(counted, _): &(Instant, u64)| now.duration_since(*counted) < COUNT_LIFE;
+        if let Some((_, blobs)) = known.filter(is_fresh) {
+            return blobs;
+        }
+        let census = census::take(&self.journal, None).await.unwrap_or_default();
+        self.counted
+            .set(Some((Clock::system().now(), census.blobs)));
+        census.blobs
     }
 
     fn check_member(&self) -> Result<(), OperationError> {

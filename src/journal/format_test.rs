@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::mark::Mark;
 use super::record::{self, NO_LINK};
 use super::tail::Tail;
+use crate::base::CodecError;
 
 /// One `name hex` line per format; a changed line is a journal that old builds wrote.
 const GOLDEN: &str = include_str!("../../tests/fixtures/journal/formats_v1.txt");
@@ -42,6 +43,24 @@ fn records_are_the_frozen_bytes_and_read_back() {
 fn tails_are_the_frozen_bytes_and_read_back() {
     assert_eq!(TAIL.encode(), golden("tail "));
     assert_eq!(Tail::decode(&golden("tail ")), Ok(TAIL));
+}
+
+#[test]
+fn a_newer_version_of_each_is_refused_and_named() {
+    let newer = |name: &str| {
+        let mut bytes = golden(name).to_vec();
+        bytes[0] += 1;
+        Bytes::from(bytes)
+    };
+    let is_named = |error: CodecError| matches!(error, CodecError::Version { version: 2, .. });
+    assert!(is_named(
+        record::unseal(&newer("record_first ")).unwrap_err()
+    ));
+    assert!(is_named(Tail::decode(&newer("tail ")).unwrap_err()));
+    // The version of a mark is the end of its name.
+    let mut mark = golden("mark ").to_vec();
+    mark[7] += 1;
+    assert_eq!(Mark::decode(mark.as_slice().try_into().unwrap()), None);
 }
 
 #[test]

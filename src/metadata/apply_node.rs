@@ -2,6 +2,7 @@
 
 use super::draft::Draft;
 use super::key;
+use super::level::{raise_without, set_level};
 use super::node_address::NodeAddress;
 use super::node_command::{JoinTokenHash, NodeCommand, NodeUuid};
 use super::node_record::{NodeRecord, NodeState, TokenRecord, node, nodes};
@@ -40,6 +41,7 @@ pub(super) fn change_node(
         } => describe(draft, *node, *node_uuid, address),
         NodeCommand::SetRole { node, is_voter } => set_role(draft, *node, *is_voter),
         NodeCommand::Remove { node } => remove(draft, *node),
+        NodeCommand::SetLevel { node, level } => set_level(draft, *node, *level),
         NodeCommand::AddJoinToken { hash, expires_ms } => add_token(draft, hash, *expires_ms),
     }
 }
@@ -167,6 +169,7 @@ fn remove(draft: &mut Draft<'_>, number: u64) -> Result<Outcome, StateError> {
         ..record
     };
     draft.put(key::node(number), removed.encode());
+    raise_without(draft, number)?;
     Ok(Outcome::Applied)
 }
 

@@ -21,6 +21,7 @@
 //! set role     14 | u64 node | u8 is_voter
 //! remove node  15 | u64 node
 //! add join token 16 | 32 hash | u64 expires_ms
+//! set level    17 | u64 node | u32 level
 //! part          u8 role (0 config, 1 layer, 2 child, 3 subject) | u8 may_be_absent
 //!                 | digest | u64 size
 //! referrer      digest subject | u8 has_type [text type] | bytes descriptor

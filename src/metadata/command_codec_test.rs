@@ -164,6 +164,10 @@ fn node_commands() -> Vec<(&'static str, Command)> {
             Command::Node(NodeCommand::Remove { node: 41 }),
         ),
         ("add_join_token", Command::Node(add_token)),
+        (
+            "set_level",
+            Command::Node(NodeCommand::SetLevel { node: 41, level: 2 }),
+        ),
     ]
 }
 
@@ -208,7 +212,19 @@ fn a_newer_version_is_named() {
         record: "proposal",
         version: 2,
     };
-    assert_eq!(Proposal::decode(&[2, 0]), Err(expected));
+    for (_, command) in every_command() {
+        let mut record = Proposal {
+            time_ms: 1,
+            command,
+        }
+        .encode();
+        record[0] += 1;
+        assert_eq!(Proposal::decode(&record), Err(expected.clone()));
+    }
+    // A command of a newer version in an entry of this one is no other command.
+    let unknown = [&[PROPOSAL_VERSION][..], &[0; 8], &[18]].concat();
+    let expected = CodecError::Invalid { field: "command" };
+    assert_eq!(Proposal::decode(&unknown), Err(expected));
 }
 
 #[test]

@@ -118,4 +118,18 @@ mod tests {
         assert!(is_holder(&view, &digest(2), 7).unwrap());
         assert!(!is_holder(&view, &digest(2), 300).unwrap());
     }
+
+    #[test]
+    fn forty_nodes_hold_one_blob_in_order_of_their_numbers() {
+        let mut view = MemoryView::default();
+        applied(&mut view, &link(1));
+        for node in (1..=40).rev() {
+            applied(&mut view, &holds(node, &[1], &[]));
+        }
+        let all: Vec<u64> = (1..=40).collect();
+        assert_eq!(holders(&view, &digest(1)).unwrap(), all);
+        assert!(is_holder(&view, &digest(1), 33).unwrap());
+        applied(&mut view, &holds(33, &[], &[1]));
+        assert_eq!(holders(&view, &digest(1)).unwrap().len(), 39);
+    }
 }

@@ -25,6 +25,7 @@
 //! event/      index                       what an entry did; big-endian, as node is
 //! node/       node                        a machine of the cluster, or one that was
 //! token/      hash                        admits one machine, once
+//! level/      node or 0                   the formats it knows, and the cluster may write
 //! state                                   running hash, clock
 //! ```
 
@@ -233,6 +234,13 @@ pub(super) fn node(node: u64) -> Vec<u8> {
 pub(super) fn token(hash: &[u8]) -> Vec<u8> {
     let mut writer = family(TOKENS);
     writer.raw(hash);
+    writer.finish()
+}
+
+/// `level/node`
+pub(super) fn level(node: u64) -> Vec<u8> {
+    let mut writer = family(b"level/");
+    writer.raw(&node.to_be_bytes());
     writer.finish()
 }
 

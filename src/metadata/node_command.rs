@@ -53,6 +53,13 @@ pub enum NodeCommand {
         /// It admits nobody from this time on, in ms since the Unix epoch.
         expires_ms: u64,
     },
+    /// A node says which formats it knows.
+    SetLevel {
+        /// Its number.
+        node: u64,
+        /// See `FORMAT_LEVEL`.
+        level: u32,
+    },
 }
 
 impl NodeCommand {
@@ -88,6 +95,9 @@ impl NodeCommand {
             Self::AddJoinToken { hash, expires_ms } => {
                 writer.u8(16).raw(hash).u64(*expires_ms);
             }
+            Self::SetLevel { node, level } => {
+                writer.u8(17).u64(*node).u32(*level);
+            }
         }
     }
 
@@ -115,6 +125,10 @@ impl NodeCommand {
             16 => Self::AddJoinToken {
                 hash: reader.array()?,
                 expires_ms: reader.u64()?,
+            },
+            17 => Self::SetLevel {
+                node: reader.u64()?,
+                level: reader.u32()?,
             },
             _ => return Err(CodecError::Invalid { field: "command" }),
         })

@@ -178,6 +178,10 @@ fn a_cut_a_longer_and_a_newer_record_are_refused() {
         version: 9,
     };
     assert_eq!(BlobRecord::decode(&[9]), Err(expected));
+    for (name, mut record) in every_record() {
+        record[0] += 1;
+        assert_eq!(check(&record), 0, "{name}");
+    }
 }
 
 proptest! {

@@ -9,11 +9,11 @@ use super::certificate::Fingerprint;
 use super::challenge::{Claim, DialerHello, ListenerHello, Role};
 use super::decoder::Decoder;
 use super::error::RefusalCode;
-use super::frame::{Frame, FrameKind, encode_refusal};
+use super::frame::{Frame, FrameError, FrameKind, encode_refusal};
 use super::gather_message::{Standing, encode_question};
 use super::identity::{ClusterId, PeerIdentity};
 use super::join_secret::JoinSecret;
-use super::preamble::Purpose;
+use super::preamble::{PreambleError, Purpose};
 use super::security::SharedSecret;
 use super::take::{TakeRecord, TakeRequest};
 use super::token::JoinToken;
@@ -166,4 +166,32 @@ fn recorded_frames_and_requests_read_back() {
     let fingerprint = Fingerprint::of(b"authority");
     let token = JoinToken::random(fingerprint);
     assert_eq!(JoinToken::parse(&token.to_string()), Ok(token));
+}
+
+#[test]
+fn a_newer_version_of_each_is_refused() {
+    let messages = every_message();
+    let newer = |name: &str, place: usize| {
+        let (_, message) = messages.iter().find(|(each, _)| *each == name).unwrap();
+        let mut newer = message.clone();
+        newer[place] += 1;
+        newer
+    };
+    let preamble = Purpose::of_preamble(newer("preamble", 6).try_into().unwrap());
+    assert_eq!(preamble, Err(PreambleError::Version { version: 2 }));
+    let request = TransferRequest::decode(&newer("request", 4).try_into().unwrap());
+    assert!(request.is_err());
+    let content = Header::decode(&newer("content", 4).try_into().unwrap());
+    assert!(content.is_err());
+    let dialer = DialerHello::decode(&newer("dialer", 4).try_into().unwrap());
+    assert_eq!(dialer, None);
+    let listener = ListenerHello::decode(&newer("listener", 4).try_into().unwrap());
+    assert_eq!(listener, None);
+    for (name, _) in frames() {
+        let mut decoder = Decoder::new();
+        let bytes = newer(name, 4);
+        decoder.space()[..bytes.len()].copy_from_slice(&bytes);
+        decoder.filled(bytes.len());
+        assert_eq!(decoder.take(), Err(FrameError::Version { version: 2 }));
+    }
 }

@@ -35,19 +35,27 @@ impl PeerNode {
     ///
     /// - Errors: the name is not known, or is not `host:port`.
     pub(super) async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let mut found = look_up_all(&self.address).await?;
+        if let Ok(address) = self.address.parse() {
+            return Ok(vec![address]);
+        }
+        let place = PLACES.try_acquire();
+        let place = place.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        let mut found = found_for(&self.address, place).await?;
         found.truncate(ADDRESSES_MAX);
         Ok(found)
     }
 }
 
-/// Every address of a name, asked for anew, off the executor.
+/// Every address of a name, asked for anew, off the executor; waits for its turn.
 pub(super) async fn look_up_all(name: &str) -> io::Result<Vec<SocketAddr>> {
     if let Ok(address) = name.parse() {
         return Ok(vec![address]);
     }
-    let place = PLACES.try_acquire();
-    let place = place.map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+    let place = PLACES.acquire().await.map_err(io::Error::other)?;
+    found_for(name, place).await
+}
+
+async fn found_for(name: &str, place: SemaphorePermit<'static>) -> io::Result<Vec<SocketAddr>> {
     let found = look_up(name.into(), place)?.recv_async().await;
     match found.map_err(io::Error::other)?? {
         none if none.is_empty() => Err(io::ErrorKind::NotFound.into()),

@@ -39,11 +39,15 @@ pub(super) struct Told {
 /// Keeps a node in the cluster's books until the core drops it.
 pub(super) async fn belong(core: Rc<Core>, told: Told) {
     let mut is_described = told.address.is_none();
+    let mut is_leveled = false;
     let mut asked_last = 0;
     loop {
         // A node that has moved is not found by its leader until it says so.
         if !is_described && (core.is_recovered() || core.is_cut_off(UNLED_MAX)) {
             is_described = describe(&core, &told).await;
+        }
+        if !is_leveled && is_described && core.is_recovered() {
+            is_leveled = tell_level(&core).await;
         }
         if core.is_cut_off(UNLED_MAX) && !matches!(core.route(), Route::Here) {
             asked_last = ask_around(&core, asked_last).await;
@@ -68,26 +72,15 @@ async fn describe(core: &Rc<Core>, told: &Told) -> bool {
     if is_known {
         return true;
     }
-    let command = Command::Node(NodeCommand::Describe {
+    let describing = NodeCommand::Describe {
         node: me,
         node_uuid: told.node_uuid,
         address,
-    });
-    let proposal = Proposal {
-        time_ms: core.clock.unix_ms(),
-        command,
     };
-    let (waiter, answered) = Waiter::new(None);
-    let submitted = Submitted {
-        change: Bytes::from(proposal.encode()),
-        deadline: core.clock.now() + core.options.propose_timeout,
-        waiter,
-    };
-    carry::propose(core, submitted).await;
-    match answered.await {
+    match say(core, describing).await {
         // A node that was removed has nothing to say; it will be told.
-        Ok(Ok(Outcome::Applied | Outcome::Refused(Refusal::NodeRemoved))) => true,
-        Ok(Ok(outcome)) => {
+        Some(Outcome::Applied | Outcome::Refused(Refusal::NodeRemoved)) => true,
+        Some(outcome) => {
             tracing::error!(
                 ?outcome,
                 node = me,
@@ -96,8 +89,36 @@ async fn describe(core: &Rc<Core>, told: &Told) -> bool {
             true
         }
         // The next look tries again.
-        Ok(Err(_)) | Err(_) => false,
+        None => false,
     }
+}
+
+/// Says which formats this node knows, unless the state knows it. Returns whether
+/// that is settled.
+async fn tell_level(core: &Rc<Core>) -> bool {
+    let (me, level) = (core.peers.me(), core.options.format_level);
+    let known = metadata::node_level(&StateView(core.machine.view()), me);
+    if known.is_ok_and(|known| known == level) {
+        return true;
+    }
+    let telling = NodeCommand::SetLevel { node: me, level };
+    say(core, telling).await.is_some()
+}
+
+/// Commits what this node says about itself; `None` when that did not succeed.
+async fn say(core: &Rc<Core>, command: NodeCommand) -> Option<Outcome> {
+    let proposal = Proposal {
+        time_ms: core.clock.unix_ms(),
+        command: Command::Node(command),
+    };
+    let (waiter, answered) = Waiter::new(None);
+    let submitted = Submitted {
+        change: Bytes::from(proposal.encode()),
+        deadline: core.clock.now() + core.options.propose_timeout,
+        waiter,
+    };
+    carry::propose(core, submitted).await;
+    answered.await.ok()?.ok()
 }
 
 /// Asks the next node after `asked_last` who leads, and whether this one still

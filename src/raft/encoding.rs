@@ -300,6 +300,20 @@ mod tests {
     }
 
     #[test]
+    fn a_membership_of_forty_reads_back() {
+        let nodes = (1..=40).map(|node| (node, BasicNode::new(format!("node-{node}:1"))));
+        let joint = vec![(1..=40).collect(), (2..=40).collect()];
+        let members = Membership::new(joint, nodes.collect::<BTreeMap<_, _>>()).unwrap();
+        let entry = Entry {
+            log_id: id(5),
+            payload: EntryPayload::Membership(members.clone()),
+        };
+        assert_eq!(decode_entry(&encode_entry(&entry)), Ok(entry));
+        let stored = StoredMembership::new(Some(id(4)), members);
+        assert_eq!(decode_stored(&encode_stored(&stored)), Ok(stored));
+    }
+
+    #[test]
     fn votes_identities_and_memberships_read_back() {
         for committed in [false, true] {
             let vote = Vote {

@@ -404,12 +404,45 @@ fn cut_messages_are_refused_by_the_decoder_they_are_for() {
     for length in 0..whole.len() {
         assert!(decode_append(&whole.slice(..length)).is_err());
     }
-    let newer = [&[2], &whole[1..]].concat();
-    let refused = decode_append(&Bytes::from(newer)).map(|request| request.entries);
-    assert!(matches!(
-        refused,
-        Err(CodecError::Version { version: 2, .. })
-    ));
+}
+
+#[test]
+fn a_newer_version_of_each_message_is_refused_by_its_decoder_and_named() {
+    for (name, message) in every_request().into_iter().chain(every_answer()) {
+        let mut newer = message.to_vec();
+        newer[0] += 1;
+        let newer = Bytes::from(newer);
+        let errors = [
+            decode_append(&newer).map(drop),
+            Ballot::decode(&newer).map(drop),
+            SnapshotMessage::decode(&newer).map(drop),
+            decode_propose(&newer).map(drop),
+            decode_read_index(&newer),
+            ClusterRequest::decode(&newer).map(drop),
+            decode_reply(&newer, read_appended).map(drop),
+        ];
+        for error in errors {
+            let is_named = matches!(error, Err(CodecError::Version { version: 2, .. }));
+            assert!(is_named, "{name}: {error:?}");
+        }
+    }
+}
+
+#[test]
+fn forty_members_are_told_and_read_back() {
+    let member = |node| Member {
+        node,
+        address: format!("node-{node}.windlass:5002").into(),
+        is_voter: node < 8,
+        is_leader: node == 33,
+        matched_index: Some(node),
+    };
+    let members = Members {
+        nodes: (1..=40).map(member).collect(),
+        ..members()
+    };
+    let told = encode_reply(&Ok(members.clone()), write_members);
+    assert_eq!(decode_reply(&told, read_members), Ok(Ok(members)));
 }
 
 proptest! {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::base::limits::{PROPOSE_TIMEOUT, READ_INDEX_TIMEOUT};
 use crate::base::units::MIB;
 use crate::journal;
+use crate::metadata::FORMAT_LEVEL;
 use crate::telemetry::Metrics;
 
 use super::blob_change::BlobChange;
@@ -30,6 +31,9 @@ pub struct Options {
     pub log_entries_kept: u64,
     /// … unless they have more bytes than this.
     pub log_bytes_kept: u64,
+    /// The formats that this node says it knows: those of this build. A test may say
+    /// otherwise.
+    pub format_level: u32,
     /// Told of every applied change of a blob that has a file.
     pub blob_changes: Option<flume::Sender<BlobChange>>,
     /// Where to count.
@@ -50,6 +54,7 @@ impl Options {
             snapshot_bytes: u64::from(64 * MIB),
             log_entries_kept: 20_000,
             log_bytes_kept: u64::from(64 * MIB),
+            format_level: FORMAT_LEVEL,
             blob_changes: None,
             metrics,
         }

@@ -164,3 +164,26 @@ fn nodes_come_before_others_go() {
     cluster.records.push(record(9, NodeState::Admitted, true));
     assert!(matches!(cluster.next(), Some(Step::Add { node: 9, .. })));
 }
+
+#[test]
+fn a_cluster_grows_to_forty_voters_step_by_step() {
+    let mut cluster = Cluster::of_three();
+    for node in 4..=40 {
+        cluster.records.push(record(node, NodeState::Member, true));
+    }
+    let (mut voters, mut nodes) = (vec![1, 2, 3], vec![1, 2, 3]);
+    while let Some(step) = cluster.next() {
+        match step {
+            Step::Add { node, .. } => {
+                nodes.push(node);
+                cluster.matched.insert(node, 999);
+            }
+            Step::Promote { node } => voters.push(node),
+            other => panic!("{other:?}"),
+        }
+        cluster.membership = membership(&[&voters], &nodes);
+    }
+    voters.sort_unstable();
+    assert_eq!(voters, (1..=40).collect::<Vec<_>>());
+    assert_eq!(nodes.len(), 40);
+}

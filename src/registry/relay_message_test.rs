@@ -155,6 +155,32 @@ fn an_error_of_a_newer_version_is_a_failure_and_another_status_is_nonsense() {
 }
 
 #[test]
+fn a_newer_version_is_refused_and_named() {
+    // Behind the magic; what is sealed by a checksum is sealed anew.
+    let newer = |mut record: Vec<u8>| {
+        record[4] += 1;
+        let end = record.len() - 4;
+        let (said, seal) = record.split_at_mut(end);
+        seal.copy_from_slice(&crc32fast::hash(said).to_le_bytes());
+        record
+    };
+    let is_named = |error: CodecError| matches!(error, CodecError::Version { version: 2, .. });
+    for request in requests() {
+        let record = newer(request.encode()).try_into().unwrap();
+        assert!(is_named(RelayRequest::decode(&record).unwrap_err()));
+    }
+    for answer in answers() {
+        let record = newer(answer.encode()).try_into().unwrap();
+        assert!(is_named(RelayAnswer::decode(&record).unwrap_err()));
+    }
+    for call in calls() {
+        let mut payload = call.encode().to_vec();
+        payload[0] += 1;
+        assert!(is_named(RelayCall::decode(&payload).unwrap_err()));
+    }
+}
+
+#[test]
 fn an_error_means_the_same_to_the_client_of_either_node() {
     use crate::registry::Error;
     for error in errors() {

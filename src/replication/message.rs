@@ -124,7 +124,12 @@ mod tests {
         odd.expected.size_bytes += 2;
         assert!(Hold::decode(&odd.encode()).is_err());
         assert_eq!(decode_done(&encode_done()), Ok(()));
-        assert!(decode_done(&[]).is_err() && decode_done(&[2]).is_err());
+        assert!(decode_done(&[]).is_err());
+        let mut newer = hold(Algorithm::Sha256, 3).encode().to_vec();
+        newer[0] += 1;
+        for error in [Hold::decode(&newer).map(drop), decode_done(&[2])] {
+            assert!(matches!(error, Err(CodecError::Version { version: 2, .. })));
+        }
     }
 
     #[test]

@@ -27,6 +27,7 @@ mod broken_disk;
 mod certificates;
 mod client;
 mod disk;
+mod draining;
 mod failover;
 mod faults;
 mod forming;

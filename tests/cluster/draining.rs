@@ -1,0 +1,70 @@
+//! A node that is drained is not missed: others lead, and hold what only it held.
+
+use std::fs;
+use std::time::Instant;
+
+use crate::serving::push_image;
+use crate::support::{Cluster, NodeOptions, Random, Registry, digest_of, said};
+
+/// So slow that what is pushed to one node is nowhere else for a while.
+const FETCH_RATE: (&str, &str) = ("WINDLASS_CLUSTER__FETCH_RATE_MAX", "1MiB");
+/// Pushes there are acknowledged by the node that takes them.
+const ONE_COPY: (&str, &str) = ("WINDLASS_CLUSTER__ACK_PREFIXES", "[\"cache=one\"]");
+
+#[test]
+fn a_drained_leader_hands_over_leadership_and_every_blob_and_may_be_lost() {
+    let variables = [FETCH_RATE, ONE_COPY];
+    let options = NodeOptions {
+        environment: variables
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .to_vec(),
+        ..NodeOptions::default()
+    };
+    let mut cluster = Cluster::start_with(3, &options);
+    let leader = cluster.leader();
+    let mut random = Random::new(23);
+    let layer = random.bytes(2_000_000);
+    let began = Instant::now();
+    let mut registry = Registry::new(cluster.nodes[leader].node.address);
+    push_image(&mut registry, "cache/app", "t", &layer);
+    let pushed = began.elapsed();
+
+    let number = cluster.status(leader).unwrap()["node"].to_string();
+    let other = (leader + 1) % 3;
+    let drained = cluster.nodes[other].operate(&["drain", &number]);
+    assert!(drained.status.success(), "{}", said(&drained));
+    assert!(
+        said(&drained).contains("may be stopped"),
+        "{}",
+        said(&drained)
+    );
+    // One copy was enough for the push, and the drain waited for more.
+    assert!(began.elapsed() > 2 * pushed, "{pushed:?}");
+    let status = cluster.status(other).unwrap();
+    let nodes = status["nodes"].as_array().unwrap();
+    let role = |number: &str| {
+        let node = nodes
+            .iter()
+            .find(|node| node["node"].as_u64() == number.parse().ok());
+        node.unwrap()["role"].clone()
+    };
+    assert_eq!(role(&number), "learner");
+    assert_eq!(
+        nodes.iter().filter(|node| node["role"] == "leader").count(),
+        1
+    );
+    assert_eq!(status["blobs"], 1, "the layer; the rest is small");
+
+    cluster.nodes[leader].node.kill();
+    fs::remove_dir_all(&cluster.nodes[leader].node.data_dir).unwrap();
+    for index in (0..3).filter(|index| *index != leader) {
+        let mut registry = Registry::new(cluster.nodes[index].node.address);
+        registry.get("/v2/cache/app/manifests/t").expect(200);
+        let target = format!("/v2/cache/app/blobs/{}", digest_of("sha256", &layer));
+        assert!(registry.get(&target).expect(200).body == layer);
+    }
+    let removed = cluster.nodes[other].operate(&["remove", &number]);
+    assert!(removed.status.success(), "{}", said(&removed));
+    let mut registry = Registry::new(cluster.nodes[other].node.address);
+    registry.push_blob("cache/app", b"goes on");
+}
