@@ -18,6 +18,9 @@ A cluster, on the first node and then on each other one:
   windlass join a:5002 --token-file TOKEN --advertise b:5002 && windlass serve
   windlass cluster status
 
+Or start every node with the same cluster.name, cluster.peers and cluster.join_secret,
+each with an empty data directory: they form the cluster by themselves.
+
 Users and rules:
   windlass hash-password bob >> users      a line for `auth.users_file`
   windlass acl explain bob team/app push   which rule allows it, or why none does

@@ -11,7 +11,7 @@ use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use tokio::sync::oneshot;
 
-use crate::metadata::{self, NodeState};
+use crate::metadata::{self, NodeState, Proposal};
 use crate::peer::{Call, Refusal, RefusalCode, Service};
 use crate::runtime;
 
@@ -202,6 +202,9 @@ impl RaftService {
     /// Proposes for another node, if this one leads: a change is handed on once.
     async fn propose(&self, call: &Call) -> Result<Bytes, Refusal> {
         let (bytes, limit) = decode_propose(&call.payload).map_err(malformed)?;
+        // What this build does not know must not reach the log: no node of its version
+        // could go on behind it.
+        Proposal::decode(&bytes).map_err(malformed)?;
         let (answer, answered) = oneshot::channel();
         let responder = ProposalResponder::new(move |written: WriteResult| {
             drop(answer.send(written));

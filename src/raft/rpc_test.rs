@@ -7,11 +7,11 @@ use bytes::Bytes;
 use openraft::impls::leader_id_adv::LeaderId;
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 
-use super::{Node, cluster, security, stop};
+use super::{Node, cluster, leader, security, stop};
 use crate::peer::{CallError, Calls, PeerNode, RefusalCode, Service};
 use crate::raft::Options;
 use crate::raft::message_append::encode_append;
-use crate::raft::message_request::{ClusterRequest, encode_read_index, read_hello};
+use crate::raft::message_request::{ClusterRequest, encode_propose, encode_read_index, read_hello};
 use crate::raft::message_vote::Ballot;
 use crate::raft::reply::{Denial, decode_reply};
 use crate::raft::types::Vote;
@@ -160,6 +160,33 @@ fn members_speak_for_themselves_and_make_sense() {
         assert!(index.is_ok());
         assert_eq!(nodes[0].handle.status().term, term);
         nodes[0].propose(1).await.unwrap();
+        stop(nodes);
+    });
+}
+
+#[test]
+fn a_proposal_that_the_leader_does_not_know_never_reaches_the_log() {
+    run_alone(|| async {
+        let nodes = cluster(3, as_usual).await;
+        let leads = leader(&nodes).await;
+        let follower = &nodes[(leads + 1) % 3];
+        let caller = Caller::of(&nodes[leads], follower.id, None);
+        // A command of a later version, and an entry of one.
+        for unknown in [[&[1][..], &[0; 8], &[200]].concat(), vec![2]] {
+            let proposing = caller.call(Service::Propose, encode_propose(&unknown, LIMIT));
+            let refused = proposing.await;
+            let is_refused = matches!(
+                refused,
+                Err(CallError::Refused {
+                    code: RefusalCode::Malformed,
+                    ..
+                })
+            );
+            assert!(is_refused, "{refused:?}");
+        }
+        for node in &nodes {
+            node.propose(node.id).await.unwrap();
+        }
         stop(nodes);
     });
 }

@@ -41,6 +41,9 @@ pub(super) fn form(config: &Config, shutdown: &Shutdown) -> Result<(), ServerErr
     let Some(secret) = join_secret(section)?.filter(|_| !section.peers.is_empty()) else {
         return Ok(());
     };
+    if is_settled(config)? {
+        return Ok(());
+    }
     preflight(&config.data_dir)?;
     create_directories_synced(&config.data_dir)?;
     let _lock = lock_directory(&config.data_dir).map_err(ServerError::locked)?;

@@ -87,7 +87,8 @@ fn a_list_of_nodes_makes_one_cluster_and_an_emptied_founder_no_second_one() {
     wait_said(&stranger, "waiting for the other nodes");
     wait_said(&first, "cluster.join_secret");
     assert!([&first, &second, &stranger].into_iter().all(is_no_member));
-    stranger.node.kill();
+    // Waiting is no failure, and ends when it is told to.
+    assert!(stranger.node.terminate(SAID_MAX).success());
     drop(stranger);
 
     let mut cluster = Cluster {
@@ -138,6 +139,8 @@ fn named(host: Ipv4Addr, index: usize, hosts_file: &Path) -> NodeOptions {
     options.environment.extend([
         variable("EXPECT", "3"),
         variable("ADVERTISE", "{hostname}.windlass:5002"),
+        variable("SECURITY", "plain"),
+        variable("SECRET", "another secret of all nodes"),
     ]);
     options
 }
@@ -170,4 +173,29 @@ fn one_name_for_all_nodes_and_hostnames_with_ordinals_make_one_cluster() {
         (&first["node"], &first["address"]),
         (&1.into(), &"w-0.windlass:5002".into())
     );
+}
+
+#[test]
+fn a_node_with_images_of_its_own_does_not_vanish_into_a_list() {
+    let hosts = hosts(2);
+    let alone = NodeOptions {
+        host: Some(hosts[0]),
+        ..NodeOptions::default()
+    };
+    let mut member = waiting(alone);
+    member.node.wait_ready();
+    Registry::new(member.node.address).push_blob("own/app", b"kept");
+    assert!(member.node.terminate(SAID_MAX).success());
+    let listed = NodeOptions {
+        data_dir: Some(member.node.data_dir.clone()),
+        ..options(hosts[0], &list(&hosts), SECRET)
+    };
+    let mut listed = waiting(listed);
+    assert_eq!(listed.node.wait_end(SAID_MAX).code(), EXIT_CONFIG);
+    wait_said(&listed, "windlass init");
+    // As the first of a cluster it keeps them, and the list does not matter.
+    let begun = listed.run(&["init"]);
+    assert!(begun.status.success(), "{}", said(&begun));
+    listed.node.spawn();
+    listed.node.wait_ready();
 }
