@@ -17,6 +17,7 @@ pub mod journal;
 pub mod guard;
 pub mod blob;
 pub mod peer;
+pub mod transfer;
 pub mod raft;
 pub mod replication;
 pub mod registry;

@@ -45,8 +45,8 @@ const NUMBERS: [&str; 9] = [
     "u8", "u16", "u32", "u64", "u128", "usize", "i32", "i64", "f64",
 ];
 const QUALIFIERS: [&str; 3] = ["MAX", "MIN", "DEFAULT"];
-const UNITS: [&str; 9] = [
-    "KIB", "MIB", "LOG2", "PERCENT", "PORT", "VERSION", "MAGIC", "ID", "TAG",
+const UNITS: [&str; 10] = [
+    "KIB", "MIB", "LOG2", "PERCENT", "PORT", "VERSION", "MAGIC", "ID", "TAG", "LEVEL",
 ];
 
 struct Room {

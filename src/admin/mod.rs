@@ -2,7 +2,7 @@
 //! state of the cluster with what operators may change there.
 //!
 //! Floor: doors
-//! Uses: telemetry, http, runtime, net, cluster, exchange
+//! Uses: telemetry, http, runtime, net, raft, cluster, exchange
 //! Crates: serde_json
 
 mod door;

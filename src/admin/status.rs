@@ -66,6 +66,7 @@ mod tests {
             report: Some(Report::default()),
         };
         let page = status_page(&ClusterStatus {
+            is_changing: false,
             node: 1,
             is_confirmed: true,
             term: 3,

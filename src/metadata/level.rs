@@ -22,11 +22,11 @@ pub const FORMAT_LEVEL: u32 = 1;
 /// What a node knows that says nothing.
 const FIRST_LEVEL: u32 = 1;
 /// Stands for the cluster; no node has this number.
-const CLUSTER: u64 = 0;
+const CLUSTER_ID: u64 = 0;
 
 /// The formats that may be written.
 pub fn format_level(view: &dyn View) -> Result<u32, StateError> {
-    node_level(view, CLUSTER)
+    node_level(view, CLUSTER_ID)
 }
 
 /// The formats that a node has said it knows.
@@ -72,7 +72,7 @@ pub(super) fn raise_without(draft: &mut Draft<'_>, gone: u64) -> Result<(), Stat
 
 fn raise(draft: &mut Draft<'_>, level: u32) -> Result<Outcome, StateError> {
     if level > format_level(&draft.view)? {
-        draft.put(key::level(CLUSTER), encode(level));
+        draft.put(key::level(CLUSTER_ID), encode(level));
     }
     Ok(Outcome::Applied)
 }

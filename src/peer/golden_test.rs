@@ -15,10 +15,7 @@ use super::identity::{ClusterId, PeerIdentity};
 use super::join_secret::JoinSecret;
 use super::preamble::{PreambleError, Purpose};
 use super::security::SharedSecret;
-use super::take::{TakeRecord, TakeRequest};
 use super::token::JoinToken;
-use super::transfer::{Header, TransferRefusal, TransferRequest};
-use crate::oci::{Algorithm, Digest};
 
 const GOLDEN: &str = include_str!("../../tests/fixtures/peer/messages_v1.txt");
 
@@ -46,22 +43,6 @@ fn frames() -> [(&'static str, Frame); 5] {
 
 fn encode(frame: &Frame) -> Vec<u8> {
     [frame.header().as_slice(), &frame.payload].concat()
-}
-
-fn request() -> TransferRequest {
-    TransferRequest {
-        digest: Digest::of(Algorithm::Sha256, b"content"),
-        generation: 3,
-        offset: 1 << 20,
-        bytes: 1 << 21,
-    }
-}
-
-fn take() -> TakeRequest {
-    TakeRequest {
-        id: [0x5a; 40],
-        algorithm: Algorithm::Sha512,
-    }
 }
 
 fn proof(role: Role) -> Vec<u8> {
@@ -122,14 +103,6 @@ fn every_message() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("proof", proof(Role::Dialer)),
         ("joining", proof(Role::Joiner)),
-        ("request", request().encode()),
-        ("content", Header::Content { size: 9, bytes: 4 }.encode()),
-        ("take", take().encode()),
-        ("ready", Header::Ready.encode()),
-        ("held", Header::Held.encode()),
-        ("bytes", TakeRecord::Bytes(1 << 19).encode().to_vec()),
-        ("end", TakeRecord::End(77).encode().to_vec()),
-        ("absent", Header::Refused(TransferRefusal::NotHere).encode()),
         ("token", JoinToken::hash(&[5; 32]).to_vec()),
     ];
     messages.extend(gathering());
@@ -151,7 +124,7 @@ fn every_message_is_written_as_recorded() {
 }
 
 #[test]
-fn recorded_frames_and_requests_read_back() {
+fn recorded_frames_read_back() {
     let mut decoder = Decoder::new();
     for (_, frame) in frames() {
         let bytes = encode(&frame);
@@ -159,10 +132,6 @@ fn recorded_frames_and_requests_read_back() {
         decoder.filled(bytes.len());
         assert_eq!(decoder.take(), Ok(Some(frame)));
     }
-    let record = request().encode().try_into().unwrap();
-    assert_eq!(TransferRequest::decode(&record), Ok(request()));
-    let record = take().encode().try_into().unwrap();
-    assert_eq!(TakeRequest::decode(&record), Ok(take()));
     let fingerprint = Fingerprint::of(b"authority");
     let token = JoinToken::random(fingerprint);
     assert_eq!(JoinToken::parse(&token.to_string()), Ok(token));
@@ -179,10 +148,6 @@ fn a_newer_version_of_each_is_refused() {
     };
     let preamble = Purpose::of_preamble(newer("preamble", 6).try_into().unwrap());
     assert_eq!(preamble, Err(PreambleError::Version { version: 2 }));
-    let request = TransferRequest::decode(&newer("request", 4).try_into().unwrap());
-    assert!(request.is_err());
-    let content = Header::decode(&newer("content", 4).try_into().unwrap());
-    assert!(content.is_err());
     let dialer = DialerHello::decode(&newer("dialer", 4).try_into().unwrap());
     assert_eq!(dialer, None);
     let listener = ListenerHello::decode(&newer("listener", 4).try_into().unwrap());

@@ -9,7 +9,7 @@
 //! on it. Nothing is repeated here: whether a lost call may be repeated is known above.
 //!
 //! Floor: services.
-//! Uses: base, disk, net, oci, runtime, telemetry
+//! Uses: base, disk, net, runtime, telemetry
 //! Crates: rcgen, sha2, tokio
 
 mod auth_error;
@@ -23,7 +23,6 @@ mod connection;
 mod decoder;
 mod drive;
 mod error;
-mod fetch;
 mod files;
 mod frame;
 mod gather;
@@ -45,16 +44,10 @@ mod renewal;
 mod secured;
 mod security;
 mod serve;
-mod serve_take;
-mod serve_transfer;
 mod service;
-mod take;
-mod tee;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod token;
-mod transfer;
-mod transfer_error;
 
 pub use auth_error::{AuthError, Verdict};
 pub use authority::{Authority, AuthorityError};
@@ -62,7 +55,6 @@ pub use calls::Calls;
 pub use certificate::{Credentials, Fingerprint};
 pub use connect::{authenticate, authenticate_joiner, connect};
 pub use error::{CallError, ConnectError, Refusal, RefusalCode};
-pub use fetch::{Incoming, Transfers};
 pub use files::{ClusterFiles, FilesError, OperatorFiles, read_key_file};
 pub use gather::{GatherError, addresses_of, ask_standing};
 pub use gather_message::Standing;
@@ -77,11 +69,5 @@ pub use preamble::{PreambleError, Purpose};
 pub use renewal::{ends_soon, renewed};
 pub use security::{Security, SharedSecret, WeakSecret};
 pub use serve::{Call, serve_calls};
-pub use serve_take::{Arriving, Taking};
-pub use serve_transfer::{Asked, TransferAnswer, TransferServer};
 pub use service::Service;
-pub use take::TakeRequest;
-pub use tee::Outgoing;
 pub use token::{JoinToken, JoinTokenError};
-pub use transfer::{TransferRefusal, TransferRequest};
-pub use transfer_error::{ServeTransferError, TransferError};

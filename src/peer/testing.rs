@@ -26,33 +26,33 @@ use crate::runtime::{Task, sleep, spawn, timeout};
 use crate::telemetry::Metrics;
 
 /// Longer than anything in a test should take.
-pub(super) const NOBODY_WAITS: Duration = Duration::from_secs(20);
+pub(crate) const NOBODY_WAITS: Duration = Duration::from_secs(20);
 
 /// A node of cluster `cluster` with a shared secret.
-pub(super) fn plain(cluster: char, node: u64, secret: &str) -> Security {
+pub(crate) fn plain(cluster: char, node: u64, secret: &str) -> Security {
     let cluster = ClusterId::parse(&cluster.to_string().repeat(32)).unwrap();
     let identity = PeerIdentity { cluster, node };
     Security::Plain(SharedSecret::new(identity, secret.as_bytes()).unwrap())
 }
 
 /// Node `node` of the cluster that most tests are in.
-pub(super) fn member(node: u64) -> Security {
+pub(crate) fn member(node: u64) -> Security {
     plain('a', node, "the secret of the test")
 }
 
 /// Listens on a free port.
-pub(super) fn listen(metrics: &Arc<Metrics>) -> PeerListener {
+pub(crate) fn listen(metrics: &Arc<Metrics>) -> PeerListener {
     PeerListener::bind("127.0.0.1:0".parse().unwrap(), Arc::clone(metrics)).unwrap()
 }
 
 /// The node `id` at `address`.
-pub(super) fn node(id: u64, address: SocketAddr) -> PeerNode {
+pub(crate) fn node(id: u64, address: SocketAddr) -> PeerNode {
     let address = address.to_string().into();
     PeerNode { id, address }
 }
 
 /// The next connection, authenticated.
-pub(super) async fn welcome(
+pub(crate) async fn welcome(
     listener: &PeerListener,
     security: &Security,
 ) -> Result<Link, AuthError> {
@@ -61,7 +61,7 @@ pub(super) async fn welcome(
 }
 
 /// Both ends' outcomes of one connection.
-pub(super) async fn meet(
+pub(crate) async fn meet(
     listener: &PeerListener,
     purpose: Purpose,
     wanted: u64,
@@ -74,7 +74,7 @@ pub(super) async fn meet(
 }
 
 /// A connection for calls on which the dialer goes on as the test says.
-pub(super) async fn knock(address: SocketAddr, bytes: &[u8]) -> Stream {
+pub(crate) async fn knock(address: SocketAddr, bytes: &[u8]) -> Stream {
     let mut stream = Stream::connect(address).await.unwrap();
     let preamble = Purpose::Calls.preamble();
     stream.write_all(&preamble).await.unwrap();
@@ -83,7 +83,7 @@ pub(super) async fn knock(address: SocketAddr, bytes: &[u8]) -> Stream {
 }
 
 /// Waits until `is_so`.
-pub(super) async fn until(mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
     let clock = Clock::system();
     let began = clock.now();
     while !is_so() {
@@ -93,28 +93,28 @@ pub(super) async fn until(mut is_so: impl FnMut() -> bool) {
 }
 
 /// A node that answers calls until it is dropped.
-pub(super) struct Server {
-    pub(super) address: SocketAddr,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) calls: Rc<Cell<usize>>,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) calls: Rc<Cell<usize>>,
     _accepting: Task<()>,
 }
 
 /// What [`Server`] does with the first byte of a call.
-pub(super) const ECHO_TAG: u8 = b'e';
-pub(super) const PANIC_TAG: u8 = b'p';
-pub(super) const REFUSE_TAG: u8 = b'r';
-pub(super) const HANG_TAG: u8 = b'h';
-pub(super) const SLOW_TAG: u8 = b's';
-pub(super) const LARGE_TAG: u8 = b'l';
-pub(super) const WHO_TAG: u8 = b'w';
+pub(crate) const ECHO_TAG: u8 = b'e';
+pub(crate) const PANIC_TAG: u8 = b'p';
+pub(crate) const REFUSE_TAG: u8 = b'r';
+pub(crate) const HANG_TAG: u8 = b'h';
+pub(crate) const SLOW_TAG: u8 = b's';
+pub(crate) const LARGE_TAG: u8 = b'l';
+pub(crate) const WHO_TAG: u8 = b'w';
 
 impl Server {
-    pub(super) fn start(security: Security) -> Self {
+    pub(crate) fn start(security: Security) -> Self {
         Self::start_at("127.0.0.1:0".parse().unwrap(), security)
     }
 
-    pub(super) fn start_at(address: SocketAddr, security: Security) -> Self {
+    pub(crate) fn start_at(address: SocketAddr, security: Security) -> Self {
         let metrics = Arc::new(Metrics::new());
         let listener = PeerListener::bind(address, Arc::clone(&metrics)).unwrap();
         let address = listener.address();

@@ -15,9 +15,9 @@ use super::replicator::Worker;
 use crate::base::limits::EXTENT_BYTES;
 use crate::base::units::to_u64;
 use crate::blob::{Import, ImportError, SealError, UploadError};
-use crate::peer::{TransferError, TransferRefusal, TransferRequest};
 use crate::runtime::sleep;
 use crate::telemetry::{FetchEnd, FetchFailure};
+use crate::transfer::{TransferError, TransferRefusal, TransferRequest};
 
 /// Time spent waiting for a source within which at least an extent must come, when
 /// another source could do better. Less than an extent would also be less than what is

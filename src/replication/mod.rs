@@ -6,7 +6,7 @@
 //! in the state.
 //!
 //! Floor: flows.
-//! Uses: base, blob, metadata, oci, peer, raft, runtime, telemetry
+//! Uses: base, blob, metadata, oci, peer, transfer, raft, runtime, telemetry
 //! Crates: tokio
 
 mod announce;

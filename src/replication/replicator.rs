@@ -23,8 +23,9 @@ use super::shared::Shared;
 use super::tee::{Refusals, Tee, run_tees};
 use crate::base::Clock;
 use crate::blob::{Import, Store};
-use crate::peer::{Calls, Transfers};
+use crate::peer::Calls;
 use crate::runtime::{Panicked, Task, end_process, spawn_bulk, spawn_prompt};
+use crate::transfer::Transfers;
 
 /// Fetches, serves and follows blobs on one shard; `Clone` is another handle on the
 /// same shard. Made once per shard, on its executor; the first shard's also decides for

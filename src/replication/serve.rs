@@ -13,12 +13,13 @@ use super::take::take;
 use crate::base::limits::MOVE_BYTES_MAX;
 use crate::base::units::index_of;
 use crate::blob::{Piece, ReadError, Reader};
-use crate::peer::{
-    Asked, HandedOver, Link, ServeTransferError, TakeRequest, TransferAnswer, TransferRefusal,
-    TransferRequest, TransferServer,
-};
+use crate::peer::{HandedOver, Link};
 use crate::runtime::{Task, spawn_bulk, spawn_prompt};
 use crate::telemetry::ServeEnd;
+use crate::transfer::{
+    Asked, ServeTransferError, TakeRequest, TransferAnswer, TransferRefusal, TransferRequest,
+    TransferServer,
+};
 
 /// Transfer connections of one shard, most of them idle; further ones are closed. A
 /// few for each shard of each node.

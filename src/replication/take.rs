@@ -9,10 +9,10 @@ use crate::base::CodecError;
 use crate::base::limits::MOVE_BYTES_MIN;
 use crate::base::units::{index_of, to_u64, to_usize};
 use crate::blob::{SealError, Upload, UploadError};
-use crate::peer::{
+use crate::telemetry::TeeEnd;
+use crate::transfer::{
     Arriving, ServeTransferError, TakeRequest, Taking, TransferRefusal, TransferServer,
 };
-use crate::telemetry::TeeEnd;
 
 /// Uploads that one shard takes at a time fit, each with its smallest buffer, into one
 /// part in this many of the pool; another node holds them then.

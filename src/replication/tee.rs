@@ -16,9 +16,10 @@ use crate::base::limits::{MOVE_BYTES_MAX, TEE_IDLE_TIMEOUT, TEE_QUEUE_MOVES};
 use crate::base::units::{index_of, to_u64};
 use crate::blob::{Expected, Heard, Inlet, Outlet, UploadId};
 use crate::oci::Algorithm;
-use crate::peer::{Outgoing, PeerNode, TakeRequest, TransferError};
+use crate::peer::PeerNode;
 use crate::runtime::{spawn_prompt, timeout};
 use crate::telemetry::TeeEnd;
+use crate::transfer::{Outgoing, TakeRequest, TransferError};
 
 /// Pooled memory that one way to a node may hold: what is being sent, and what waits.
 const TEE_BYTES_MAX: u64 = (1 + TEE_QUEUE_MOVES as u64) * MOVE_BYTES_MAX as u64;

@@ -95,8 +95,7 @@ impl Node {
             is_stale_served: config.cluster.stale_reads,
             operators: None,
         };
-        let mut shards = Vec::new();
-        let mut listen = config.listen;
+        let (mut shards, mut listen) = (Vec::new(), config.listen);
         for ((index, place), hall) in (0..).zip(&plan.shards).zip(halls) {
             let (listening, heard) = flume::bounded(1);
             let mut parts = parts(listen, listening, hall);

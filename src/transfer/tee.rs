@@ -4,15 +4,15 @@ use std::fmt;
 use std::rc::{Rc, Weak};
 use std::time::Duration;
 
+use super::error::TransferError;
 use super::fetch::{Pool, Transfers};
-use super::link::Link;
-use super::node::PeerNode;
+use super::message::{Header, TRANSFER_HEADER_BYTES};
 use super::take::{TakeRecord, TakeRequest};
-use super::transfer::{Header, TRANSFER_HEADER_BYTES};
-use super::transfer_error::TransferError;
 use crate::base::limits::TEE_STALL_TIMEOUT;
 use crate::base::units::to_u32;
 use crate::net;
+use crate::peer::Link;
+use crate::peer::PeerNode;
 use crate::runtime::timeout;
 
 /// A way for bytes to another node. Dropped before its end, it closes its connection,

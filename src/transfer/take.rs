@@ -19,7 +19,7 @@
 //! before the end refuses the rest, and the connection ends, as it does when there is
 //! no end.
 
-use super::transfer::{REQUEST_BYTES, opened, sealed};
+use super::message::{REQUEST_BYTES, opened, sealed};
 use crate::base::limits::{BLOB_BYTES_MAX, EXTENT_BYTES, MOVE_BYTES_MAX};
 use crate::base::units::{KIB, MIB};
 use crate::base::{CodecError, Reader, Writer};
@@ -67,7 +67,7 @@ impl TakeRequest {
         let mut writer = Writer::with_capacity(REQUEST_BYTES);
         writer
             .raw(&TAKE_MAGIC)
-            .u8(super::transfer::TRANSFER_VERSION)
+            .u8(super::message::TRANSFER_VERSION)
             .u8(algorithm)
             .raw(&[0; 2])
             .raw(&self.id)

@@ -8,17 +8,17 @@ use std::sync::Arc;
 use crate::base::Clock;
 use crate::base::units::to_usize;
 use crate::oci::Algorithm;
-use crate::peer::authority::Authority;
-use crate::peer::identity::{ClusterId, PeerIdentity};
-use crate::peer::material::TlsMaterial;
-use crate::peer::security::Security;
-use crate::peer::serve_take::Arriving;
-use crate::peer::serve_transfer::{Asked, TransferServer};
+use crate::peer::Authority;
+use crate::peer::Security;
+use crate::peer::TlsMaterial;
 use crate::peer::testing::{NOBODY_WAITS, listen, member, node, until, welcome};
-use crate::peer::transfer::TransferRefusal;
-use crate::peer::transfer_error::ServeTransferError;
+use crate::peer::{ClusterId, PeerIdentity};
 use crate::runtime::{Task, run_alone, spawn};
 use crate::telemetry::Metrics;
+use crate::transfer::error::ServeTransferError;
+use crate::transfer::message::TransferRefusal;
+use crate::transfer::serve::{Asked, TransferServer};
+use crate::transfer::serve_take::Arriving;
 
 /// What a taker does with what it is asked.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use super::serve_transfer::TransferServer;
+use super::error::ServeTransferError;
+use super::message::{Header, TransferRefusal};
+use super::serve::TransferServer;
 use super::take::{RECORD_BYTES, TakeRecord};
-use super::transfer::{Header, TransferRefusal};
-use super::transfer_error::ServeTransferError;
 use crate::base::limits::{PEER_TRANSFER_STALL_TIMEOUT, TAKE_IDLE_TIMEOUT};
 use crate::base::units::{to_u32, to_usize};
 use crate::net;

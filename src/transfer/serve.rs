@@ -4,13 +4,13 @@ use std::fmt;
 use std::io;
 use std::os::fd::AsFd;
 
-use super::link::Link;
+use super::error::ServeTransferError;
+use super::message::{Header, REQUEST_BYTES, TransferRefusal, TransferRequest};
 use super::take::{TAKE_MAGIC, TakeRequest};
-use super::transfer::{Header, REQUEST_BYTES, TransferRefusal, TransferRequest};
-use super::transfer_error::ServeTransferError;
 use crate::base::limits::{PEER_SERVED_LINK_IDLE_TIMEOUT, PEER_TRANSFER_STALL_TIMEOUT};
 use crate::base::units::to_u64;
 use crate::net;
+use crate::peer::Link;
 use crate::runtime::timeout;
 
 /// Serves the requests of one authenticated transfer connection, one after another:

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use super::error::ConnectError;
-use super::transfer::TransferRefusal;
+use super::message::TransferRefusal;
 use crate::base::CodecError;
 use crate::net;
+use crate::peer::ConnectError;
 
 /// Content did not come from a node.
 #[derive(Debug, thiserror::Error)]

@@ -5,16 +5,16 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::link::Link;
-use super::links::Links;
-use super::node::PeerNode;
-use super::preamble::Purpose;
-use super::security::Security;
-use super::transfer::{Header, TRANSFER_HEADER_BYTES, TransferRequest};
-use super::transfer_error::TransferError;
+use super::error::TransferError;
+use super::message::{Header, TRANSFER_HEADER_BYTES, TransferRequest};
 use crate::base::limits::PEER_TRANSFER_STALL_TIMEOUT;
 use crate::base::units::{index_of, to_u64};
 use crate::net;
+use crate::peer::Link;
+use crate::peer::Links;
+use crate::peer::PeerNode;
+use crate::peer::Purpose;
+use crate::peer::Security;
 use crate::runtime::timeout;
 use crate::telemetry::Metrics;
 
