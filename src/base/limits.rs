@@ -278,6 +278,11 @@ const _: () = assert!(RELAY_SILENCE_MAX.as_secs() >= 2 * BODY_WINDOW.as_secs());
 /// committed.
 pub const RELAY_END_TIMEOUT: Duration = Duration::from_secs(180);
 const _: () = assert!(RELAY_END_TIMEOUT.as_secs() > 2 * ACK_TIMEOUT.as_secs());
+/// A session whose owner cannot be reached is waited for so long: a node that restarts
+/// is back within seconds, and its sessions with it.
+pub const RELAY_OWNER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause between two attempts to reach it.
+pub const RELAY_OWNER_PAUSE: Duration = Duration::from_millis(100);
 /// A question about a session is answered within this time.
 pub const RELAY_CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Uploads that one shard takes from other nodes at the same time; further connections

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
@@ -11,8 +12,8 @@ use super::relay_message::{ANSWER_BYTES, RelayAnswer, RelayCall, RelayOperation,
 use super::remote_upload::{RemoteUpload, Room};
 use crate::base::CodecError;
 use crate::base::limits::{
-    RELAY_BEGIN_TIMEOUT, RELAY_BUFFER_BYTES, RELAY_CALL_TIMEOUT, RELAY_PLACE_TIMEOUT,
-    RELAY_POOL_PARTS,
+    RELAY_BEGIN_TIMEOUT, RELAY_BUFFER_BYTES, RELAY_CALL_TIMEOUT, RELAY_OWNER_TIMEOUT,
+    RELAY_PLACE_TIMEOUT, RELAY_POOL_PARTS,
 };
 use crate::base::units::index_of;
 use crate::memory::Pool;
@@ -29,7 +30,11 @@ use crate::telemetry::{Metrics, RelayMetrics};
 /// keeps that one from finding memory for the uploads it owns, which wait for nobody
 /// but their clients and their disk: two nodes that relay to each other go on.
 #[derive(Clone)]
-pub struct Relay(Rc<Shared>);
+pub struct Relay {
+    shared: Rc<Shared>,
+    /// How long a request waits for the owner of its session to come back.
+    patience: Duration,
+}
 
 struct Shared {
     node: u64,
@@ -70,7 +75,7 @@ impl Relay {
     ) -> Self {
         let pool_bytes = pool.usage().total_bytes / u64::from(RELAY_POOL_PARTS);
         let places = index_of(pool_bytes / u64::from(RELAY_BUFFER_BYTES)).max(1);
-        Self(Rc::new(Shared {
+        let shared = Rc::new(Shared {
             node,
             find: Box::new(find),
             links,
@@ -78,22 +83,37 @@ impl Relay {
             places: Arc::new(Semaphore::new(places)),
             metrics: Arc::clone(calls.metrics()),
             calls,
-        }))
+        });
+        Self {
+            shared,
+            patience: RELAY_OWNER_TIMEOUT,
+        }
+    }
+
+    /// The same, waiting for another time.
+    #[cfg(test)]
+    pub(super) fn patient_for(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The node this is.
     pub(super) fn node(&self) -> u64 {
-        self.0.node
+        self.shared.node
     }
 
     /// Where relays are counted.
     pub(super) fn metrics(&self) -> &RelayMetrics {
-        &self.0.metrics.relay
+        &self.shared.metrics.relay
+    }
+
+    /// How long a request waits for the owner of its session to come back.
+    pub(super) const fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// A node of the membership.
     pub(super) fn find(&self, node: u64) -> Option<PeerNode> {
-        (self.0.find)(node)
+        (self.shared.find)(node)
     }
 
     /// Takes a session of another node for one request.
@@ -146,17 +166,17 @@ impl Relay {
 
     /// Keeps a connection on which everything asked was answered.
     pub(super) fn put(&self, owner: &PeerNode, link: Link) {
-        self.0.links.put(owner, link);
+        self.shared.links.put(owner, link);
     }
 
     /// Memory first, the owner afterwards: whoever holds a session waits for nothing
     /// of this node any more.
     async fn room(&self) -> Result<Room, Error> {
-        let places = Arc::clone(&self.0.places);
+        let places = Arc::clone(&self.shared.places);
         let place = timeout(RELAY_PLACE_TIMEOUT, places.acquire_owned()).await;
         let place = place.map_err(|_| Error::Busy)?;
         Ok(Room {
-            buffer: self.0.pool.acquire(RELAY_BUFFER_BYTES).await,
+            buffer: self.shared.pool.acquire(RELAY_BUFFER_BYTES).await,
             _place: place.expect("invariant: the semaphore is never closed"),
         })
     }
@@ -167,17 +187,17 @@ impl Relay {
         owner: &PeerNode,
         request: &RelayRequest,
     ) -> Result<(Link, RelayAnswer), Error> {
-        while let Some(mut link) = self.0.links.take(owner) {
+        while let Some(mut link) = self.shared.links.take(owner) {
             match begin(&mut link, request).await {
                 Ok(answer) => return Ok((link, answer)),
                 Err(Broken::Lost(_)) => {}
-                Err(error) => return Err(self.unavailable(owner, &error)),
+                Err(error) => return Err(unreached(owner, &error)),
             }
         }
-        let connecting = self.0.links.connect(owner).await;
-        let mut link = connecting.map_err(|error| self.unavailable(owner, &error))?;
+        let connecting = self.shared.links.connect(owner).await;
+        let mut link = connecting.map_err(|error| unreached(owner, &error))?;
         let begun = begin(&mut link, request).await;
-        let answer = begun.map_err(|error| self.unavailable(owner, &error))?;
+        let answer = begun.map_err(|error| unreached(owner, &error))?;
         Ok((link, answer))
     }
 
@@ -185,18 +205,26 @@ impl Relay {
         self.metrics().requests.count();
         let payload = call.encode();
         let calling = self
-            .0
+            .shared
             .calls
             .call(owner, Service::Upload, payload, RELAY_CALL_TIMEOUT);
         let answer = calling.await.map_err(|error| {
             let may_be_done = matches!(error, CallError::Lost | CallError::TimedOut);
-            let error = self.unavailable(owner, &error);
             match call.operation {
-                RelayOperation::Cancel if may_be_done => Error::Undecided,
-                RelayOperation::Cancel | RelayOperation::Held => error,
+                RelayOperation::Held => unreached(owner, &error),
+                RelayOperation::Cancel => {
+                    let error = self.unavailable(owner, &error);
+                    if may_be_done { Error::Undecided } else { error }
+                }
             }
         })?;
         RelayAnswer::decode_payload(&answer).map_err(|error| self.unavailable(owner, &error))
+    }
+
+    /// The owner of a session was waited for in vain.
+    pub(super) fn give_up(&self, owner: u64) {
+        self.metrics().failures.count();
+        tracing::warn!(owner, "the owner of an upload session cannot be reached");
     }
 
     /// The owner of a session cannot be asked now: logged and counted here, where
@@ -216,6 +244,12 @@ impl Relay {
     }
 }
 
+/// The owner of a session cannot be asked now; perhaps in a moment.
+fn unreached(owner: &PeerNode, error: &(dyn std::error::Error + 'static)) -> Error {
+    tracing::debug!(owner = owner.id, error, "an owner is not reached");
+    Error::Unavailable
+}
+
 async fn begin(link: &mut Link, request: &RelayRequest) -> Result<RelayAnswer, Broken> {
     let asking = async {
         link.write_all(&request.encode()).await?;
@@ -231,9 +265,9 @@ async fn begin(link: &mut Link, request: &RelayRequest) -> Result<RelayAnswer, B
 impl fmt::Debug for Relay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Relay")
-            .field("node", &self.0.node)
-            .field("links", &self.0.links)
-            .field("places", &self.0.places.available_permits())
+            .field("node", &self.shared.node)
+            .field("links", &self.shared.links)
+            .field("places", &self.shared.places.available_permits())
             .finish_non_exhaustive()
     }
 }

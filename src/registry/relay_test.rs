@@ -31,6 +31,9 @@ const NOBODY_WAITS: Duration = Duration::from_secs(60);
 /// The pool of a node: as small as an operator may make it.
 const POOL_BYTES: u32 = 4 * MIB;
 
+/// How long a request waits for the owner of its session to come back.
+const OWNER_PATIENCE: Duration = Duration::from_secs(1);
+
 type Roster = Rc<RefCell<Vec<PeerNode>>>;
 
 /// A node that owns sessions, and relays to others.
@@ -105,7 +108,7 @@ impl Node {
         let find = move |node| others.borrow().iter().find(|one| one.id == node).cloned();
         let calls = Calls::new(security.clone(), Arc::clone(&metrics));
         let links = Links::new(security.clone(), Arc::clone(&metrics), Purpose::Upload);
-        let relay = Relay::new(id, find, calls, links, pool.clone());
+        let relay = Relay::new(id, find, calls, links, pool.clone()).patient_for(OWNER_PATIENCE);
         let registry = Rc::new(Registry::new(store, journal, space, true).relaying(relay));
         let any = "127.0.0.1:0".parse().unwrap();
         let listener = PeerListener::bind(any, Arc::clone(&metrics)).unwrap();

@@ -6,11 +6,14 @@ use super::relay::Relay;
 use super::relay_message::{RelayCall, RelayOperation, RelayRequest, WhenCut};
 use super::remote_upload::RemoteUpload;
 use super::upload::{Place, Upload, failed};
+use crate::base::Clock;
+use crate::base::limits::RELAY_OWNER_PAUSE;
 use crate::blob::{self, UploadId};
 use crate::metadata;
 use crate::oci::{Digest, Repository};
 use crate::peer::PeerNode;
 use crate::raft::StateView;
+use crate::runtime::sleep;
 
 /// Who owns a session.
 enum Owner<'a> {
@@ -33,7 +36,7 @@ impl Registry {
         when_cut: WhenCut,
     ) -> Result<Upload, Error> {
         let id = parse(id)?;
-        match self.owner(&id).await? {
+        let resuming = self.ask_owner(&id, async |owner| match owner {
             Owner::Here => Ok(self.resume_here(repository, &id).await?.into()),
             Owner::Elsewhere(relay, owner) => {
                 let request = RelayRequest {
@@ -44,7 +47,8 @@ impl Registry {
                 let upload = relay.resume(owner, &request).await?;
                 Ok(Upload(Place::Elsewhere(Box::new(upload))))
             }
-        }
+        });
+        resuming.await
     }
 
     /// How many bytes a session holds.
@@ -52,7 +56,7 @@ impl Registry {
     /// - Source: distribution-spec v1.1, end-13.
     pub async fn held_bytes(&self, repository: &Repository, id: &str) -> Result<u64, Error> {
         let id = parse(id)?;
-        match self.owner(&id).await? {
+        let asking = self.ask_owner(&id, async |owner| match owner {
             Owner::Here => self.held_here(repository, &id).await,
             Owner::Elsewhere(relay, owner) => {
                 let call = RelayCall {
@@ -62,7 +66,8 @@ impl Registry {
                 };
                 relay.held(&owner, &call).await
             }
-        }
+        });
+        asking.await
     }
 
     /// Ends a session and forgets its bytes.
@@ -123,6 +128,33 @@ impl Registry {
         // Committed whatever comes of this: a miss costs the next reader a read index.
         drop(self.look(query).await);
         Ok(())
+    }
+
+    /// Asks the owner of a session, and asks again while it cannot be reached: a node
+    /// that restarts is back soon, and its clients should not notice. A node that was
+    /// removed meanwhile is not waited for.
+    async fn ask_owner<T>(
+        &self,
+        id: &UploadId,
+        ask: impl AsyncFn(Owner<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let clock = Clock::system();
+        let began = clock.now();
+        loop {
+            let owner = self.owner(id).await?;
+            let Owner::Elsewhere(relay, _) = owner else {
+                return ask(owner).await;
+            };
+            let outcome = ask(owner).await;
+            if !matches!(outcome, Err(Error::Unavailable)) {
+                return outcome;
+            }
+            if clock.now() - began >= relay.patience() {
+                relay.give_up(id.node());
+                return outcome;
+            }
+            sleep(RELAY_OWNER_PAUSE).await;
+        }
     }
 
     /// Who owns the session that an id names.

@@ -1,6 +1,7 @@
 //! An upload session works through every node, whichever owns it.
 
 use std::net::SocketAddr;
+use std::thread;
 use std::time::Duration;
 
 use crate::support::{Cluster, Random, Registry, Request, Response, digest_of, said, wait_for};
@@ -338,18 +339,23 @@ fn an_owner_that_was_killed_goes_on_at_the_last_acknowledged_byte() {
     if let Ok(answer) = cut.client.read_response("PATCH") {
         answer.expect(503);
     }
-    for index in [1, 2] {
-        let mut registry = fleet.at(index);
-        registry.get(&session).expect(503);
-        let answer = registry.send(&patch(&session, b"x")).expect(503);
-        assert!(answer.header("Retry-After").is_some());
-        registry.call("DELETE", &session).expect_any(&[500, 503]);
-    }
-    fleet.cluster.nodes[0].node.restart();
-    let back = wait_for(SOON, || {
-        fleet.at(1).get(&session).expect_any(&[204, 503]).status == 204
+    // It may come back at any moment, so it is waited for, but not for ever.
+    let requests = [Request::new("GET", &session), patch(&session, b"x")];
+    let asked = requests.map(|request| {
+        let mut registry = fleet.at(1);
+        thread::spawn(move || registry.send(&request))
     });
-    assert!(back);
+    for answer in asked {
+        let answer = answer.join().unwrap().expect(503);
+        assert!(answer.header("Retry-After").is_some());
+    }
+    let deleted = fleet.at(2).call("DELETE", &session);
+    deleted.expect_any(&[500, 503]);
+    // Whoever waits when it comes back notices nothing.
+    let (mut registry, asked) = (fleet.at(2), Request::new("GET", &session));
+    let waiting = thread::spawn(move || registry.send(&asked));
+    fleet.cluster.nodes[0].node.restart();
+    waiting.join().unwrap().expect(204);
     fleet.check_held(&session, 300_000);
     fleet
         .at(2)
