@@ -93,6 +93,14 @@ pub const WRITE_STALL_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WRITE_STALL_GIVE_BACK: Duration = Duration::from_millis(100);
 /// Idle keep-alive connections are closed after this.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// At shutdown, a connection without a request is kept for this: its client may be
+/// about to send one, and is told with the answer that it is the last.
+pub const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
+/// At shutdown, a listener is closed when nobody has come for this long: a connection
+/// that the kernel has just taken would be lost with it.
+pub const LAST_CALL_TIMEOUT: Duration = Duration::from_millis(5);
+/// Connections taken after shutdown, at most, however fast they come.
+pub const LAST_CALL_CONNECTIONS_MAX: usize = 256;
 /// After a last answer, bytes that still come are dropped for this long, so that
 /// a reset does not overtake the answer.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -29,6 +29,8 @@ pub struct Door {
     clock: Clock,
     metrics: Arc<Metrics>,
     shutdown: Shutdown,
+    /// When shutdown was noticed.
+    stopping_since: Cell<Option<Instant>>,
     deadlines: Rc<Deadlines>,
     date: RefCell<Date>,
     /// Steps of a Weyl sequence: every id of this door is another one, and the
@@ -58,6 +60,7 @@ impl Door {
             clock,
             metrics,
             shutdown,
+            stopping_since: Cell::new(None),
             date: RefCell::default(),
             request_number: Cell::new(u64::from_le_bytes(random_bytes())),
             _ticker: spawn(tick_until_closed(Weak::clone(door))),
@@ -106,10 +109,15 @@ impl Door {
     }
 
     fn tick(&self) {
-        self.deadlines.tick(self.clock.now());
+        let now = self.clock.now();
+        self.deadlines.tick(now);
         self.refresh_date();
         if self.shutdown.is_requested() {
-            self.deadlines.elapse_idle();
+            let since = self.stopping_since.get().unwrap_or(now);
+            self.stopping_since.set(Some(since));
+            if now - since >= self.options.parting_timeout {
+                self.deadlines.elapse_idle();
+            }
         }
     }
 

@@ -24,6 +24,8 @@ pub struct Options {
     /// After a last answer, how long bytes that the client still sends are
     /// dropped, so that a reset does not overtake the answer.
     pub linger_timeout: Duration,
+    /// At shutdown, a connection without a request is closed after this.
+    pub parting_timeout: Duration,
     /// Bounds of the pure connection.
     pub connection: ConnectionBounds,
 }
@@ -38,6 +40,7 @@ impl Default for Options {
             write_stall_timeout: limits::WRITE_STALL_TIMEOUT,
             write_stall_give_back: limits::WRITE_STALL_GIVE_BACK,
             linger_timeout: limits::LINGER_TIMEOUT,
+            parting_timeout: limits::PARTING_TIMEOUT,
             connection: ConnectionBounds::default(),
         }
     }

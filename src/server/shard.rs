@@ -14,6 +14,7 @@ use super::membership::Membership;
 use super::peers::{Peers, relay, replicator};
 use crate::admin::Health;
 use crate::base::Clock;
+use crate::base::limits::{LAST_CALL_CONNECTIONS_MAX, LAST_CALL_TIMEOUT};
 use crate::cluster::{Operations, Report};
 use crate::exchange::{Closed, Exchange};
 use crate::guard::{self, Guard};
@@ -22,7 +23,9 @@ use crate::net::{self, Listener};
 use crate::peer::Calls;
 use crate::registry::{AcknowledgeRules, DiskSpace, Registry, RelayServer};
 use crate::replication;
-use crate::runtime::{InFlight, JoinHandle, Shutdown, notify_stopping, off_shard, spawn, timeout};
+use crate::runtime::{
+    InFlight, JoinHandle, Shutdown, notify_stopping, off_shard, sleep, spawn, timeout,
+};
 use crate::telemetry::Metrics;
 use crate::{admin, api, blob, disk, exchange, raft};
 
@@ -238,7 +241,12 @@ impl Connections {
         H: AsyncFn(&mut Exchange) -> Result<(), Closed> + 'static,
     {
         let handler = Rc::new(handler);
+        let mut last_count = 0;
         while let Some(stream) = self.next(&listener).await {
+            last_count += usize::from(self.shutdown.is_requested());
+            if last_count > LAST_CALL_CONNECTIONS_MAX {
+                return;
+            }
             let (door, handler) = (Rc::clone(&self.door), Rc::clone(&handler));
             let guard = self.in_flight.enter();
             spawn(async move {
@@ -249,12 +257,14 @@ impl Connections {
         }
     }
 
-    /// The next connection that this shard has room for; `None` at shutdown.
+    /// The next connection that this shard has room for; `None` when nobody has come
+    /// for a moment after shutdown.
     async fn next(&self, listener: &Listener) -> Option<net::Stream> {
         loop {
             let accepted = async { Some(listener.accept().await) };
             let stopped = async {
                 self.shutdown.wait().await;
+                sleep(LAST_CALL_TIMEOUT).await;
                 None
             };
             match accepted.or(stopped).await? {
