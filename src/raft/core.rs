@@ -12,7 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use crate::base::Clock;
 use crate::base::limits::WAITING_PROPOSALS_MAX;
 use crate::journal::Journal;
-use crate::runtime;
+use crate::runtime::{self, InFlight};
 
 use super::belonging::{Told, belong};
 use super::carry;
@@ -30,6 +30,7 @@ use super::read_rounds::{ReadRounds, Reader};
 use super::snapshot_receive::SnapshotReceiver;
 use super::snapshot_send::Needed;
 use super::stall::watch_journal;
+use super::start::HEARTBEAT_MS;
 use super::state_machine::StateMachine;
 use super::status::Status;
 use super::steward::tend;
@@ -41,6 +42,9 @@ const OTHER_REQUESTS_MAX: usize = 1024;
 /// appended itself.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
 const HAND_OVER_LOOK_PERIOD: Duration = Duration::from_millis(50);
+/// After that it stays for two heartbeats of the next leader: then every node knows
+/// whom to ask, and no change meets a node that ends in the middle of it.
+const HAND_OVER_STAY: Duration = Duration::from_millis(2 * HEARTBEAT_MS);
 
 /// What a handle asks the core for.
 #[derive(Debug)]
@@ -85,6 +89,10 @@ pub(super) struct Core {
     pub journal: Journal,
     pub clock: Clock,
     pub started_at: Instant,
+    /// Changes of other nodes that are being proposed here.
+    pub proposals: InFlight,
+    /// Set when this node ends: it takes no more of them, since it may not answer.
+    pub is_ending: Cell<bool>,
     /// Who leads, as another node says, while no leader speaks to this one.
     pub told_leader: Cell<Option<u64>>,
     status: watch::Receiver<Status>,
@@ -122,6 +130,8 @@ impl Core {
             options: parts.options,
             journal: parts.journal,
             started_at: clock.now(),
+            proposals: InFlight::new(),
+            is_ending: Cell::new(false),
             told_leader: Cell::new(None),
             clock,
             status: statuses.clone(),
@@ -262,6 +272,7 @@ impl Core {
             // Then the next start learns it again from the others.
             tracing::warn!(%error, "the removal of this node was not noted");
         }
+        self.is_ending.set(true);
         self.hand_over().await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::warn!(%error, "raft did not end in order");
@@ -284,7 +295,6 @@ impl Core {
         let Some(successor) = self.successor() else {
             return;
         };
-        let last_index = self.raft.metrics().borrow_watched().last_log_index;
         if self
             .raft
             .trigger()
@@ -302,10 +312,21 @@ impl Core {
         {
             self.leader_changed(HAND_OVER_LOOK_PERIOD).await;
         }
+        // What other nodes had proposed here until then is committed by the next leader,
+        // and answered from here: without an answer they would not know.
+        let last_index = self.raft.metrics().borrow_watched().last_log_index;
         let left = self.time_left(deadline);
         self.machine
             .wait_applied(last_index.unwrap_or(0), left)
             .await;
+        let left = self.time_left(deadline);
+        if runtime::timeout(left, self.proposals.wait_zero())
+            .await
+            .is_err()
+        {
+            tracing::warn!("changes of other nodes were not answered before the end");
+        }
+        runtime::sleep(HAND_OVER_STAY).await;
     }
 
     async fn close(&self) -> std::io::Result<()> {

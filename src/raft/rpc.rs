@@ -205,6 +205,12 @@ impl RaftService {
         // What this build does not know must not reach the log: no node of its version
         // could go on behind it.
         Proposal::decode(&bytes).map_err(malformed)?;
+        if self.0.is_ending.get() {
+            // Not proposed: what consensus does not get to see any more has no outcome.
+            let denied: Reply<Proposed> = Err(Denial::Stopped);
+            return Ok(encode_reply(&denied, write_proposed));
+        }
+        let _answered = self.0.proposals.enter();
         let (answer, answered) = oneshot::channel();
         let responder = ProposalResponder::new(move |written: WriteResult| {
             drop(answer.send(written));

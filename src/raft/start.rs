@@ -31,7 +31,7 @@ use super::status::Status;
 use super::types::Raft;
 
 /// Milliseconds between heartbeats of a leader.
-const HEARTBEAT_MS: u64 = 100;
+pub(super) const HEARTBEAT_MS: u64 = 100;
 /// Milliseconds without a leader before an election, shortest and longest.
 const ELECTION_MS_MIN: u64 = 400;
 pub(super) const ELECTION_MS_MAX: u64 = 800;
