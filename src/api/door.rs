@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::access::{allowed, needed};
 use super::answer::{Answer, Handled};
+use super::audit::audit;
 use super::failure::Failure;
 use super::route::Route;
 use crate::exchange::{Closed, Exchange};
@@ -74,7 +75,14 @@ impl Door {
         };
         let peer = exchange.peer_address().ip();
         match self.guard.admit(&head, peer, &needed).await {
-            Ok(pass) => self.call(exchange, &route, &pass).await,
+            Ok(pass) => {
+                let handled = self.call(exchange, &route, &pass).await?;
+                if let Some(handled) = &handled {
+                    let client = self.guard.client(&head, peer);
+                    audit(exchange, client, (&pass, &needed), handled);
+                }
+                Ok(handled)
+            }
             Err(refused) => Ok(Some(Err(refused.into()))),
         }
     }

@@ -50,6 +50,11 @@ impl Failure {
             .with("Allow", allowed)
     }
 
+    /// Its status.
+    pub(super) const fn status(&self) -> Status {
+        self.status
+    }
+
     /// Adds a header line.
     pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));

@@ -9,6 +9,7 @@
 
 mod access;
 mod answer;
+mod audit;
 mod door;
 mod failure;
 mod list;

@@ -1,5 +1,7 @@
 //! Rules: who may do what. Additive: what one gives, no other takes.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::action::Actions;
@@ -52,6 +54,16 @@ pub struct RuleName<'a> {
     pub number: usize,
     /// What its author wrote beside it.
     pub comment: Option<&'a str>,
+}
+
+impl fmt::Display for RuleName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rule {}", self.number)?;
+        match self.comment {
+            Some(comment) => write!(f, " ({comment})"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Why a rule gives a subject what it gives, or nothing.

@@ -161,6 +161,9 @@ pub const LOGIN_THREADS: u32 = 2;
 /// Logins that wait for them; further ones are answered 429. At a tenth of a second
 /// each the last one waits three seconds.
 pub const WAITING_LOGINS_MAX: usize = 64;
+/// A wrong password is answered this much later: guessing is slow on one connection,
+/// and the threads above bound it on many.
+pub const LOGIN_FAILURE_PAUSE: Duration = Duration::from_secs(1);
 /// Proved logins that one shard remembers.
 pub const KEPT_LOGINS_MAX: usize = 1024;
 /// Scopes of one token; docker asks for two.

@@ -73,7 +73,7 @@ pub(super) fn explain(explain: &Explain, config: &Config) -> ExitCode {
         Err(error) => return fail(&format!("the file with claims: {error}")),
     };
     match rules.decide(&subject, &explain.repository, needed) {
-        Verdict::Given(rule) => print(&format!("allowed by {}", name(rule.number, rule.comment))),
+        Verdict::Given(rule) => print(&format!("allowed by {rule}")),
         Verdict::Withheld => {
             print(&why_not(&rules, &subject, explain));
             ExitCode::FAILURE
@@ -113,16 +113,11 @@ fn why_not(rules: &Rules, subject: &Subject, explain: &Explain) -> String {
             Reason::Claims => "wants other claims".to_owned(),
             Reason::Repository => "is about other repositories".to_owned(),
         };
-        for part in ["\n  ", &name(rule.number, rule.comment), " ", &reason] {
+        for part in ["\n  ", &rule.to_string(), " ", &reason] {
             text.push_str(part);
         }
     }
     text
-}
-
-fn name(number: usize, comment: Option<&str>) -> String {
-    let comment = comment.map(|comment| format!(" ({comment})"));
-    format!("rule {number}{}", comment.unwrap_or_default())
 }
 
 fn print(text: &str) -> ExitCode {

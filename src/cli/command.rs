@@ -29,7 +29,12 @@ const FILES_VARIABLE: &str = "WINDLASS_CONFIG";
 /// wrong command line.
 pub fn main() -> ExitCode {
     let (task, options) = Arguments::parse().split();
-    let config = match load_with(&options, env::vars_os().collect()) {
+    let loaded = match &task {
+        // Needs no configuration, and is how the first one comes about.
+        Task::HashPassword { .. } => Ok(Config::default()),
+        _ => load_with(&options, env::vars_os().collect()),
+    };
+    let config = match loaded {
         Ok(config) => config,
         Err(error) => {
             complain(&error);

@@ -19,7 +19,9 @@ use crate::auth::{
     TokenSource, Verified,
 };
 use crate::base::Clock;
+use crate::base::limits::LOGIN_FAILURE_PAUSE;
 use crate::http::Head;
+use crate::runtime::sleep;
 use crate::telemetry::{AccessDecision, LoginEnd, Metrics, TokenCheck};
 
 /// The guard of one shard's door. Owned by that shard.
@@ -227,6 +229,7 @@ impl Guard {
             return Ok(());
         }
         logins.of(LoginEnd::Wrong).count();
+        sleep(LOGIN_FAILURE_PAUSE).await;
         // A name that is not there may be a password in the wrong field.
         let user = if challenge.is_known {
             &*login.username

@@ -4,7 +4,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::book::Book;
-use crate::auth::{Actions, Authority, Decision, Needed, Resource, Subject, Verified, authorize};
+use crate::auth::{
+    Actions, Authority, Decision, Ground, Needed, Resource, Subject, Verified, authorize,
+};
 use crate::oci::Repository;
 
 /// The outcome of an admission, for questions that come later in the request.
@@ -69,6 +71,28 @@ impl Pass {
         match &self.0 {
             Held::Subject(_, subject) => subject.is_anonymous,
             Held::Everything | Held::Nothing | Held::Foreign(_) | Held::Own(..) => false,
+        }
+    }
+
+    /// Whom the caller proved to be; nobody for one that proved nothing.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        match &self.0 {
+            Held::Everything | Held::Nothing => None,
+            Held::Foreign(token) | Held::Own(token, ..) => token.subject.as_deref(),
+            Held::Subject(_, subject) => subject.username.as_deref(),
+        }
+    }
+
+    /// Why the caller has what a request needs, for people.
+    #[must_use]
+    pub fn reason(&self, needed: &Needed<'_>) -> String {
+        match self.decide(needed) {
+            Some(Decision::Allowed(Ground::Rule(rule))) => rule.to_string(),
+            Some(Decision::Allowed(Ground::Token)) => "token".to_owned(),
+            Some(Decision::Allowed(Ground::Credentials)) => "credentials".to_owned(),
+            Some(Decision::Allowed(Ground::Open)) | None => "nobody is asked".to_owned(),
+            Some(Decision::Refused) => "none".to_owned(),
         }
     }
 

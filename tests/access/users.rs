@@ -140,6 +140,18 @@ fn passwords_also_work_without_tokens() {
     registry
         .send(&basic(push("public/app"), "eve:open"))
         .expect(201);
+    let line = |node: &Node| {
+        let log = node.log_text();
+        let line = log.lines().find(|line| line.contains("windlass::audit"));
+        line.map(|line| serde_json::from_str::<Value>(line).unwrap())
+    };
+    assert!(wait_for(Duration::from_secs(10), || line(&node).is_some()));
+    let line = line(&node).unwrap();
+    assert_eq!(text(&line, "user"), "bob");
+    assert_eq!(text(&line, "allowed_by"), "rule 1 (bob owns team)");
+    assert_eq!(text(&line, "path"), "/v2/team/app/blobs/uploads/");
+    assert_eq!(text(&line, "digest"), sha256(b"{}"));
+    assert_eq!(line["status"], 201);
     let denied = registry
         .send(&basic(push("team/app"), "eve:open"))
         .expect(403);

@@ -115,11 +115,12 @@ skopeo_deletes_its_own() {
 }
 
 everybody_pulls_what_is_public() {
+    # skopeo reads docker's file, too, and takes no login beside its token.
+    rm -rf "$DOCKER_CONFIG"
     login eve open
     copy "docker-archive:$SCRATCH/image.tar" "docker://$R/public/app:v1"
     forget
     copy "docker://$R/public/app:v1" "dir:$SCRATCH/public.$1"
-    rm -rf "$DOCKER_CONFIG"
     "$DOCKER" pull -q "$R/public/app:v1"
     "$DOCKER" rmi -f "$R/public/app:v1"
 }
