@@ -83,6 +83,7 @@ impl Login {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn basic(text: &str) -> String {
         format!("Basic {}", STANDARD.encode(text))
@@ -136,5 +137,19 @@ mod tests {
     fn a_password_is_not_printed() {
         let login = Login::new("bob", "sesame").unwrap();
         assert!(!format!("{login:?}").contains("sesame"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_answered(text in ".*", value in "[A-Za-z0-9+/=]{0,60}") {
+            let _ = Credentials::parse(&text);
+            let _ = Credentials::parse(&format!("Basic {value}"));
+        }
+
+        #[test]
+        fn what_a_client_encodes_is_read(username in "[^:\\p{Cc}]{1,40}", password in "[^\0]{0,40}") {
+            let header = basic(&format!("{username}:{password}"));
+            prop_assert_eq!(login(&header), Some((username.into(), password.into())));
+        }
     }
 }

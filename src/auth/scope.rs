@@ -141,6 +141,7 @@ impl fmt::Display for Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn parse(text: &str) -> Vec<Scope> {
         Scope::parse_list(text).collect()
@@ -216,6 +217,18 @@ mod tests {
             json!([{ "type": "repository", "name": "a" }]),
         ] {
             assert_eq!(Scope::of_claim(Some(&claim)), Err(AccessError), "{claim}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read(text in ".*", words in "[a-z:, ]{0,60}") {
+            for text in [text, words] {
+                for scope in Scope::parse_list(&text) {
+                    let again: Vec<_> = Scope::parse_list(&scope.to_string()).collect();
+                    prop_assert_eq!(again, vec![scope]);
+                }
+            }
         }
     }
 }

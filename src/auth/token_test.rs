@@ -1,4 +1,5 @@
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -429,4 +430,30 @@ fn a_token_without_a_subject_is_anonymous() {
     }
     let verified = verify(&token(&header(), &without(claims(), "access"))).unwrap();
     assert_eq!(verified.access, []);
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_answered(text in ".*", parts in prop::collection::vec("[A-Za-z0-9_=.-]{0,40}", 0..5)) {
+        prop_assert!(verify(&text).is_err());
+        prop_assert!(verify(&parts.join(".")).is_err());
+    }
+
+    #[test]
+    fn no_change_of_a_good_token_is_taken(at in 0_usize..1000, byte in any::<char>()) {
+        let good = token(&header(), &claims());
+        let mut changed: Vec<char> = good.chars().collect();
+        let at = at % changed.len();
+        changed[at] = byte;
+        let changed: String = changed.into_iter().collect();
+        prop_assert_eq!(verify(&changed).is_ok(), changed == good);
+    }
+
+    #[test]
+    fn any_claims_are_answered(name in "iss|aud|exp|nbf|iat|sub|access|typ", text in ".{0,40}", number in any::<f64>()) {
+        for value in [json!(text), json!([text]), json!({ text.clone(): number }), json!(number)] {
+            let changed = with(claims(), &name, value);
+            let _ = verify(&token(&header(), &changed));
+        }
+    }
 }
