@@ -7,6 +7,7 @@ pub mod base;
 pub mod telemetry;
 pub mod oci;
 pub mod http;
+pub mod proxy;
 pub mod auth;
 pub mod metadata;
 pub mod runtime;
