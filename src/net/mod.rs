@@ -2,10 +2,13 @@
 //!
 //! Floor: machinery.
 //! Uses: base, runtime
-//! Crates: futures_rustls, glommio, rustix, webpki
+//! Crates: futures_rustls, glommio, rcgen, rustix, webpki
 
+mod certificate;
 mod error;
+mod known_server;
 mod listener;
+mod self_signed;
 mod stream;
 mod tls;
 mod tls_error;
@@ -13,10 +16,13 @@ mod tls_material;
 mod tls_stream;
 mod zero_copy;
 
+pub use certificate::Life;
 pub use error::{Error, SendFileError};
+pub use known_server::{KnownServer, KnownStream};
 pub use listener::Listener;
+pub use self_signed::{SelfSigned, SelfSignedError};
 pub use stream::Stream;
-pub use tls::{TlsClient, TlsServer, check_identity, check_identity_in};
+pub use tls::{TlsClient, TlsClients, TlsServer, check_identity, check_identity_in};
 pub use tls_error::{CertificateFault, TlsError};
 pub use tls_material::{TlsAuthorities, TlsIdentity, TlsMaterialError};
 pub use tls_stream::TlsStream;

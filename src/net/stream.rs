@@ -28,8 +28,10 @@ use crate::runtime::{timeout, yield_if_needed};
 /// the caller's, with `runtime::timeout`: the runtime's own survive a read that was
 /// given up, and then cut the next one short.
 pub struct Stream {
-    stream: TcpStream,
+    socket: TcpStream,
     peer: SocketAddr,
+    /// Bytes that were put back, in the order they come.
+    ahead: Vec<u8>,
 }
 
 impl Stream {
@@ -54,7 +56,11 @@ impl Stream {
             .set_nodelay(true)
             .map_err(|error| failed(error.into()))?;
         let peer = stream.peer_addr().map_err(|error| failed(error.into()))?;
-        Ok(Self { stream, peer })
+        Ok(Self {
+            socket: stream,
+            peer,
+            ahead: Vec::new(),
+        })
     }
 
     /// Takes over a connection that [`Stream::detach`] gave away, perhaps on another
@@ -65,8 +71,14 @@ impl Stream {
 
     /// Gives the connection away, to be attached to another executor. Bytes that were
     /// not read yet are read there.
+    ///
+    /// - Panics: when bytes were put back: they would be lost.
     pub fn detach(self) -> Result<OwnedFd, Error> {
-        fcntl_dupfd_cloexec(borrow(&self.stream), 0).map_err(|errno| Error::SetUp(errno.into()))
+        assert!(
+            self.ahead.is_empty(),
+            "nothing that was read is left behind"
+        );
+        fcntl_dupfd_cloexec(borrow(&self.socket), 0).map_err(|errno| Error::SetUp(errno.into()))
     }
 
     /// Address of the other end.
@@ -75,11 +87,19 @@ impl Stream {
         self.peer
     }
 
+    /// Puts back bytes that were read and belong to whoever reads next.
+    ///
+    /// - Panics: when bytes that were put back before have not been read.
+    pub fn put_back(&mut self, bytes: &[u8]) {
+        assert!(self.ahead.is_empty(), "bytes are put back once");
+        self.ahead.extend_from_slice(bytes);
+    }
+
     /// Reads what is there, waiting for the first byte. 0 is the end, or a reset.
     ///
     /// - Cancel: loses nothing.
     pub async fn read(&mut self, into: &mut [u8]) -> Result<usize, Error> {
-        self.stream.read(into).await.map_err(Error::Broken)
+        poll_fn(|context| self.poll_read(context, into)).await
     }
 
     /// Fills the whole slice.
@@ -87,7 +107,9 @@ impl Stream {
     /// - Errors: `Broken` when the other end stops before.
     /// - Cancel: an unknown part has been read; only good for closing.
     pub async fn read_exact(&mut self, into: &mut [u8]) -> Result<(), Error> {
-        self.stream.read_exact(into).await.map_err(Error::Broken)
+        AsyncReadExt::read_exact(self, into)
+            .await
+            .map_err(Error::Broken)
     }
 
     /// As [`Stream::read`], for code that polls both directions in one task.
@@ -96,7 +118,7 @@ impl Stream {
         context: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<Result<usize, Error>> {
-        let reading = Pin::new(&mut self.stream).poll_read(context, into);
+        let reading = AsyncRead::poll_read(Pin::new(self), context, into);
         reading.map_err(Error::Broken)
     }
 
@@ -106,7 +128,7 @@ impl Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize, Error>> {
-        let writing = Pin::new(&mut self.stream).poll_write(context, bytes);
+        let writing = Pin::new(&mut self.socket).poll_write(context, bytes);
         writing.map_err(Error::Broken)
     }
 
@@ -114,14 +136,14 @@ impl Stream {
     ///
     /// - Cancel: an unknown part has gone; only good for closing.
     pub async fn write_all(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        self.stream.write_all(bytes).await.map_err(Error::Broken)
+        self.socket.write_all(bytes).await.map_err(Error::Broken)
     }
 
     /// Writes what the socket takes, waiting until it takes something.
     ///
     /// - Cancel: nothing has gone.
     pub async fn write_some(&mut self, bytes: &[u8]) -> Result<usize, Error> {
-        self.stream.write(bytes).await.map_err(Error::Broken)
+        self.socket.write(bytes).await.map_err(Error::Broken)
     }
 
     /// Sends `bytes` of `file` from `offset` out of the page cache, without copying
@@ -144,7 +166,7 @@ impl Stream {
         let mut position = offset;
         while position < end {
             let step = (end - position).min(u64::from(SEND_STEP_BYTES));
-            match send_pages(borrow(&self.stream), &file, position, step) {
+            match send_pages(borrow(&self.socket), &file, position, step) {
                 Ok(Sent::Bytes(sent)) => {
                     position += sent;
                     yield_if_needed().await;
@@ -182,7 +204,7 @@ impl Stream {
                 Err(errno) => Err(errno.into()),
             };
             let (ready, _) = into.split_at(copied.map_err(SendFileError::File)?);
-            Pin::new(&mut self.stream)
+            Pin::new(&mut self.socket)
                 .poll_write(context, ready)
                 .map_ok(to_u64)
                 .map_err(SendFileError::Peer)
@@ -207,7 +229,7 @@ impl Stream {
             Shutdown::Both => rustix::net::Shutdown::Both,
         };
         // Fails only when the other end was faster.
-        let _ = rustix::net::shutdown(borrow(&self.stream), how);
+        let _ = rustix::net::shutdown(borrow(&self.socket), how);
     }
 }
 
@@ -217,8 +239,25 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         into: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
+        if self.ahead.is_empty() {
+            Pin::new(&mut self.socket).poll_read(context, into)
+        } else {
+            Poll::Ready(Ok(take_front(&mut self.ahead, into)))
+        }
     }
+}
+
+/// Moves what fits from the front of `from`, and gives the memory back with the last
+/// byte.
+fn take_front(from: &mut Vec<u8>, into: &mut [u8]) -> usize {
+    let count = from.len().min(into.len());
+    for (place, byte) in into.iter_mut().zip(from.drain(..count)) {
+        *place = byte;
+    }
+    if from.is_empty() {
+        *from = Vec::new();
+    }
+    count
 }
 
 impl AsyncWrite for Stream {
@@ -227,7 +266,7 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 
     /// One call for several records of TLS, which the runtime's socket has not.
@@ -237,14 +276,14 @@ impl AsyncWrite for Stream {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         loop {
-            return match send_parts(borrow(&self.stream), parts) {
+            return match send_parts(borrow(&self.socket), parts) {
                 Ok(count) => Poll::Ready(Ok(count)),
                 Err(Errno::INTR) => continue,
                 // The socket is full: the runtime's own write waits.
                 Err(Errno::AGAIN) => {
                     let first = parts.iter().find(|part| !part.is_empty());
                     let first = first.map_or(&[][..], |part| part);
-                    Pin::new(&mut self.stream).poll_write(context, first)
+                    Pin::new(&mut self.socket).poll_write(context, first)
                 }
                 Err(errno) => Poll::Ready(Err(errno.into())),
             };
@@ -252,11 +291,11 @@ impl AsyncWrite for Stream {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.socket).poll_flush(context)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_close(context)
+        Pin::new(&mut self.socket).poll_close(context)
     }
 }
 

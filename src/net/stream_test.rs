@@ -43,7 +43,7 @@ fn an_accepted_socket_is_closed_in_children_and_never_blocks() {
         let listener = listen();
         let (stream, peer) = pair(&listener).await;
         assert_eq!(stream.peer_address(), peer.local_addr().unwrap());
-        let socket = borrow(&stream.stream);
+        let socket = borrow(&stream.socket);
         let flags = rustix::io::fcntl_getfd(socket).unwrap();
         assert!(flags.contains(FdFlags::CLOEXEC));
         let status = rustix::fs::fcntl_getfl(socket).unwrap();

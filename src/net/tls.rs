@@ -1,4 +1,4 @@
-//! TLS 1.3 over streams, in user space.
+//! TLS over streams, in user space: 1.3 between nodes, 1.2 as well for clients.
 
 use std::fmt;
 use std::io;
@@ -16,10 +16,10 @@ use futures_rustls::rustls::crypto::{
 use futures_rustls::rustls::server::{
     NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier,
 };
-use futures_rustls::rustls::version::TLS13;
+use futures_rustls::rustls::version::{TLS12, TLS13};
 use futures_rustls::rustls::{
-    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
-    ServerConfig, SignatureScheme, WantsVerifier,
+    CertificateError, CipherSuite, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error,
+    RootCertStore, ServerConfig, SignatureScheme, WantsVerifier,
 };
 use futures_rustls::{TlsAcceptor, TlsConnector};
 
@@ -94,7 +94,55 @@ impl TlsClient {
     }
 }
 
+/// Whom a listener for clients asks for a certificate.
+#[derive(Debug, Clone, Copy)]
+pub enum TlsClients<'a> {
+    /// Nobody.
+    Anybody,
+    /// Everybody; whoever shows none comes in as well. One that the authorities do
+    /// not vouch for ends the connection.
+    Requested(&'a TlsAuthorities),
+    /// Everybody, and only with one of theirs they come in.
+    Required(&'a TlsAuthorities),
+}
+
+/// The one protocol that a listener for clients speaks, as ALPN names it.
+const HTTP: &[u8] = b"http/1.1";
+
 impl TlsServer {
+    /// A listener for clients of all kinds: TLS 1.2 and 1.3, HTTP/1.1. A client that
+    /// offers protocols without that one is refused; one that offers none is not.
+    ///
+    /// - Errors: also for a key that is too small.
+    pub fn for_clients(
+        own: &TlsIdentity,
+        clients: TlsClients<'_>,
+    ) -> Result<Self, TlsMaterialError> {
+        own.check_strength()?;
+        let builder = ServerConfig::builder_with_provider(provider_for_clients())
+            .with_protocol_versions(&[&TLS12, &TLS13])
+            .expect("invariant: the provider has suites of TLS 1.2 and 1.3");
+        let verifier = |roots| WebPkiClientVerifier::builder_with_provider(roots, provider());
+        let verifier = match clients {
+            TlsClients::Anybody => None,
+            TlsClients::Requested(by) => Some(verifier(by.roots()).allow_unauthenticated()),
+            TlsClients::Required(by) => Some(verifier(by.roots())),
+        };
+        let trusting = match verifier {
+            None => builder.with_no_client_auth(),
+            Some(verifier) => {
+                let verifier = verifier.build().map_err(TlsMaterialError::Authorities)?;
+                builder.with_client_cert_verifier(verifier)
+            }
+        };
+        let mut config = trusting
+            .with_single_cert(own.chain(), own.key())
+            .map_err(TlsMaterialError::Key)?;
+        config.alpn_protocols = vec![HTTP.to_vec()];
+        config.ignore_client_order = true;
+        Ok(Self::of(config))
+    }
+
     /// A server that proves itself with `own`, and lets in only whom the authorities
     /// vouch for; anybody without them.
     pub fn new(
@@ -113,13 +161,18 @@ impl TlsServer {
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let mut config = trusting
+        let config = trusting
             .with_single_cert(own.chain(), own.key())
             .map_err(TlsMaterialError::Key)?;
-        // As for clients: nothing is resumed.
+        Ok(Self::of(config))
+    }
+
+    fn of(mut config: ServerConfig) -> Self {
+        // Nothing is resumed: nodes prove themselves on every connection, and the
+        // clients of registries keep no sessions.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+        Self(TlsAcceptor::from(Arc::new(config)))
     }
 
     /// Proves this end, and the other when that was asked for, within
@@ -127,13 +180,19 @@ impl TlsServer {
     ///
     /// - Errors: nothing of the other end was read.
     pub async fn accept(&self, stream: Stream) -> Result<TlsStream, TlsError> {
+        let accepting = timeout(HANDSHAKE_TIMEOUT, self.shake_hands(stream));
+        accepting.await.map_err(|_| TlsError::TimedOut)?
+    }
+
+    /// As [`TlsServer::accept`], for whoever keeps the time: takes as long as the other
+    /// end likes.
+    pub async fn shake_hands(&self, stream: Stream) -> Result<TlsStream, TlsError> {
         let accepting = self.0.accept_with(stream, |session| {
             session.set_buffer_limit(Some(to_usize(TLS_BUFFER_BYTES_MAX)));
         });
-        match timeout(HANDSHAKE_TIMEOUT, accepting).await {
-            Ok(Ok(stream)) => Ok(TlsStream::new(stream.into())),
-            Ok(Err(error)) => Err(TlsError::of(error)),
-            Err(_) => Err(TlsError::TimedOut),
+        match accepting.await {
+            Ok(stream) => Ok(TlsStream::new(stream.into())),
+            Err(error) => Err(TlsError::of(error)),
         }
     }
 }
@@ -173,11 +232,25 @@ fn verify(
     verify_server_cert_signed_by_trust_anchor(&parsed, roots, between, now, algorithms.all)
 }
 
-fn provider() -> Arc<CryptoProvider> {
+pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-fn builder_of_client() -> ConfigBuilder<ClientConfig, WantsVerifier> {
+/// The same, with the cheapest of the equally good suites first: clients take what this
+/// end prefers.
+fn provider_for_clients() -> Arc<CryptoProvider> {
+    let mut provider = aws_lc_rs::default_provider();
+    let cheapest = [
+        CipherSuite::TLS13_AES_128_GCM_SHA256,
+        CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    ];
+    let suites = &mut provider.cipher_suites;
+    suites.sort_by_key(|each| !cheapest.contains(&each.suite()));
+    Arc::new(provider)
+}
+
+pub(super) fn builder_of_client() -> ConfigBuilder<ClientConfig, WantsVerifier> {
     ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .expect("invariant: the provider has suites of TLS 1.3")

@@ -7,6 +7,11 @@ use futures_rustls::pki_types::pem::{self, PemObject as _};
 use futures_rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use futures_rustls::rustls::RootCertStore;
 
+use super::certificate::{Key, Life, read_certificate};
+
+/// Smallest RSA key. Source: NIST SP 800-131A; clients refuse smaller ones as well.
+const RSA_BITS_MIN: usize = 2048;
+
 /// PEM that holds no usable certificate or key.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsMaterialError {
@@ -22,6 +27,12 @@ pub enum TlsMaterialError {
     /// The key is of no known kind, or not that of the certificate.
     #[error("use the key")]
     Key(#[source] futures_rustls::rustls::Error),
+    /// The key is too easy to find.
+    #[error("an RSA key of {bits} bits is too small; use 2048 or more, or an elliptic curve")]
+    Weak {
+        /// Its size.
+        bits: usize,
+    },
     /// The authorities cannot vouch for anybody.
     #[error("use the authorities")]
     Authorities(#[source] futures_rustls::rustls::client::VerifierBuilderError),
@@ -49,11 +60,31 @@ impl TlsIdentity {
     ///
     /// - Errors: the certificate is of no known form.
     pub fn names(&self) -> Result<Vec<Box<str>>, TlsMaterialError> {
-        let own = self.chain.first().ok_or(TlsMaterialError::NoCertificate)?;
-        names_of(own).ok_or_else(|| {
-            let encoding = futures_rustls::rustls::CertificateError::BadEncoding;
-            TlsMaterialError::Certificate(encoding.into())
-        })
+        names_of(self.own()?).ok_or_else(unreadable)
+    }
+
+    /// From when to when its certificate holds.
+    ///
+    /// - Errors: the certificate is of no known form.
+    pub fn life(&self) -> Result<Life, TlsMaterialError> {
+        let read = read_certificate(self.own()?).ok_or_else(unreadable)?;
+        Ok(read.life)
+    }
+
+    /// Refuses a key that others could find. What the TLS library takes at all is
+    /// strong but for RSA, where the size decides.
+    ///
+    /// - Errors: `Weak`; and what [`TlsIdentity::life`] fails with.
+    pub(super) fn check_strength(&self) -> Result<(), TlsMaterialError> {
+        let read = read_certificate(self.own()?).ok_or_else(unreadable)?;
+        match read.key {
+            Key::Rsa { bits } if bits < RSA_BITS_MIN => Err(TlsMaterialError::Weak { bits }),
+            _ => Ok(()),
+        }
+    }
+
+    fn own(&self) -> Result<&CertificateDer<'static>, TlsMaterialError> {
+        self.chain.first().ok_or(TlsMaterialError::NoCertificate)
     }
 
     /// The same, showing the authorities, too: to whoever only knows them by a hash.
@@ -124,8 +155,22 @@ fn certificates(text: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsMaterial
     }
 }
 
+fn unreadable() -> TlsMaterialError {
+    let encoding = futures_rustls::rustls::CertificateError::BadEncoding;
+    TlsMaterialError::Certificate(encoding.into())
+}
+
 /// The DNS names that a certificate is for; `None` when it cannot be read.
 pub(super) fn names_of(certificate: &CertificateDer<'_>) -> Option<Vec<Box<str>>> {
     let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
     Some(certificate.valid_dns_names().map(Into::into).collect())
+}
+
+/// Whom a certificate is for, in one name: its first DNS name, else its first URI.
+pub(super) fn subject_of(certificate: &CertificateDer<'_>) -> Option<Box<str>> {
+    let certificate = webpki::EndEntityCert::try_from(certificate).ok()?;
+    let mut names = certificate
+        .valid_dns_names()
+        .chain(certificate.valid_uri_names());
+    names.next().map(Into::into)
 }

@@ -10,10 +10,11 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_lite::{AsyncRead as _, AsyncWrite as _};
+use futures_rustls::pki_types::CertificateDer;
 
 use super::error::{Error, SendFileError};
 use super::stream::Stream;
-use super::tls_material::names_of;
+use super::tls_material::{names_of, subject_of};
 use crate::base::units::{KIB, index_of, to_u64, to_usize};
 use crate::runtime::{timeout, yield_if_needed};
 
@@ -46,9 +47,21 @@ impl TlsStream {
     /// The names in the certificate of the other end; none when it showed none.
     #[must_use]
     pub fn peer_names(&self) -> Vec<Box<str>> {
+        self.peer_certificate()
+            .and_then(names_of)
+            .unwrap_or_default()
+    }
+
+    /// The first name in the certificate of the other end: of a host, else a URI. `None`
+    /// when it showed no certificate.
+    #[must_use]
+    pub fn peer_subject(&self) -> Option<Box<str>> {
+        self.peer_certificate().and_then(subject_of)
+    }
+
+    fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
         let chain = self.0.get_ref().1.peer_certificates();
-        let certificate = chain.and_then(|chain| chain.first());
-        certificate.and_then(names_of).unwrap_or_default()
+        chain.and_then(|chain| chain.first())
     }
 
     /// Reads what is there, waiting for the first byte. 0 is the end.
@@ -162,6 +175,15 @@ impl TlsStream {
     pub fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let flushing = Pin::new(&mut self.0).poll_flush(context);
         flushing.map_err(Error::Broken)
+    }
+
+    /// Tells the other end that nothing more will come, and waits until the kernel has
+    /// that and everything written before; reading goes on.
+    ///
+    /// - Cancel: may be gone on with.
+    pub async fn close(&mut self) -> Result<(), Error> {
+        let closing = poll_fn(|context| Pin::new(&mut self.0).poll_close(context));
+        closing.await.map_err(Error::Broken)
     }
 
     /// Ends both directions at once; whoever reads or writes is woken.
