@@ -111,6 +111,10 @@ pub const LINGER_BYTES_MAX: u64 = 4 * MIB as u64;
 pub const CHUNKED_RECEIVE_BYTES_MAX: u32 = 128 * KIB;
 /// Longest request id taken over from a client.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
+/// Connections of one shard on their way through a TLS handshake, or before the header
+/// of a proxy. At the bound the oldest gives way to the newest: a handshake takes
+/// milliseconds, and whoever only holds a place loses it. Each takes about 20 KiB.
+pub const SHARD_ENTRANTS_MAX: usize = 512;
 /// Connections one shard holds; further ones are closed at accept.
 pub const SHARD_CONNECTIONS_MAX: usize = 8192;
 

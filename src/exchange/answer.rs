@@ -131,6 +131,14 @@ impl Exchange {
         head.encode(&common, &mut self.unsent);
     }
 
+    /// Sends what is encoded and unsent, and what is written and waits.
+    pub(super) async fn finish_answer(&mut self) -> Result<(), Closed> {
+        self.flush().await?;
+        self.wire
+            .flush(self.door.options().write_stall_timeout)
+            .await
+    }
+
     /// Sends what is encoded and unsent.
     pub(super) async fn flush(&mut self) -> Result<(), Closed> {
         if self.unsent.is_empty() {

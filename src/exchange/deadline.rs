@@ -45,6 +45,17 @@ pub(super) struct Deadline {
     index: usize,
 }
 
+/// Ends the waiting of one connection.
+#[derive(Debug)]
+pub(super) struct Cutter(Rc<Slot>);
+
+impl Cutter {
+    /// Ends it now.
+    pub(super) fn cut(&self) {
+        self.0.elapse();
+    }
+}
+
 impl Deadlines {
     pub(super) fn new(now: Instant) -> Rc<Self> {
         Rc::new(Self {
@@ -156,6 +167,11 @@ impl Deadline {
             Poll::Pending
         })
         .await
+    }
+
+    /// What ends the waiting early, as if the time were up.
+    pub(super) fn cutter(&self) -> Cutter {
+        Cutter(Rc::clone(&self.slot))
     }
 
     /// As [`Self::within`], for a connection that waits for its next request: a

@@ -1,19 +1,21 @@
 //! One request, as its handler sees it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::base::RequestId;
 use crate::http::{Connection, Head, Refusal, Status};
 use crate::telemetry::Route;
 
+use super::client::Client;
 use super::deadline::Deadline;
 use super::door::Door;
 use super::pace::Pace;
 use super::receive::ReceiveBuffer;
 use super::wire::Wire;
-use crate::net::Stream;
+use crate::proxy::Proxies;
 
 /// One request and its answer, on the connection that carries them.
 ///
@@ -33,6 +35,14 @@ pub struct Exchange {
     /// The bytes of the request are outside the dialect, or too slow.
     pub(super) refusal: Option<Refusal>,
     pub(super) answer: Answer,
+    /// The connection ends in the middle of something.
+    pub(super) is_cut: bool,
+    /// The client's end of the connection, as far as it goes without request headers.
+    client: IpAddr,
+    /// Whom the client's certificate names.
+    subject: Option<Box<str>>,
+    /// Tells the client of each request, behind proxies.
+    proxies: Option<Arc<Proxies>>,
 }
 
 /// What is known of the request being answered.
@@ -42,6 +52,8 @@ pub(super) struct Request {
     pub(super) id: RequestId,
     pub(super) route: Route,
     pub(super) begun: Instant,
+    /// Who is at the other end, behind all proxies that are believed.
+    pub(super) client: IpAddr,
 }
 
 /// How far the answer is.
@@ -65,10 +77,14 @@ impl Answer {
 }
 
 impl Exchange {
-    pub(super) fn new(door: &Rc<Door>, stream: Stream, deadline: Deadline) -> Self {
+    pub(super) fn new(door: &Rc<Door>, client: Client, deadline: Deadline) -> Self {
         let options = door.options();
         Self {
-            wire: Wire::new(stream, deadline),
+            wire: Wire::new(client.transport, deadline),
+            client: client.address,
+            subject: client.subject,
+            proxies: client.proxies,
+            is_cut: false,
             connection: Connection::new(options.connection),
             received: ReceiveBuffer::default(),
             unsent: Vec::new(),
@@ -85,7 +101,9 @@ impl Exchange {
         let options = self.door.options();
         self.pace = Pace::new(options.body_window, options.body_rate_bytes_min);
         self.answer = Answer::Due;
+        let client = self.client_of(&head);
         self.request = Some(Request {
+            client,
             id: head
                 .header("x-request-id")
                 .and_then(RequestId::accept)
@@ -94,6 +112,19 @@ impl Exchange {
             route: Route::Unknown,
             begun: self.door.now(),
         });
+    }
+
+    fn client_of(&self, head: &Head) -> IpAddr {
+        let Some(proxies) = &self.proxies else {
+            return self.client;
+        };
+        match proxies.header_of(self.client) {
+            None => self.client,
+            Some(name) => {
+                let lines: Vec<&str> = head.headers(name).collect();
+                proxies.client(self.client, &lines)
+            }
+        }
     }
 
     /// The head of the request.
@@ -106,6 +137,18 @@ impl Exchange {
     #[must_use]
     pub fn request_id(&self) -> &RequestId {
         &self.current().id
+    }
+
+    /// Address of the client: of the other end, or what proxies that are believed say.
+    #[must_use]
+    pub fn client_address(&self) -> IpAddr {
+        self.current().client
+    }
+
+    /// Whom the client's certificate names; `None` without one.
+    #[must_use]
+    pub fn client_name(&self) -> Option<&str> {
+        self.subject.as_deref()
     }
 
     /// Address of the other end of the connection.

@@ -9,10 +9,10 @@ use futures_util::FutureExt as _;
 use crate::base::limits::LINGER_BYTES_MAX;
 use crate::base::units::to_u64;
 use crate::http::{After, Method, Refusal, ResponseHead, Status};
-use crate::net::Stream;
 use crate::runtime::yield_if_needed;
 use crate::telemetry::{Route, StatusClass, TimeoutPhase, Verb};
 
+use super::client::Client;
 use super::deadline::Elapsed;
 use super::door::Door;
 use super::error::Closed;
@@ -25,14 +25,21 @@ use super::wire::Received;
 /// - Shape: runs on the shard of `door` and waits for the client; a panic of the
 ///   handler costs this connection only (500 when nothing was answered).
 /// - Cancel: the connection is cut.
-pub async fn serve<H>(stream: Stream, door: &Rc<Door>, handler: &H)
+pub async fn serve<H>(client: impl Into<Client>, door: &Rc<Door>, handler: &H)
 where
     H: AsyncFn(&mut Exchange) -> Result<(), Closed>,
 {
     let metrics = &door.metrics().http;
     metrics.connections_accepted.count();
     let _open = metrics.connections.raised();
-    let mut exchange = Exchange::new(door, stream, door.deadlines().enter());
+    let mut client = client.into();
+    let refusal = client.refusal.take();
+    let mut exchange = Exchange::new(door, client, door.deadlines().enter());
+    if let Some(refusal) = refusal {
+        exchange.refuse_head(refusal).await;
+        exchange.linger().await;
+        return;
+    }
     while exchange.next_request().await {
         let in_flight = metrics.requests_in_flight.raised();
         let handled = AssertUnwindSafe(handler(&mut exchange))
@@ -43,11 +50,12 @@ where
         drop(in_flight);
         exchange.report();
         if !exchange.follow(after).await {
-            return;
+            break;
         }
         // Pipelined requests are always ready: others get their turn here.
         yield_if_needed().await;
     }
+    exchange.part().await;
 }
 
 impl Exchange {
@@ -117,7 +125,10 @@ impl Exchange {
     async fn settle(&mut self, handled: Result<(), Closed>) -> After {
         if self.answer == Answer::Due {
             let refusal = match handled {
-                Err(Closed::Gone | Closed::Stalled) => return After::Close,
+                Err(Closed::Gone | Closed::Stalled) => {
+                    self.is_cut = true;
+                    return After::Close;
+                }
                 Err(Closed::Refused(refusal)) => refusal,
                 Ok(()) => {
                     tracing::error!(request_id = %self.request_id(), "a handler did not answer");
@@ -127,6 +138,7 @@ impl Exchange {
             self.refusal = Some(refusal);
             let (head, body) = refusal_answer(refusal);
             if self.respond(head, &body).await.is_err() {
+                self.is_cut = true;
                 return After::Close;
             }
         }
@@ -135,8 +147,9 @@ impl Exchange {
         }
         // An answer whose body stops short of its length can only be cut.
         let is_complete = matches!(self.answer, Answer::Complete { .. });
-        if !is_complete || self.flush().await.is_err() {
+        if !is_complete || self.finish_answer().await.is_err() {
             self.received.clear();
+            self.is_cut = true;
             return After::Close;
         }
         self.connection.after_answer()
@@ -178,7 +191,7 @@ impl Exchange {
 
     /// Ends the sending side and drops what still comes, for a while.
     async fn linger(&mut self) {
-        self.wire.finish();
+        self.wire.finish(self.door.options().linger_timeout).await;
         self.received.clear();
         let end = self.door.now() + self.door.options().linger_timeout;
         let mut dropped_bytes = 0;
@@ -191,6 +204,14 @@ impl Exchange {
                 Ok(Received::Bytes(count)) => dropped_bytes += to_u64(count),
                 Ok(Received::End) | Err(Elapsed) => return,
             }
+        }
+    }
+
+    /// Ends a connection in order. One that stops in the middle of an answer is cut
+    /// instead: it must not look complete.
+    async fn part(&mut self) {
+        if !self.is_cut {
+            self.wire.part(self.door.options().linger_timeout).await;
         }
     }
 
@@ -239,6 +260,8 @@ impl Exchange {
             target: "windlass::access",
             request_id = %request.id,
             peer = %self.wire.peer(),
+            client = %request.client,
+            certificate = self.client_name(),
             method = request.head.method().as_str(),
             path = bounded(request.head.path()),
             status,

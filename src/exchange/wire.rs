@@ -1,19 +1,21 @@
-//! The socket of one connection, with its deadlines and its byte counts.
+//! The socket of one connection, with its deadlines and its byte counts: those of
+//! requests and answers, before TLS.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::base::units::to_u64;
-use crate::net::{SendFileError, Stream};
+use crate::net::SendFileError;
 
 use super::deadline::{Deadline, Elapsed};
 use super::error::Closed;
+use super::transport::Transport;
 
 /// A stream, and what passed through it.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: Stream,
+    stream: Transport,
     peer: SocketAddr,
     deadline: Deadline,
     received_bytes: u64,
@@ -30,7 +32,7 @@ pub(super) enum Received {
 }
 
 impl Wire {
-    pub(super) fn new(stream: Stream, deadline: Deadline) -> Self {
+    pub(super) fn new(stream: Transport, deadline: Deadline) -> Self {
         Self {
             peer: stream.peer_address(),
             stream,
@@ -80,17 +82,29 @@ impl Wire {
         }
     }
 
-    /// Sends everything; `stall` is how long the client may take nothing.
+    /// Sends everything, to the last byte; `stall` is how long the client may take
+    /// nothing.
     pub(super) async fn send(&mut self, mut bytes: &[u8], stall: Duration) -> Result<(), Closed> {
         while !bytes.is_empty() {
             let count = self.send_some(bytes, stall).await?;
             let count = count.ok_or(Closed::Stalled)?;
             bytes = bytes.get(count..).unwrap_or_default();
         }
-        Ok(())
+        self.flush(stall).await
     }
 
-    /// Sends what the socket takes; `None` when it took nothing for `stall`.
+    /// Sends what [`Self::send_some`] took and TLS still holds; `stall` as in
+    /// [`Self::send`].
+    pub(super) async fn flush(&mut self, stall: Duration) -> Result<(), Closed> {
+        match self.deadline.within(stall, self.stream.flush()).await {
+            Err(Elapsed) => Err(Closed::Stalled),
+            Ok(Err(_)) => Err(Closed::Gone),
+            Ok(Ok(())) => Ok(()),
+        }
+    }
+
+    /// Sends what is taken; `None` when nothing was for `stall`. TLS takes some before
+    /// the socket does.
     pub(super) async fn send_some(
         &mut self,
         bytes: &[u8],
@@ -133,7 +147,16 @@ impl Wire {
     }
 
     /// Says that nothing more will be sent.
-    pub(super) fn finish(&self) {
-        self.stream.shutdown_write();
+    pub(super) async fn finish(&mut self, limit: Duration) {
+        // A client that is gone, or takes nothing, need not be told.
+        drop(self.deadline.within(limit, self.stream.finish()).await);
+    }
+
+    /// As [`Self::finish`], where a bare end of the connection would look like an
+    /// attacker's.
+    pub(super) async fn part(&mut self, limit: Duration) {
+        if self.stream.is_tls() {
+            self.finish(limit).await;
+        }
     }
 }

@@ -202,6 +202,38 @@ label! {
 }
 
 label! {
+    /// How it ended that a connection wanted to be let in: by TLS, a proxy, or both.
+    EntranceEnd "end" {
+        /// Its requests are served.
+        Admitted "admitted",
+        /// It hung up, or its end stopped.
+        Gone "gone",
+        /// It did not get through in time.
+        TimedOut "timed_out",
+        /// It gave way to later ones: too many were on their way.
+        Displaced "displaced",
+        /// It does not speak TLS.
+        NotTls "not_tls",
+        /// Its handshake is against the protocol, or none of its ways is spoken here.
+        Refused "refused",
+        /// Its certificate is missing or does not hold.
+        Certificate "certificate",
+        /// It comes from a trusted proxy without the header due.
+        ProxyHeader "proxy_header",
+    }
+}
+
+label! {
+    /// How it ended to read certificate and key again.
+    ReloadEnd "end" {
+        /// The new ones are shown.
+        Loaded "loaded",
+        /// They cannot be used; the old ones stay.
+        Failed "failed",
+    }
+}
+
+label! {
     /// How an upload session ended.
     UploadEnd "end" {
         /// Sealed into a blob.

@@ -10,6 +10,7 @@ use super::peer::PeerMetrics;
 use super::process::Process;
 use super::relay::RelayMetrics;
 use super::replication::ReplicationMetrics;
+use super::tls::TlsMetrics;
 use super::value::Counter;
 
 /// Every metric of the process. Made once by the server, shared as an `Arc`; all
@@ -20,6 +21,8 @@ pub struct Metrics {
     pub http: HttpMetrics,
     /// Counted by the guards of the doors.
     pub access: AccessMetrics,
+    /// Counted at the entrance of the doors.
+    pub tls: TlsMetrics,
     /// Counted by the blob store.
     pub blob: BlobMetrics,
     /// Counted by memory, disk and runtime.
@@ -56,6 +59,7 @@ impl Metrics {
         );
         self.http.write(&mut page);
         self.access.write(&mut page);
+        self.tls.write(&mut page);
         self.blob.write(&mut page);
         self.machine.write(&mut page);
         self.journal.write(&mut page);

@@ -21,6 +21,7 @@ mod peer;
 mod process;
 mod relay;
 mod replication;
+mod tls;
 mod value;
 
 pub use access::AccessMetrics;
@@ -32,9 +33,9 @@ pub use histogram::{CountHistogram, DurationHistogram};
 pub use http::HttpMetrics;
 pub use journal::JournalMetrics;
 pub use label::{
-    AccessDecision, BlobForm, CallEnd, FetchEnd, FetchFailure, HandshakeFailure, HoldEnd, Label,
-    LabelSet, LoginEnd, PeerService, ProposalEnd, ReadPath, Route, ServeEnd, StatusClass,
-    SyncedThing, TeeEnd, TimeoutPhase, TokenCheck, UploadEnd, Verb,
+    AccessDecision, BlobForm, CallEnd, EntranceEnd, FetchEnd, FetchFailure, HandshakeFailure,
+    HoldEnd, Label, LabelSet, LoginEnd, PeerService, ProposalEnd, ReadPath, ReloadEnd, Route,
+    ServeEnd, StatusClass, SyncedThing, TeeEnd, TimeoutPhase, TokenCheck, UploadEnd, Verb,
 };
 pub use log::{Log, LogError, LogFormat, LogOptions, flush_log, start_log};
 pub use machine::MachineMetrics;
@@ -42,4 +43,5 @@ pub use metrics::Metrics;
 pub use peer::PeerMetrics;
 pub use relay::RelayMetrics;
 pub use replication::ReplicationMetrics;
+pub use tls::TlsMetrics;
 pub use value::{Counter, Gauge, Raised};

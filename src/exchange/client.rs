@@ -1,0 +1,51 @@
+//! A connection that may ask.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::transport::Transport;
+use crate::http::Refusal;
+use crate::net::{Stream, TlsStream};
+use crate::proxy::Proxies;
+
+/// A connection whose requests can be served, and who is at its other end.
+#[derive(Debug)]
+pub struct Client {
+    pub(super) transport: Transport,
+    /// Where it comes from: the other end, or what a trusted proxy said before.
+    pub(super) address: IpAddr,
+    /// Whom its certificate names.
+    pub(super) subject: Option<Box<str>>,
+    /// Believed about the client of each request.
+    pub(super) proxies: Option<Arc<Proxies>>,
+    /// The one answer it gets.
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl Client {
+    pub(super) fn new(transport: Transport) -> Self {
+        Self {
+            address: transport.peer_address().ip(),
+            transport,
+            subject: None,
+            proxies: None,
+            refusal: None,
+        }
+    }
+}
+
+impl From<Stream> for Client {
+    fn from(stream: Stream) -> Self {
+        Self::new(Transport::Plain(stream))
+    }
+}
+
+impl From<TlsStream> for Client {
+    fn from(stream: TlsStream) -> Self {
+        let subject = stream.peer_subject();
+        Self {
+            subject,
+            ..Self::new(Transport::Tls(Box::new(stream)))
+        }
+    }
+}
