@@ -73,12 +73,11 @@ impl Door {
         let Some(needed) = needed(&route, head.method()) else {
             return Ok(Some(Err(Failure::method(allowed(&route)))));
         };
-        let peer = exchange.peer_address().ip();
-        match self.guard.admit(&head, peer, &needed).await {
+        let client = exchange.client_address();
+        match self.guard.admit(&head, client, &needed).await {
             Ok(pass) => {
                 let handled = self.call(exchange, &route, &pass).await?;
                 if let Some(handled) = &handled {
-                    let client = self.guard.client(&head, peer);
                     audit(exchange, client, (&pass, &needed), handled);
                 }
                 Ok(handled)

@@ -70,9 +70,7 @@ impl Door {
     }
 
     async fn token(&self, exchange: &Exchange, request: TokenRequest) -> Result<Answer, Ungranted> {
-        let client = self
-            .guard
-            .client(exchange.head(), exchange.peer_address().ip());
+        let client = exchange.client_address();
         let granted = self.guard.grant(request, client).await?;
         let answer = Answer::json(Status::OK, body(&granted).to_string());
         Ok(answer.with("Cache-Control", "no-store"))

@@ -25,6 +25,11 @@ Users and rules:
   windlass hash-password bob >> users      a line for `auth.users_file`
   windlass acl explain bob team/app push   which rule allows it, or why none does
 
+TLS for a trial, with a certificate that clients have to be told about:
+  windlass tls self-signed registry.example.org 192.0.2.7 --out /etc/windlass
+
+SIGHUP lets a running node read certificates again.
+
 Every key of the configuration is also a variable of the environment: WINDLASS_LISTEN,
 WINDLASS_RUNTIME__SHARDS and so on, with two underscores between section and key.
 WINDLASS_CONFIG names configuration files, separated by colons, when --config is not given.
@@ -70,6 +75,11 @@ enum Command {
         #[command(subcommand)]
         command: AclCommand,
     },
+    /// Make certificates for clients to see.
+    Tls {
+        #[command(subcommand)]
+        command: TlsCommand,
+    },
     /// Ask a running node about its cluster, or change the cluster through it.
     Cluster {
         #[command(subcommand)]
@@ -96,6 +106,23 @@ pub(super) enum Task {
     Explain(Explain),
     /// Speak to a running node.
     Cluster(ClusterCommand),
+    /// Make certificates.
+    Tls(TlsCommand),
+}
+
+/// What to make.
+#[derive(Debug, Subcommand)]
+pub(super) enum TlsCommand {
+    /// Make a certificate that vouches for itself, and its key, for trials; print what
+    /// to write into the configuration and what clients must be told.
+    SelfSigned {
+        /// Host names and addresses that clients will use.
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// Folder for `tls.pem` and `tls.key`.
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        out: PathBuf,
+    },
 }
 
 /// How to join.
@@ -203,6 +230,7 @@ impl Arguments {
             Some(Command::Cluster { command, operators }) => {
                 (Task::Cluster(command), operators.options())
             }
+            Some(Command::Tls { command }) => (Task::Tls(command), Options::default()),
             None => (Task::Serve, self.options),
         }
     }
@@ -345,6 +373,8 @@ mod tests {
             "windlass --data-dir d serve",
             "windlass join a:1",
             "windlass join a:1 --token t --token-file f",
+            "windlass tls",
+            "windlass tls self-signed",
             "windlass cluster",
             "windlass cluster remove",
             "windlass cluster remove all",

@@ -10,6 +10,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
 use super::arguments::ClusterCommand;
+use super::secured::agent;
+use crate::config::Config;
 
 /// A change of the membership may take two elections.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
@@ -20,11 +22,13 @@ const LOOK_PERIOD: Duration = Duration::from_millis(500);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClusterError {
     #[error(
-        "no node answers at http://{address}; name its address for operators with --admin-listen: {reason}"
+        "no node answers at {address}; name its address for operators with --admin-listen: {reason}"
     )]
     Unreachable { address: SocketAddr, reason: String },
     #[error("{0}")]
     Refused(String),
+    #[error("`tls.certificate_file`, by which the node is known: {0}")]
+    Certificate(#[source] io::Error),
     #[error("write the answer")]
     Output(#[from] io::Error),
 }
@@ -58,9 +62,9 @@ struct Report {
     disk_bytes: u64,
 }
 
-/// Carries the command out through the node at `address`.
-pub(super) fn run(command: &ClusterCommand, address: SocketAddr) -> Result<(), ClusterError> {
-    let node = Operator::new(address);
+/// Carries the command out through the node of this configuration.
+pub(super) fn run(command: &ClusterCommand, config: &Config) -> Result<(), ClusterError> {
+    let node = Operator::new(config)?;
     match command {
         ClusterCommand::Status { json: true, .. } => {
             let text = node.get()?;
@@ -101,15 +105,13 @@ struct Operator {
 }
 
 impl Operator {
-    fn new(address: SocketAddr) -> Self {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(ANSWER_LIMIT))
-            .http_status_as_error(false)
-            .build();
-        Self {
+    fn new(config: &Config) -> Result<Self, ClusterError> {
+        let address = config.admin_listen;
+        let agent = agent(address, ANSWER_LIMIT, &config.tls);
+        Ok(Self {
             address,
-            agent: config.into(),
-        }
+            agent: agent.map_err(ClusterError::Certificate)?,
+        })
     }
 
     fn get(&self) -> Result<String, ClusterError> {

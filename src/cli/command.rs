@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use super::access;
-use super::arguments::{Arguments, Join, Options, Task};
+use super::arguments::{Arguments, Join, Options, Task, TlsCommand};
 use super::cluster;
 use crate::config::{Config, ConfigError, Sources, load};
 use crate::server::{self, Invitation};
@@ -51,7 +51,8 @@ pub fn main() -> ExitCode {
         },
         Task::HashPassword { user } => access::hash_password(&user),
         Task::Explain(explain) => access::explain(&explain, &config),
-        Task::Cluster(command) => match cluster::run(&command, config.admin_listen) {
+        Task::Tls(TlsCommand::SelfSigned { names, out }) => server::self_signed(&names, &out),
+        Task::Cluster(command) => match cluster::run(&command, &config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string()),
         },

@@ -1,12 +1,13 @@
 //! The command line: what `windlass` understands, and its exit codes.
 //!
 //! Floor: roof.
-//! Uses: auth, oci, config, server
+//! Uses: auth, oci, disk, net, config, server
 //! Crates: rustix, serde_json
 
 mod access;
 mod arguments;
 mod cluster;
 mod command;
+mod secured;
 
 pub use command::{EXIT_CONFIG_CODES, main};

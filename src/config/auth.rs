@@ -1,10 +1,8 @@
 //! `[auth]`: who may do what.
 
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::check::{impossible, is_base_url};
@@ -65,8 +63,6 @@ pub struct AuthSection {
     pub rules: Vec<toml::Value>,
     /// A file with more rules.
     pub rules_file: Option<PathBuf>,
-    /// Networks whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<String>,
 }
 
 impl Default for AuthSection {
@@ -86,7 +82,6 @@ impl Default for AuthSection {
             refresh_life: Period::new(Duration::from_secs(30 * 24 * 60 * 60)),
             rules: Vec::new(),
             rules_file: None,
-            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -97,13 +92,6 @@ impl AuthSection {
     pub fn rules(&self) -> Vec<serde_json::Value> {
         let json = |rule| serde_json::to_value(rule).unwrap_or_default();
         self.rules.iter().map(json).collect()
-    }
-
-    /// The networks whose word about addresses is taken; an address is a network of one.
-    #[must_use]
-    pub fn trusted_networks(&self) -> Vec<IpNet> {
-        let networks = self.trusted_proxies.iter();
-        networks.filter_map(|text| network(text)).collect()
     }
 
     /// Every key with a value.
@@ -118,11 +106,6 @@ impl AuthSection {
             ..Self::default()
         }
     }
-}
-
-fn network(text: &str) -> Option<IpNet> {
-    let address = || text.parse::<IpAddr>().ok().map(IpNet::from);
-    text.parse().ok().or_else(address)
 }
 
 /// Finds the first value that cannot work.
@@ -150,18 +133,6 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         AuthMode::None => {}
         AuthMode::Token => check_token(auth)?,
         AuthMode::Users => check_users(config)?,
-    }
-    if let Some(text) = auth
-        .trusted_proxies
-        .iter()
-        .find(|text| network(text).is_none())
-    {
-        let remedy = "write an address or a network such as 10.0.0.0/8";
-        return Err(impossible(
-            "auth.trusted_proxies",
-            format!("\"{text}\""),
-            remedy,
-        ));
     }
     match Rules::read(&auth.rules()) {
         Ok(_) => Ok(()),
@@ -245,7 +216,6 @@ mod tests {
             ),
             ("auth.realm = 'auth.example.org'", "auth.realm"),
             ("auth.service = ''", "auth.service"),
-            ("auth.trusted_proxies = ['proxy']", "auth.trusted_proxies"),
             ("listen = '0.0.0.0:1'\nauth.mode = 'users'", "public_url"),
             (
                 "[auth]\nmode = 'users'\ntoken_life = '59s'",
@@ -271,16 +241,10 @@ mod tests {
     }
 
     #[test]
-    fn rules_and_networks_are_read_as_written() {
-        let text = "trusted_proxies = ['10.0.0.1', 'fd00::/8']\n[[rules]]\nsubject.username = 'bob'\nactions = ['pull']";
+    fn rules_are_read_as_written() {
+        let text = "[[rules]]\nsubject.username = 'bob'\nactions = ['pull']";
         let section: AuthSection = toml::from_str(text).unwrap();
         let rule = serde_json::json!({ "subject": { "username": "bob" }, "actions": ["pull"] });
         assert_eq!(section.rules(), [rule]);
-        let networks: Vec<_> = section
-            .trusted_networks()
-            .iter()
-            .map(IpNet::to_string)
-            .collect();
-        assert_eq!(networks, ["10.0.0.1/32", "fd00::/8"]);
     }
 }

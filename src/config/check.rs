@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::check_cluster::check_cluster;
 use super::error::ConfigError;
 use super::schema::Config;
+use super::tls::TlsSection;
 use super::units::{ByteSize, Period};
 use crate::base::limits::MOVE_BYTES_MAX;
 use crate::base::units::GIB_BYTES;
@@ -20,6 +21,7 @@ const STALL_MIN: Duration = Duration::from_secs(1);
 /// Finds the first value that cannot work.
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_addresses(config)?;
+    check_tls(&config.tls)?;
     check_runtime(config)?;
     check_http(config)?;
     check_storage(config)?;
@@ -61,6 +63,22 @@ pub(super) fn is_base_url(url: &str) -> bool {
             && rest.bytes().all(|byte| byte.is_ascii_graphic())
             && !rest.contains(['?', '#', '"', '<', '>', '@', '\\'])
     })
+}
+
+fn check_tls(tls: &TlsSection) -> Result<(), ConfigError> {
+    let has_certificate = tls.certificate_file.is_some();
+    if has_certificate != tls.key_file.is_some() {
+        let remedy = "name `certificate_file` and `key_file`, or neither for plain HTTP";
+        return Err(impossible("tls.certificate_file", "not alone", remedy));
+    }
+    let remedy = "without `tls.certificate_file` there is no TLS to do that in";
+    if tls.client_ca_file.is_some() && !has_certificate {
+        return Err(impossible("tls.client_ca_file", "not alone", remedy));
+    }
+    if tls.admin && !has_certificate {
+        return Err(impossible("tls.admin", tls.admin, remedy));
+    }
+    Ok(())
 }
 
 fn check_runtime(config: &Config) -> Result<(), ConfigError> {
@@ -147,6 +165,9 @@ mod tests {
             ("public_url = 'https://a/'", "public_url"),
             ("public_url = \"https://a\\r\\nX: y\"", "public_url"),
             ("data_dir = ''", "data_dir"),
+            ("tls.key_file = '/k'", "tls.certificate_file"),
+            ("tls.client_ca_file = '/c'", "tls.client_ca_file"),
+            ("tls.admin = true", "tls.admin"),
             ("runtime.shards = 0", "runtime.shards"),
             ("runtime.shard_pool = '64KiB'", "runtime.shard_pool"),
             ("runtime.shard_pool = '1TiB'", "runtime.shard_pool"),

@@ -18,6 +18,7 @@ mod layer;
 mod load;
 mod place;
 mod schema;
+mod tls;
 mod units;
 
 pub use ack::{AckLevel, AckPrefix, AckPrefixError};
@@ -28,4 +29,5 @@ pub use load::{Sources, load};
 pub use schema::{
     Config, DeleteSection, HttpSection, JournalSection, LogSection, RuntimeSection, StorageSection,
 };
+pub use tls::{ClientCertificates, ProxySection, ProxyWord, TlsSection};
 pub use units::{ByteSize, Period, UnitError};

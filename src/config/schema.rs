@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::AuthSection;
 use super::cluster::ClusterSection;
+use super::tls::{ProxySection, TlsSection};
 use super::units::{ByteSize, Period};
 use crate::base::limits;
 use crate::base::units::{GIB_BYTES, MIB};
@@ -26,6 +27,10 @@ pub struct Config {
     /// URL under which clients reach the registry; prefix of every `Location`.
     /// Without it a `Location` is a path.
     pub public_url: Option<String>,
+    /// TLS for clients.
+    pub tls: TlsSection,
+    /// Proxies before this node.
+    pub proxy: ProxySection,
     /// The log.
     pub log: LogSection,
     /// Executors and memory.
@@ -51,6 +56,8 @@ impl Default for Config {
             admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5001)),
             data_dir: PathBuf::from("./windlass-data"),
             public_url: None,
+            tls: TlsSection::default(),
+            proxy: ProxySection::default(),
             log: LogSection::default(),
             runtime: RuntimeSection::default(),
             http: HttpSection::default(),
@@ -76,6 +83,7 @@ impl Config {
                 ..RuntimeSection::default()
             },
             auth: AuthSection::with_every_key(),
+            tls: TlsSection::with_every_key(),
             cluster: ClusterSection::with_every_key(),
             ..Self::default()
         }

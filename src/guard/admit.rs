@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::address::client_address;
 use super::book::Book;
 use super::hasher::Crowded;
 use super::keeper::Shared;
@@ -97,16 +96,16 @@ impl Guard {
         }
     }
 
-    /// Lets a request in, or says why not. `peer` is the other end of its connection.
+    /// Lets a request in, or says why not. `client` is where it came from.
     ///
     /// - Cancel: nothing happened but a password may still be checked.
     pub async fn admit(
         &self,
         head: &Head,
-        peer: IpAddr,
+        client: IpAddr,
         needed: &Needed<'_>,
     ) -> Result<Pass, Refused> {
-        let admitted = self.decide(head, peer, needed).await;
+        let admitted = self.decide(head, client, needed).await;
         let decision = match &admitted {
             Ok(_) => AccessDecision::Allowed,
             Err(Refused::Challenged { fault, .. }) => match fault {
@@ -124,7 +123,7 @@ impl Guard {
     async fn decide(
         &self,
         head: &Head,
-        peer: IpAddr,
+        client: IpAddr,
         needed: &Needed<'_>,
     ) -> Result<Pass, Refused> {
         if matches!(self.options.mode, Mode::None) {
@@ -133,7 +132,6 @@ impl Guard {
         if *needed == Needed::Nothing {
             return Ok(Pass::nothing());
         }
-        let client = self.client(head, peer);
         let pass = match self.prove(head.header("Authorization"), client).await {
             Ok(pass) => pass,
             Err(Unproved::Invalid) => return Err(self.challenged(needed, Fault::Invalid)),
@@ -255,13 +253,6 @@ impl Guard {
         let scopes: Vec<Scope> = needed.scope().into_iter().collect();
         let challenge = self.source.challenge(&scopes, fault);
         Refused::Challenged { fault, challenge }
-    }
-
-    /// The address of the client.
-    #[must_use]
-    pub fn client(&self, head: &Head, peer: IpAddr) -> IpAddr {
-        let lines: Vec<_> = head.headers("X-Forwarded-For").collect();
-        client_address(peer, lines.into_iter(), &self.options.trusted_proxies)
     }
 
     /// Seconds since the Unix epoch.

@@ -18,7 +18,6 @@ fn options(mode: Mode) -> Options {
         service: "windlass".into(),
         rules: vec![json!({ "subject": { "username": "bob" }, "actions": ["pull"] })],
         rules_file: None,
-        trusted_proxies: Vec::new(),
     }
 }
 

@@ -8,7 +8,6 @@
 //! Uses: base, telemetry, oci, http, runtime, disk, auth
 //! Crates: serde_json, sha2, tokio
 
-mod address;
 mod admit;
 mod book;
 mod error;

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use serde_json::Value;
 
 use crate::auth::SigningKey;
@@ -19,8 +18,6 @@ pub struct Options {
     pub rules: Vec<Value>,
     /// File with more rules, read again when it changes.
     pub rules_file: Option<PathBuf>,
-    /// Whose word about a client's address is taken.
-    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// How callers prove themselves.

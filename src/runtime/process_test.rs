@@ -92,7 +92,7 @@ fn the_first_signal_asks_and_the_second_ends_the_process() {
         return;
     }
     let shutdown = Shutdown::new();
-    Signals::catch(shutdown.clone()).unwrap();
+    Signals::catch(shutdown.clone(), || {}).unwrap();
     kill_process(getpid(), Signal::INT).unwrap();
     futures_lite::future::block_on(shutdown.wait());
     kill_process(getpid(), Signal::TERM).unwrap();

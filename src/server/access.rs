@@ -70,7 +70,6 @@ fn options(config: &Config, signer: Option<SigningKey>) -> Options {
         service,
         rules: auth.rules(),
         rules_file: auth.rules_file.clone(),
-        trusted_proxies: auth.trusted_networks(),
     }
 }
 
@@ -87,8 +86,9 @@ fn realm(config: &Config) -> Option<String> {
 }
 
 /// Where clients get tokens when nothing says so: at the address of the registry.
-pub(super) fn realm_at(address: SocketAddr) -> String {
-    format!("http://{address}{TOKEN_PATH}")
+pub(super) fn realm_at(address: SocketAddr, is_tls: bool) -> String {
+    let scheme = if is_tls { "https" } else { "http" };
+    format!("{scheme}://{address}{TOKEN_PATH}")
 }
 
 /// The key that signs tokens. All members of a cluster have the same one, so that each

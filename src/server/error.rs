@@ -1,6 +1,7 @@
 //! Why a node does not start, or did not end in order; and what the process
 //! then exits with.
 
+use super::tls_files::TlsFilesError;
 use crate::{auth, blob, cluster, disk, guard, net, peer, raft, runtime, telemetry};
 
 /// Exit code after a failure that a restart may cure.
@@ -59,6 +60,12 @@ pub(super) enum ServerError {
     NoMember,
     #[error("the node was told to stop before there was a cluster")]
     Stopped,
+    #[error("the TLS certificate cannot be used")]
+    Tls(#[from] TlsFilesError),
+    #[error("no certificate can be made for these names")]
+    SelfSigned(#[from] net::SelfSignedError),
+    #[error("{} is there already; remove it first, or choose another folder", path.display())]
+    FileThere { path: std::path::PathBuf },
     #[error("the certificates of this node cannot be used")]
     Certificates(#[from] peer::FilesError),
     #[error("the certificates of this node cannot be used")]
@@ -124,6 +131,9 @@ impl ServerError {
             | Self::Secret(_)
             | Self::JoinSecret(_)
             | Self::NoMember
+            | Self::Tls(_)
+            | Self::SelfSigned(_)
+            | Self::FileThere { .. }
             | Self::Certificates(_)
             | Self::Material(_)
             | Self::Authorities(_)

@@ -1,12 +1,14 @@
 //! Wiring: from a configuration to a running node, and back down in order.
 //!
 //! Floor: roof.
-//! Uses: base, telemetry, auth, metadata, runtime, memory, disk, net, guard, blob, peer, raft, replication, registry, exchange, api, cluster, admin, config
+//! Uses: base, telemetry, proxy, auth, metadata, runtime, memory, disk, net, guard, blob, peer, raft, replication, registry, exchange, api, cluster, admin, config
 //! Crates: -
 
 mod access;
 mod certificates;
+mod connections;
 mod consensus;
+mod entries;
 mod error;
 mod first_steps;
 mod form;
@@ -16,8 +18,11 @@ mod node;
 mod options;
 mod peers;
 mod run;
+mod self_signed;
 mod shard;
+mod tls_files;
 
 pub use access::rules;
 pub use join::{Invitation, init, join};
 pub use run::run;
+pub use self_signed::self_signed;

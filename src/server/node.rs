@@ -9,12 +9,13 @@ use futures_lite::future::block_on;
 
 use super::access::start_keeper;
 use super::consensus::{Consensus, halls};
+use super::entries::Entries;
 use super::error::ServerError;
 use super::first_steps::push_commands;
 use super::options::{
     acknowledge, api_options, door_options, pool_bytes, replication_options, space_options,
 };
-use super::shard::{Operators, ShardParts, run_shard};
+use super::shard::{ShardParts, run_shard};
 use crate::admin::Health;
 use crate::base::Clock;
 use crate::config::Config;
@@ -54,10 +55,11 @@ impl Node {
     pub(super) fn start(
         config: &Config,
         metrics: &Arc<Metrics>,
-        shutdown: &Shutdown,
+        (shutdown, hangups): (&Shutdown, flume::Receiver<()>),
     ) -> Result<Self, ServerError> {
         let directory = &config.data_dir;
         let (lock, plan) = prepare(config)?;
+        let mut entries = Entries::open(config, plan.shards.len(), metrics, hangups)?;
         let is_first_start = !directory.join("journal").exists();
         let watchdog = Watchdog::start(config.runtime.stall_max.duration())?;
         let (to_shards, halls) = halls(plan.shards.len());
@@ -71,7 +73,8 @@ impl Node {
         let copies = copies(config, (&plan, &consensus), &space, metrics);
         let health = Health::starting();
         let (working, all_idle) = flume::bounded(1);
-        let parts = |listen, listening, hall| ShardParts {
+        let parts = |listen, entry, listening, hall| ShardParts {
+            entry,
             blobs: blobs.clone(),
             journal: journal.clone(),
             space: space.clone(),
@@ -96,14 +99,13 @@ impl Node {
             operators: None,
         };
         let (mut shards, mut listen) = (Vec::new(), config.listen);
-        for ((index, place), hall) in (0..).zip(&plan.shards).zip(halls) {
+        let ways = halls.into_iter().zip(std::mem::take(&mut entries.clients));
+        for ((index, place), (hall, entry)) in (0..).zip(&plan.shards).zip(ways) {
             let (listening, heard) = flume::bounded(1);
-            let mut parts = parts(listen, listening, hall);
+            let mut parts = parts(listen, entry, listening, hall);
             if index == 0 {
-                parts.operators = Some(Operators {
-                    listen: config.admin_listen,
-                    health: health.clone(),
-                });
+                let operators = entries.operators(config.admin_listen, health.clone());
+                parts.operators = Some(operators);
             }
             let options = shard_options(config, index, *place, &watchdog);
             let handle = spawn_executor(options, move || run_shard(index, parts))?;

@@ -4,7 +4,8 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::base::units::sector_floor;
-use crate::config::{AckLevel, ByteSize, Config};
+use crate::config::{AckLevel, ByteSize, Config, ProxyWord};
+use crate::proxy::{Proxies, Word};
 use crate::registry::DiskSpaceOptions;
 use crate::telemetry::Metrics;
 use crate::{api, exchange, raft, registry, replication};
@@ -28,6 +29,18 @@ pub(super) fn api_options(config: &Config) -> api::Options {
     api::Options {
         public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
     }
+}
+
+/// Which proxies are believed about their clients, if there are any.
+pub(super) fn proxies(config: &Config) -> Option<Arc<Proxies>> {
+    let word = match config.proxy.word {
+        ProxyWord::XForwardedFor => Word::XForwardedFor,
+        ProxyWord::Forwarded => Word::Forwarded,
+        ProxyWord::ProxyProtocol => Word::ProxyProtocol,
+    };
+    let networks = &config.proxy.trusted;
+    let proxies = || Arc::new(Proxies::new(networks, word));
+    (!networks.is_empty()).then(proxies)
 }
 
 /// What consensus and its journal are told.

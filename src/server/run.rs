@@ -60,9 +60,13 @@ pub(super) fn report(outcome: Result<String, ServerError>) -> ExitCode {
 
 fn serve(config: &Config, metrics: &Arc<Metrics>) -> Result<(), ServerError> {
     let shutdown = Shutdown::new();
-    Signals::catch(shutdown.clone())?;
+    // Calls that come while one is answered are one call.
+    let (hangup, hangups) = flume::bounded(1);
+    Signals::catch(shutdown.clone(), move || {
+        let _ = hangup.try_send(());
+    })?;
     form(config, &shutdown)?;
-    let node = Node::start(config, metrics, &shutdown)?;
+    let node = Node::start(config, metrics, (&shutdown, hangups))?;
     node.wait_and_stop()
 }
 

@@ -6,26 +6,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_lite::FutureExt as _;
-
 use super::access::realm_at;
+use super::connections::{Connections, Entry};
 use super::consensus::Hall;
 use super::membership::Membership;
 use super::peers::{Peers, relay, replicator};
+use super::tls_files::Renewal;
 use crate::admin::Health;
 use crate::base::Clock;
-use crate::base::limits::{LAST_CALL_CONNECTIONS_MAX, LAST_CALL_TIMEOUT};
 use crate::cluster::{Operations, Report};
-use crate::exchange::{Closed, Exchange};
+use crate::exchange::Exchange;
 use crate::guard::{self, Guard};
 use crate::memory::Pool;
 use crate::net::{self, Listener};
 use crate::peer::Calls;
 use crate::registry::{AcknowledgeRules, DiskSpace, Registry, RelayServer};
 use crate::replication;
-use crate::runtime::{
-    InFlight, JoinHandle, Shutdown, notify_stopping, off_shard, sleep, spawn, timeout,
-};
+use crate::runtime::{InFlight, JoinHandle, Shutdown, notify_stopping, off_shard, spawn, timeout};
 use crate::telemetry::Metrics;
 use crate::{admin, api, blob, disk, exchange, raft};
 
@@ -63,6 +60,8 @@ pub(super) struct ShardParts {
     pub(super) is_stale_served: bool,
     /// Where this shard listens; the first one may find the port.
     pub(super) listen: SocketAddr,
+    /// How clients are let in there.
+    pub(super) entry: Entry,
     /// Told the real address once the shard listens.
     pub(super) listening: flume::Sender<SocketAddr>,
     /// The operators' door, on the first shard only.
@@ -70,12 +69,15 @@ pub(super) struct ShardParts {
 }
 
 /// The operators' door of the first shard.
-#[derive(Clone)]
 pub(super) struct Operators {
     /// Where it listens.
     pub(super) listen: SocketAddr,
+    /// How operators are let in there.
+    pub(super) entry: Entry,
     /// What it says about the phase of the node.
     pub(super) health: Health,
+    /// Watches over the certificates, under TLS.
+    pub(super) renewal: Option<Renewal>,
 }
 
 /// Runs a shard until shutdown: accepts, serves, then lets requests end.
@@ -87,10 +89,11 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
     let serving = peers.clone().serve(&parts);
     let listener = Listener::bind(parts.listen)?;
     let door = open_door(registry, &parts, listener.address());
-    let operators = match &parts.operators {
-        Some(operators) => Some((Listener::bind(operators.listen)?, operators.health.clone())),
+    let operators = match parts.operators.take() {
+        Some(operators) => Some((Listener::bind(operators.listen)?, operators)),
         None => None,
     };
+    let health = operators.as_ref().map(|(_, each)| each.health.clone());
     let connections = Connections {
         door: exchange::Door::open(
             parts.doors.clone(),
@@ -105,7 +108,8 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
     let mut tasks: Vec<JoinHandle<()>> = Vec::new();
     // Other nodes are answered for as long as clients are.
     let mut answering = None;
-    if let Some((listener, health)) = operators {
+    if let Some((listener, operators)) = operators {
+        let (health, entry) = (operators.health, operators.entry);
         let journal = parts.journal.clone();
         let probe = async move || journal.probe().await;
         let operations = operations(&parts);
@@ -115,7 +119,10 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
         }
         let door = admin::Door::new(Arc::clone(&parts.metrics), health, Some(operations), probe);
         let handler = async move |exchange: &mut Exchange| door.handle(exchange).await;
-        tasks.push(spawn(connections.clone().accept(listener, handler)).detach());
+        tasks.push(spawn(connections.clone().accept(listener, entry, handler)).detach());
+        if let Some(renewal) = operators.renewal {
+            tasks.push(spawn(renewal.watch(parts.shutdown.clone())).detach());
+        }
         let room = measure_room(
             parts.space.clone(),
             Arc::clone(&parts.metrics),
@@ -133,9 +140,10 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
         return Ok(());
     }
     let handler = async move |exchange: &mut Exchange| door.handle(exchange).await;
-    connections.accept(listener, handler).await;
-    if let Some(operators) = &parts.operators {
-        operators.health.stop();
+    let entry = std::mem::take(&mut parts.entry);
+    connections.accept(listener, entry, handler).await;
+    if let Some(health) = health {
+        health.stop();
         notify_stopping();
     }
     for task in tasks {
@@ -187,7 +195,8 @@ fn open_registry(index: u16, parts: &ShardParts, in_flight: &InFlight) -> (Rc<Re
 /// The door to the registry, and its guard. Clients find the door at `address`.
 fn open_door(registry: Rc<Registry>, parts: &ShardParts, address: SocketAddr) -> api::Door {
     let metrics = Arc::clone(&parts.metrics);
-    let guard = Guard::new(parts.access.clone(), &realm_at(address), metrics);
+    let realm = realm_at(address, parts.entry.entrance.tls.is_some());
+    let guard = Guard::new(parts.access.clone(), &realm, metrics);
     api::Door::new(registry, Rc::new(guard), parts.api.clone())
 }
 
@@ -220,64 +229,6 @@ fn operations(parts: &ShardParts) -> Operations {
         Some(membership) => {
             let calls = Calls::new(membership.security.clone(), Arc::clone(&parts.metrics));
             alone.member(calls, membership.fingerprint)
-        }
-    }
-}
-
-/// What the accept loops of one shard share.
-#[derive(Clone)]
-struct Connections {
-    door: Rc<exchange::Door>,
-    in_flight: InFlight,
-    metrics: Arc<Metrics>,
-    shutdown: Shutdown,
-    open_max: usize,
-}
-
-impl Connections {
-    /// Accepts connections until shutdown; `handler` answers their requests.
-    async fn accept<H>(self, listener: Listener, handler: H)
-    where
-        H: AsyncFn(&mut Exchange) -> Result<(), Closed> + 'static,
-    {
-        let handler = Rc::new(handler);
-        let mut last_count = 0;
-        while let Some(stream) = self.next(&listener).await {
-            last_count += usize::from(self.shutdown.is_requested());
-            if last_count > LAST_CALL_CONNECTIONS_MAX {
-                return;
-            }
-            let (door, handler) = (Rc::clone(&self.door), Rc::clone(&handler));
-            let guard = self.in_flight.enter();
-            spawn(async move {
-                exchange::serve(stream, &door, &*handler).await;
-                drop(guard);
-            })
-            .detach();
-        }
-    }
-
-    /// The next connection that this shard has room for; `None` when nobody has come
-    /// for a moment after shutdown.
-    async fn next(&self, listener: &Listener) -> Option<net::Stream> {
-        loop {
-            let accepted = async { Some(listener.accept().await) };
-            let stopped = async {
-                self.shutdown.wait().await;
-                sleep(LAST_CALL_TIMEOUT).await;
-                None
-            };
-            match accepted.or(stopped).await? {
-                Ok(stream) if self.in_flight.count() < self.open_max => return Some(stream),
-                Ok(stream) => {
-                    self.metrics.http.connections_refused.count();
-                    drop(stream);
-                }
-                Err(error) => {
-                    tracing::error!(%error, "a listener broke; the node stops");
-                    self.shutdown.request();
-                }
-            }
         }
     }
 }
