@@ -1,0 +1,29 @@
+//! One real process under TLS and behind proxies, and clients that behave, misbehave,
+//! or hold a certificate of their own.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stderr,
+    reason = "a test that cannot go on must fail, it waits on a real clock, and its\n              threads share a state of TLS"
+)]
+
+#[path = "../support/mod.rs"]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "each test binary uses its part of the support"
+)]
+mod support;
+
+mod certificates;
+mod clients;
+mod half_open;
+mod handshake;
+mod material;
+mod proxies;
+mod serving;
+mod session;
