@@ -7,6 +7,8 @@
 #
 # TESTED_BINARY    the program under test (default: target/ci/windlass)
 # CHECKS_FILE      where `ok NAME` and `FAIL NAME` lines are appended as well
+# SERVER_OPTIONS   array of further options of the program
+# LISTEN           address that it listens on, when that is not loopback
 # KEEP_SCRATCH     when set, the scratch folder stays for a look afterwards
 # shellcheck shell=bash
 
@@ -22,6 +24,8 @@ SCRATCH=$(mktemp -d /var/tmp/windlass-XXXXXX)
 SERVER_PID=
 PASSED=0
 FAILED=0
+SERVER_OPTIONS=()
+LISTEN=127.0.0.1
 
 # A port nobody listens on now. The kernel hands out another one each time.
 free_port() {
@@ -74,8 +78,8 @@ is_ready_or_gone() {
 # Starts windlass on this script's ports and data folder; also after a kill.
 start_server() {
     [ -x "$BINARY" ] || die "no program at $BINARY; run: cargo build --profile ci"
-    "$BINARY" serve --listen "127.0.0.1:$PORT" --admin-listen "127.0.0.1:$ADMIN_PORT" \
-        --data-dir "$SCRATCH/registry" >>"$SCRATCH/server.log" 2>&1 &
+    "$BINARY" serve --listen "$LISTEN:$PORT" --admin-listen "127.0.0.1:$ADMIN_PORT" \
+        --data-dir "$SCRATCH/registry" "${SERVER_OPTIONS[@]}" >>"$SCRATCH/server.log" 2>&1 &
     SERVER_PID=$!
     if ! until_true 60 is_ready_or_gone || is_gone "$SERVER_PID"; then
         tail -n 20 "$SCRATCH/server.log" >&2

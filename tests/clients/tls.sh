@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Clients under TLS against a real server: docker, podman, skopeo and curl trust
+# the certificate that `windlass tls self-signed` makes, and only that; testssl.sh
+# looks for what should not be offered.
+# shellcheck source-path=SCRIPTDIR
+. "$(dirname "$0")/harness.sh"
+
+DOCKER=$(command -v /usr/bin/docker || command -v docker)
+ENGINE=$SCRATCH/engine
+ENGINE_PID=
+CERTIFICATE=$SCRATCH/tls.pem
+# Docker trusts whatever is on 127.0.0.0/8: an address of the script's own, of those
+# kept for documentation.
+LISTEN=192.0.2.$((RANDOM % 250 + 1))
+HOST=registry.test
+T=$HOST:$PORT
+DOCKER_CERTIFICATES=/etc/docker/certs.d/$T
+export DOCKER_HOST=unix://$ENGINE/docker.sock DOCKER_CONFIG=$SCRATCH/docker-config
+export REGISTRY_AUTH_FILE=$SCRATCH/auth.json
+echo '{}' >"$REGISTRY_AUTH_FILE"
+# What testssl.sh says of a certificate that vouches for itself, and of the host's DNS.
+ABOUT_THE_TRIAL='cert_chain_of_trust|cert_revocation|cert_trust|DNS_CAArecord|engine_problem'
+PODMAN=(podman --root "$SCRATCH/podman" --runroot "$SCRATCH/podman-run" --storage-driver vfs)
+CERTS=$SCRATCH/certs
+
+curl_tls() { curl -fsS --cacert "$CERTIFICATE" --resolve "$HOST:$PORT:$LISTEN" "$@"; }
+
+# Address and name, for as long as the script runs.
+name_host() {
+    ip address add "$LISTEN/32" dev lo
+    printf '%s %s # %s\n' "$LISTEN" "$HOST" "$SCRATCH" >>/etc/hosts
+}
+
+start_engine() {
+    mkdir -p "$ENGINE"
+    dockerd --data-root "$ENGINE/data" --exec-root "$ENGINE/exec" --pidfile "$ENGINE/pid" \
+        -H "$DOCKER_HOST" --bridge=none --iptables=false --ip6tables=false \
+        --storage-driver vfs >"$ENGINE/log" 2>&1 &
+    ENGINE_PID=$!
+    until_true 60 "$DOCKER" version || {
+        tail -n 5 "$ENGINE/log" >&2
+        die 'dockerd did not start within 60 s'
+    }
+}
+
+end_client() {
+    local hosts
+    [ -z "$ENGINE_PID" ] || end_process "$ENGINE_PID" 30
+    rm -rf "$DOCKER_CERTIFICATES"
+    ip address del "$LISTEN/32" dev lo
+    # Not by a rename: in a container the file is mounted.
+    hosts=$(grep -v -- "# $SCRATCH\$" /etc/hosts) && printf '%s\n' "$hosts" >/etc/hosts
+}
+
+make_certificate() {
+    "$BINARY" tls self-signed "$HOST" "$LISTEN" --out "$SCRATCH" >"$SCRATCH/printed.toml"
+    grep -q "^key_file = \"$SCRATCH/tls.key\"" "$SCRATCH/printed.toml"
+    equal 600 "$(stat -c %a "$SCRATCH/tls.key")"
+    fails_with 'is there already' "$BINARY" tls self-signed "$HOST" --out "$SCRATCH"
+}
+
+curl_trusts_it() {
+    equal 200 "$(curl_tls -o "$SCRATCH/out" -w '%{http_code}' "https://$T/v2/")"
+    curl_tls --tlsv1.2 --tls-max 1.2 "https://$T/v2/"
+    fails_with 'certificate' curl -fsS --resolve "$HOST:$PORT:$LISTEN" "https://$T/v2/"
+}
+
+plain_http_is_told() {
+    equal 400 "$(curl -s -o "$SCRATCH/out" -w '%{http_code}' "http://$LISTEN:$PORT/v2/")"
+    grep -q 'use https' "$SCRATCH/out"
+}
+
+docker_image() {
+    mkdir -p "$SCRATCH/tree"
+    head -c 30000001 /dev/urandom >"$SCRATCH/tree/noise"
+    tar -C "$SCRATCH/tree" -c . | "$DOCKER" import - "$T/tls/docker:v1"
+}
+
+nobody_trusts_it_unasked() {
+    fails_with 'certificate' "$DOCKER" push -q "$T/tls/docker:v1"
+    fails_with 'certificate' "${PODMAN[@]}" pull -q "docker://$T/tls/docker:v1"
+    fails_with 'certificate' skopeo inspect "docker://$T/tls/docker:v1"
+}
+
+docker_pushes_and_pulls() {
+    local id
+    mkdir -p "$DOCKER_CERTIFICATES"
+    cp "$CERTIFICATE" "$DOCKER_CERTIFICATES/ca.crt"
+    "$DOCKER" push -q "$T/tls/docker:v1"
+    id=$("$DOCKER" image inspect -f '{{.Id}}' "$T/tls/docker:v1")
+    "$DOCKER" rmi -f "$T/tls/docker:v1"
+    "$DOCKER" pull -q "$T/tls/docker:v1"
+    equal "$id" "$("$DOCKER" image inspect -f '{{.Id}}' "$T/tls/docker:v1")"
+}
+
+podman_pulls_and_pushes() {
+    "${PODMAN[@]}" pull -q --cert-dir "$CERTS" "docker://$T/tls/docker:v1"
+    "${PODMAN[@]}" push -q --cert-dir "$CERTS" "$T/tls/docker:v1" "docker://$T/tls/podman:v1"
+}
+
+skopeo_copies() {
+    skopeo copy -q --src-cert-dir "$CERTS" "docker://$T/tls/podman:v1" "oci:$SCRATCH/out-image:v1"
+    skopeo copy -q --dest-cert-dir "$CERTS" "oci:$SCRATCH/out-image:v1" "docker://$T/tls/skopeo:v1"
+    equal '["v1"]' "$(skopeo list-tags --cert-dir "$CERTS" "docker://$T/tls/skopeo" | jq -c .Tags)"
+}
+
+renewal_without_a_restart() {
+    mkdir "$SCRATCH/next"
+    "$BINARY" tls self-signed "$HOST" "$LISTEN" --out "$SCRATCH/next" >/dev/null
+    cp "$CERTIFICATE" "$SCRATCH/before.pem"
+    mv "$SCRATCH/next/tls.key" "$SCRATCH/next/tls.pem" "$SCRATCH"
+    kill -HUP "$SERVER_PID"
+    until_true 10 curl_tls "https://$T/v2/"
+    fails_with 'certificate' curl -fsS --cacert "$SCRATCH/before.pem" \
+        --resolve "$HOST:$PORT:$LISTEN" "https://$T/v2/"
+}
+
+nothing_bad_is_offered() {
+    local code=0
+    (cd "$SCRATCH" && timeout 170 testssl --quiet --color 0 --warnings off --ip "$LISTEN" \
+        --protocols --server-preference --server-defaults --vulnerable \
+        --jsonfile "$SCRATCH/testssl.json" "https://$T/") >"$SCRATCH/testssl.log" 2>&1 || code=$?
+    [ "$code" -lt 200 ] || tail -n 20 "$SCRATCH/testssl.log"
+    jq -e 'map(.id) | index("TLS1_3") and index("cipher_order") and index("heartbleed")' "$SCRATCH/testssl.json"
+    jq -r '.[] | select(.severity | IN("MEDIUM", "HIGH", "CRITICAL", "FATAL", "WARN"))
+        | "\(.severity) \(.id): \(.finding)"' "$SCRATCH/testssl.json" |
+        grep -vE " ($ABOUT_THE_TRIAL)" >"$SCRATCH/findings" || true
+    equal '' "$(cat "$SCRATCH/findings")"
+}
+
+check 'a pair for trials is made, and not replaced' make_certificate
+mkdir "$CERTS"
+cp "$CERTIFICATE" "$CERTS/ca.crt"
+SERVER_OPTIONS=(--config "$SCRATCH/printed.toml")
+name_host
+start_server
+start_engine
+check 'curl trusts the certificate it is given' curl_trusts_it
+check 'plain HTTP on this port is told to use https' plain_http_is_told
+check 'docker imports an image' docker_image
+check 'docker, podman and skopeo trust no unknown certificate' nobody_trusts_it_unasked
+check 'docker pushes and pulls with certs.d' docker_pushes_and_pulls
+check 'podman pulls and pushes with --cert-dir' podman_pulls_and_pushes
+check 'skopeo copies both ways with --cert-dir' skopeo_copies
+check 'testssl.sh finds nothing above LOW' nothing_bad_is_offered
+check 'a new certificate is shown without a restart' renewal_without_a_restart
+finish
