@@ -69,6 +69,7 @@ mod tests {
             is_changing: false,
             node: 1,
             is_confirmed: true,
+            is_changing: false,
             term: 3,
             format_level: 1,
             blobs: 9,
