@@ -66,7 +66,6 @@ mod tests {
             report: Some(Report::default()),
         };
         let page = status_page(&ClusterStatus {
-            is_changing: false,
             node: 1,
             is_confirmed: true,
             is_changing: false,

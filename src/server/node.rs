@@ -118,7 +118,6 @@ impl Node {
         drop(working);
         metrics.machine.shards.set(u64::from(shard_count(&plan)));
         health.serve();
-        notify_ready();
         announce(listen, config.admin_listen, is_first_start);
         Ok(Self {
             shards,
@@ -287,8 +286,9 @@ fn ended_early(handle: ShardHandle) -> ServerError {
     }
 }
 
-/// Tells whoever started the node where it is, and the first time how to use it.
+/// Tells whoever started the node that it serves, and where, and the first time how to use it.
 fn announce(listen: SocketAddr, admin: SocketAddr, is_first_start: bool) {
+    notify_ready();
     tracing::info!(%listen, %admin, "windlass serves");
     if is_first_start {
         let [tag, push] = push_commands(listen);

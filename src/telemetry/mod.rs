@@ -14,6 +14,7 @@ mod histogram;
 mod http;
 mod journal;
 mod label;
+mod label_peer;
 mod log;
 mod machine;
 mod metrics;
@@ -33,9 +34,11 @@ pub use histogram::{CountHistogram, DurationHistogram};
 pub use http::HttpMetrics;
 pub use journal::JournalMetrics;
 pub use label::{
-    AccessDecision, BlobForm, CallEnd, EntranceEnd, FetchEnd, FetchFailure, HandshakeFailure,
-    HoldEnd, Label, LabelSet, LoginEnd, PeerService, ProposalEnd, ReadPath, ReloadEnd, Route,
-    ServeEnd, StatusClass, SyncedThing, TeeEnd, TimeoutPhase, TokenCheck, UploadEnd, Verb,
+    AccessDecision, BlobForm, EntranceEnd, Label, LabelSet, LoginEnd, ProposalEnd, ReadPath,
+    ReloadEnd, Route, StatusClass, SyncedThing, TimeoutPhase, TokenCheck, UploadEnd, Verb,
+};
+pub use label_peer::{
+    CallEnd, FetchEnd, FetchFailure, HandshakeFailure, HoldEnd, PeerService, ServeEnd, TeeEnd,
 };
 pub use log::{Log, LogError, LogFormat, LogOptions, flush_log, start_log};
 pub use machine::MachineMetrics;

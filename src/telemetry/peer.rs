@@ -3,7 +3,7 @@
 use super::exposition::Page;
 use super::family::Family;
 use super::histogram::DurationHistogram;
-use super::label::{CallEnd, HandshakeFailure, PeerService};
+use super::label_peer::{CallEnd, HandshakeFailure, PeerService};
 use super::value::{Counter, Gauge};
 
 /// What the connections to other nodes count. Bytes are those within TLS.

@@ -3,7 +3,7 @@
 use super::exposition::Page;
 use super::family::Family;
 use super::histogram::DurationHistogram;
-use super::label::{FetchEnd, FetchFailure, HoldEnd, ServeEnd, TeeEnd};
+use super::label_peer::{FetchEnd, FetchFailure, HoldEnd, ServeEnd, TeeEnd};
 use super::value::{Counter, Gauge};
 
 /// What replication counts.
