@@ -451,9 +451,9 @@ proptest! {
 
     #[test]
     fn any_claims_are_answered(name in "iss|aud|exp|nbf|iat|sub|access|typ", text in ".{0,40}", number in any::<f64>()) {
-        for value in [json!(text), json!([text]), json!({ text.clone(): number }), json!(number)] {
+        for value in [json!(text), json!([text]), json!({ text: number }), json!(number)] {
             let changed = with(claims(), &name, value);
-            let _ = verify(&token(&header(), &changed));
+            drop(verify(&token(&header(), &changed)));
         }
     }
 }
