@@ -154,7 +154,10 @@ mod tests {
     #[test]
     fn the_defaults_work() {
         assert!(check(&Config::default()).is_ok());
-        assert!(check(&Config::with_every_key()).is_ok());
+        let mut every_key = Config::with_every_key();
+        // Shown as hidden, which is shorter than any that works.
+        every_key.cluster.join_secret = None;
+        check(&every_key).unwrap();
     }
 
     #[test]

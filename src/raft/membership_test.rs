@@ -152,7 +152,7 @@ fn a_token_admits_one_machine_and_asking_again_gives_the_same_number() {
         let handle = &nodes[0].handle;
         let admission = |uuid: u8, token: u8| Admission {
             node_uuid: [uuid; 16],
-            address: NodeAddress::parse("127.0.0.1:1").unwrap(),
+            address: NodeAddress::parse(&format!("127.0.0.1:{uuid}")).unwrap(),
             is_voter: true,
             token: Some([token; 32]),
         };
