@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::base::limits::{PASSWORD_BYTES_MAX, USERNAME_BYTES_MAX};
+use crate::base::limits::{TOKEN_BYTES_MAX, USERNAME_BYTES_MAX};
 
 /// What a request shows. Never printed.
 #[derive(Clone, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Credentials<'a> {
 pub struct Login {
     /// The name.
     pub username: Box<str>,
-    /// The password.
+    /// The password, or a signed identity in its place.
     pub password: Box<str>,
 }
 
@@ -60,7 +60,7 @@ impl Login {
     pub fn new(username: &str, password: &str) -> Result<Self, CredentialsError> {
         let is_sound = !username.is_empty()
             && username.len() <= USERNAME_BYTES_MAX
-            && password.len() <= PASSWORD_BYTES_MAX
+            && password.len() <= TOKEN_BYTES_MAX
             && !username.contains(|character: char| character.is_control())
             && !password.contains('\0');
         if !is_sound {
@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn what_is_malformed_is_refused() {
-        let long = "x".repeat(2_000);
+        let long = "x".repeat(20_000);
         for header in [
             String::new(),
             "Basic".to_owned(),

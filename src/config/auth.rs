@@ -31,6 +31,21 @@ pub enum AuthMode {
     Users,
 }
 
+/// An entry of `identities`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentitySection {
+    /// User name that goes with its identities.
+    pub name: String,
+    /// `iss` of its tokens.
+    pub issuer: String,
+    /// Audiences that its tokens may be for; `public_url` when empty.
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    /// Its public keys.
+    pub key_files: Vec<PathBuf>,
+}
+
 /// `[auth]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -53,6 +68,8 @@ pub struct AuthSection {
     pub users: Vec<Secret>,
     /// A file with more of them.
     pub users_file: Option<PathBuf>,
+    /// Issuers of signed identities that are taken as passwords.
+    pub identities: Vec<IdentitySection>,
     /// Key that signs tokens made here.
     pub signing_key_file: Option<PathBuf>,
     /// How long a token made here holds.
@@ -77,6 +94,7 @@ impl Default for AuthSection {
             key_files: Vec::new(),
             users: Vec::new(),
             users_file: None,
+            identities: Vec::new(),
             signing_key_file: None,
             token_life: Period::new(Duration::from_secs(5 * 60)),
             refresh_life: Period::new(Duration::from_secs(30 * 24 * 60 * 60)),
@@ -167,6 +185,15 @@ fn check_users(config: &Config) -> Result<(), ConfigError> {
         let remedy = "clients must be told where to get tokens: set it to the URL by which they reach the registry";
         return Err(impossible("public_url", "absent", remedy));
     }
+    let cannot_work = |one: &&IdentitySection| {
+        let has_audience = config.public_url.is_some() || !one.audiences.is_empty();
+        one.name.is_empty() || one.name.contains(':') || one.key_files.is_empty() || !has_audience
+    };
+    if let Some(issuer) = auth.identities.iter().find(cannot_work) {
+        let remedy = "each needs a name without a colon, `key_files`, and `audiences` unless `public_url` is set";
+        let value = format!("\"{}\"", issuer.name);
+        return Err(impossible("auth.identities", value, remedy));
+    }
     let life = auth.token_life.duration();
     if !(TOKEN_LIFE_MIN..=TOKEN_LIFE_MAX).contains(&life) {
         let remedy = "it must lie between 1m and 24h";
@@ -216,6 +243,10 @@ mod tests {
             ),
             ("auth.realm = 'auth.example.org'", "auth.realm"),
             ("auth.service = ''", "auth.service"),
+            (
+                "[auth]\nmode = 'users'\nidentities = [{ name = 'ci', issuer = 'i', key_files = ['k'] }]",
+                "auth.identities",
+            ),
             ("listen = '0.0.0.0:1'\nauth.mode = 'users'", "public_url"),
             (
                 "[auth]\nmode = 'users'\ntoken_life = '59s'",

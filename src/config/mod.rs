@@ -22,7 +22,7 @@ mod tls;
 mod units;
 
 pub use ack::{AckLevel, AckPrefix, AckPrefixError};
-pub use auth::{AuthMode, AuthSection};
+pub use auth::{AuthMode, AuthSection, IdentitySection};
 pub use cluster::{ClusterSection, PeerSecurity, Secret};
 pub use error::ConfigError;
 pub use load::{Sources, load};

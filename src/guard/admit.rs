@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use serde_json::Value;
 use tokio::sync::watch;
 
 use super::book::Book;
@@ -18,10 +19,13 @@ use crate::auth::{
     TokenSource, Verified,
 };
 use crate::base::Clock;
-use crate::base::limits::LOGIN_FAILURE_PAUSE;
+use crate::base::limits::{LOGIN_FAILURE_PAUSE, PASSWORD_BYTES_MAX};
 use crate::http::Head;
 use crate::runtime::sleep;
 use crate::telemetry::{AccessDecision, LoginEnd, Metrics, TokenCheck};
+
+/// Where a token keeps the claims of the signed identity that it was made for.
+pub(super) const IDENTITY_CLAIM: &str = "identity";
 
 /// The guard of one shard's door. Owned by that shard.
 pub struct Guard {
@@ -29,6 +33,8 @@ pub struct Guard {
     books: RefCell<watch::Receiver<Arc<Book>>>,
     shared: Shared,
     tokens: RefCell<TokenCache>,
+    /// Signed identities, behind the names they came with: none is an access token.
+    identities: RefCell<TokenCache>,
     proved: RefCell<Proved>,
     source: TokenSource,
     pub(super) clock: Clock,
@@ -90,6 +96,7 @@ impl Guard {
             books: RefCell::new(shared.books.clone()),
             shared,
             tokens: RefCell::default(),
+            identities: RefCell::default(),
             proved: RefCell::new(Proved::new()),
             clock: Clock::system(),
             metrics,
@@ -165,15 +172,11 @@ impl Guard {
                 if !matches!(mode, Mode::Users(_)) {
                     return Ok(Pass::foreign(verified));
                 }
-                let subject = match &verified.subject {
-                    Some(name) => Subject::user(name, Some(client)),
-                    None => Subject::anonymous(Some(client)),
-                };
+                let subject = subject_of(&verified, client);
                 Ok(Pass::own(verified, book, subject))
             }
             (Credentials::Basic(login), Mode::Users(_)) => {
-                self.login(&book, &login, client).await?;
-                let subject = Subject::user(&login.username, Some(client));
+                let subject = self.login(&book, &login, client).await?;
                 Ok(Pass::subject(book, subject))
             }
             (Credentials::Basic(_), Mode::None | Mode::Token(_)) => Err(Unproved::Invalid),
@@ -203,13 +206,59 @@ impl Guard {
         }
     }
 
-    /// Checks a password, unless it was checked a moment ago.
+    /// Checks a password, or a signed identity in its place; says who that is.
     pub(super) async fn login(
         &self,
         book: &Arc<Book>,
         login: &Login,
         client: IpAddr,
+    ) -> Result<Subject, Unproved> {
+        let Some(issuer) = book.identities.get(&login.username) else {
+            self.check_password(book, login, client).await?;
+            return Ok(Subject::user(&login.username, Some(client)));
+        };
+        let identity = self.identity(issuer, login).ok_or(Unproved::Invalid)?;
+        let mut subject = Subject::user(&login.username, Some(client));
+        subject.subject.clone_from(&identity.subject);
+        subject.claims = Some(Value::Object(identity.claims.clone()));
+        Ok(subject)
+    }
+
+    /// What a signed identity says, unless it is none.
+    fn identity(&self, issuer: &Issuer, login: &Login) -> Option<Rc<Verified>> {
+        let now_seconds = self.now_seconds();
+        let key = format!("{} {}", login.username, login.password);
+        if let Some(identity) = self.identities.borrow_mut().find(&key, now_seconds) {
+            return Some(identity);
+        }
+        let logins = &self.metrics.access.logins;
+        match issuer.verify(&login.password, TokenKind::Access, now_seconds) {
+            Ok(identity) => {
+                logins.of(LoginEnd::Proved).count();
+                let identity = Rc::new(identity);
+                self.identities
+                    .borrow_mut()
+                    .keep(&key, Rc::clone(&identity));
+                Some(identity)
+            }
+            Err(error) => {
+                logins.of(LoginEnd::Wrong).count();
+                tracing::warn!(user = %login.username, %error, "a signed identity is refused");
+                None
+            }
+        }
+    }
+
+    /// Checks a password, unless it was checked a moment ago.
+    async fn check_password(
+        &self,
+        book: &Arc<Book>,
+        login: &Login,
+        client: IpAddr,
     ) -> Result<(), Unproved> {
+        if login.password.len() > PASSWORD_BYTES_MAX {
+            return Err(Unproved::Invalid);
+        }
         if self.proved.borrow().contains(login, self.clock.now()) {
             return Ok(());
         }
@@ -244,6 +293,7 @@ impl Guard {
         // Without its keeper the last word stands.
         if books.has_changed().unwrap_or_default() {
             self.tokens.borrow_mut().clear();
+            self.identities.borrow_mut().clear();
             self.proved.borrow_mut().clear();
         }
         Arc::clone(&books.borrow_and_update())
@@ -259,4 +309,18 @@ impl Guard {
     pub(super) fn now_seconds(&self) -> u64 {
         self.clock.unix_ms() / 1000
     }
+}
+
+/// Whom a token of this registry was made for, with the claims that it was made by.
+fn subject_of(verified: &Verified, client: IpAddr) -> Subject {
+    let Some(name) = &verified.subject else {
+        return Subject::anonymous(Some(client));
+    };
+    let mut subject = Subject::user(name, Some(client));
+    if let Some(identity) = verified.claims.get(IDENTITY_CLAIM) {
+        let sub = identity.get("sub").and_then(Value::as_str);
+        subject.subject = sub.map(Into::into);
+        subject.claims = Some(identity.clone());
+    }
+    subject
 }

@@ -1,12 +1,13 @@
 //! Everything that was read at one moment: rules, users, keys.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
 use super::error::BookError;
-use super::options::{Mode, Options};
+use super::options::{IdentityIssuer, Mode, Options};
 use super::users::Users;
 use crate::auth::{HashError, Issuer, Key, Rules};
 use crate::base::units::MIB;
@@ -24,6 +25,8 @@ pub struct Book {
     pub(super) issuer: Option<Issuer>,
     pub(super) rules: Rules,
     pub(super) users: Users,
+    /// Whose signed identities are taken as passwords, by user name.
+    pub(super) identities: BTreeMap<Box<str>, Issuer>,
 }
 
 impl Book {
@@ -32,18 +35,12 @@ impl Book {
     /// - Errors: the first thing that is not in order.
     pub fn read(options: &Options) -> Result<Self, BookError> {
         let mut users = Users::new().map_err(unhashed)?;
+        let mut identities = BTreeMap::new();
         let issuer = match &options.mode {
             Mode::None => None,
             Mode::Token(server) => {
-                let mut keys = Vec::new();
-                for path in &server.key_files {
-                    keys.extend(read_keys(path)?);
-                }
-                Some(Issuer {
-                    name: server.issuer.clone(),
-                    audiences: server.audiences.clone(),
-                    keys,
-                })
+                let audiences = server.audiences.clone();
+                Some(read_issuer(&server.issuer, audiences, &server.key_files)?)
             }
             Mode::Users(own) => {
                 users.add("`auth.users`", own.users.iter().map(|line| &**line))?;
@@ -52,6 +49,7 @@ impl Book {
                     let text = read_text(path)?;
                     users.add(&path.display().to_string(), text.lines())?;
                 }
+                identities = read_identities(&own.identities, &users)?;
                 Some(Issuer {
                     name: options.service.clone(),
                     audiences: vec![options.service.clone()],
@@ -63,6 +61,7 @@ impl Book {
             issuer,
             rules: read_rules(options)?,
             users,
+            identities,
         })
     }
 
@@ -115,6 +114,41 @@ pub fn read_rules(options: &Options) -> Result<Rules, BookError> {
         Some(_) => return Err(failed("`rules` is not a list of tables".to_owned())),
     }
     Rules::read(&rules).map_err(|error| failed(error.to_string()))
+}
+
+fn read_issuer(
+    name: &str,
+    audiences: Vec<Box<str>>,
+    key_files: &[PathBuf],
+) -> Result<Issuer, BookError> {
+    let mut keys = Vec::new();
+    for path in key_files {
+        keys.extend(read_keys(path)?);
+    }
+    Ok(Issuer {
+        name: name.into(),
+        audiences,
+        keys,
+    })
+}
+
+/// - Errors: also when a name is that of a user, who would then be two.
+fn read_identities(
+    issuers: &[IdentityIssuer],
+    users: &Users,
+) -> Result<BTreeMap<Box<str>, Issuer>, BookError> {
+    let mut identities = BTreeMap::new();
+    for one in issuers {
+        let issuer = read_issuer(&one.issuer, one.audiences.clone(), &one.key_files)?;
+        let is_taken = users.hash(&one.name).is_some();
+        if identities.insert(one.name.clone(), issuer).is_some() || is_taken {
+            return Err(BookError::Twice {
+                place: "`auth.identities`".to_owned(),
+                user: one.name.to_string(),
+            });
+        }
+    }
+    Ok(identities)
 }
 
 fn read_keys(path: &Path) -> Result<Vec<Key>, BookError> {

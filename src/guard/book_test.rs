@@ -1,6 +1,5 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -33,6 +32,7 @@ fn users(users_file: Option<PathBuf>) -> Mode {
         realm: None,
         users: vec![format!("bob:{HASH}").into()],
         users_file,
+        identities: Vec::new(),
         signer: SigningKey::derived(b"secret").unwrap(),
         token_life: Duration::from_secs(300),
         refresh_life: Duration::from_secs(600),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::admit::{Guard, Unproved};
+use super::admit::{Guard, IDENTITY_CLAIM, Unproved};
 use super::book::Book;
 use super::options::{Mode, UsersOptions};
 use crate::auth::{Actions, Login, Resource, Scope, Subject, TokenKind, Verified};
@@ -82,25 +82,25 @@ impl Guard {
             return Err(Ungranted::Elsewhere);
         };
         let book = self.book();
-        let user: Option<Box<str>> = match request.grant {
-            Grant::Anonymous => None,
-            Grant::Password(login) => {
-                self.login(&book, &login, client).await?;
-                Some(login.username)
+        let subject = match request.grant {
+            Grant::Anonymous => Subject::anonymous(Some(client)),
+            Grant::Password(login) => self.login(&book, &login, client).await?,
+            Grant::Refresh(token) => {
+                let user = self.refreshed(&book, &token).ok_or(Ungranted::Invalid)?;
+                Subject::user(&user, Some(client))
             }
-            Grant::Refresh(token) => Some(self.refreshed(&book, &token).ok_or(Ungranted::Invalid)?),
         };
-        let subject = match &user {
-            Some(name) => Subject::user(name, Some(client)),
-            None => Subject::anonymous(Some(client)),
-        };
+        let user = subject.username.clone();
         let scopes = given(&book, &subject, &request.scopes);
         let issued_seconds = self.now_seconds();
         let mut claims = self.claims(user.as_deref(), issued_seconds, own.token_life);
         let access: Vec<Value> = scopes.iter().map(Scope::to_claim).collect();
         claims.insert("access".to_owned(), access.into());
+        if let Some(identity) = subject.claims {
+            claims.insert(IDENTITY_CLAIM.to_owned(), identity);
+        }
         let refresh_token = match user.filter(|_| request.is_offline) {
-            Some(user) => Some(self.refresh_token(&book, own, &user, issued_seconds)?),
+            Some(user) => self.refresh_token(&book, own, &user, issued_seconds)?,
             None => None,
         };
         Ok(Granted {
@@ -112,18 +112,21 @@ impl Guard {
         })
     }
 
-    /// A refresh token ends when the user goes or gets another password.
+    /// A refresh token ends when the user goes or gets another password. A signed
+    /// identity gets none: it would outlive what it was signed for.
     fn refresh_token(
         &self,
         book: &Book,
         own: &UsersOptions,
         user: &str,
         issued_seconds: u64,
-    ) -> Result<String, Ungranted> {
-        let hash = book.users.hash(user).ok_or(Ungranted::Invalid)?;
+    ) -> Result<Option<String>, Ungranted> {
+        let Some(hash) = book.users.hash(user) else {
+            return Ok(None);
+        };
         let mut claims = self.claims(Some(user), issued_seconds, own.refresh_life);
         claims.insert("password".to_owned(), hash.fingerprint().into());
-        sign(own, TokenKind::Refresh, &claims)
+        sign(own, TokenKind::Refresh, &claims).map(Some)
     }
 
     /// Whom a refresh token is of.

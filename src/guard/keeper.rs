@@ -124,7 +124,10 @@ fn files_of(options: &Options) -> Vec<PathBuf> {
     let more = match &options.mode {
         Mode::None => Vec::new(),
         Mode::Token(server) => server.key_files.clone(),
-        Mode::Users(own) => own.users_file.iter().cloned().collect(),
+        Mode::Users(own) => {
+            let keys = own.identities.iter().flat_map(|one| &one.key_files);
+            own.users_file.iter().chain(keys).cloned().collect()
+        }
     };
     options.rules_file.iter().cloned().chain(more).collect()
 }

@@ -24,5 +24,5 @@ pub use book::{Book, read_rules};
 pub use error::{BookError, KeeperError};
 pub use issue::{Grant, Granted, TokenRequest, Ungranted};
 pub use keeper::{Keeper, Shared};
-pub use options::{Mode, Options, TokenServer, UsersOptions};
+pub use options::{IdentityIssuer, Mode, Options, TokenServer, UsersOptions};
 pub use pass::Pass;

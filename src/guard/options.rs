@@ -44,6 +44,20 @@ pub struct TokenServer {
     pub key_files: Vec<PathBuf>,
 }
 
+/// Who signs identities, of jobs of a pipeline or of machines, and what they are called.
+#[derive(Debug, Clone)]
+pub struct IdentityIssuer {
+    /// User name that goes with its identities: nobody's password, so that no identity
+    /// can take the name of a user.
+    pub name: Box<str>,
+    /// `iss` of its tokens.
+    pub issuer: Box<str>,
+    /// `aud` of its tokens for this registry.
+    pub audiences: Vec<Box<str>>,
+    /// Its public keys, certificates or key sets.
+    pub key_files: Vec<PathBuf>,
+}
+
 /// The users of this registry, and their tokens.
 #[derive(Debug, Clone)]
 pub struct UsersOptions {
@@ -53,6 +67,8 @@ pub struct UsersOptions {
     pub users: Vec<Box<str>>,
     /// File with such lines, read again when it changes.
     pub users_file: Option<PathBuf>,
+    /// Issuers of signed identities that are taken as passwords.
+    pub identities: Vec<IdentityIssuer>,
     /// What tokens are signed with.
     pub signer: SigningKey,
     /// How long a token holds.

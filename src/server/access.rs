@@ -7,12 +7,12 @@ use super::error::ServerError;
 use super::membership::Membership;
 use crate::auth::{Rules, SigningKey};
 use crate::base::units::KIB;
-use crate::config::{AuthMode, Config, PeerSecurity, Secret};
+use crate::config::{AuthMode, Config, IdentitySection, PeerSecurity, Secret};
 use crate::disk::{
     create_directories_synced, read_small_file_blocking, write_file_synced_blocking,
 };
 use crate::guard::{
-    BookError, Keeper, Mode, Options, Shared, TokenServer, UsersOptions, read_rules,
+    BookError, IdentityIssuer, Keeper, Mode, Options, Shared, TokenServer, UsersOptions, read_rules,
 };
 use crate::peer::read_key_file;
 use crate::runtime::Background;
@@ -60,6 +60,11 @@ fn options(config: &Config, signer: Option<SigningKey>) -> Options {
             realm: realm(config).map(Into::into),
             users: auth.users.iter().map(|line| line.reveal().into()).collect(),
             users_file: auth.users_file.clone(),
+            identities: auth
+                .identities
+                .iter()
+                .map(|one| identity(config, one))
+                .collect(),
             signer,
             token_life: auth.token_life.duration(),
             refresh_life: auth.refresh_life.duration(),
@@ -70,6 +75,25 @@ fn options(config: &Config, signer: Option<SigningKey>) -> Options {
         service,
         rules: auth.rules(),
         rules_file: auth.rules_file.clone(),
+    }
+}
+
+/// An issuer of identities; they are for this registry's own URL unless it says otherwise.
+fn identity(config: &Config, section: &IdentitySection) -> IdentityIssuer {
+    let own = config
+        .public_url
+        .iter()
+        .map(|url| url.trim_end_matches('/').into());
+    let named = section.audiences.iter().map(|text| text.as_str().into());
+    IdentityIssuer {
+        name: section.name.as_str().into(),
+        issuer: section.issuer.as_str().into(),
+        audiences: if section.audiences.is_empty() {
+            own.collect()
+        } else {
+            named.collect()
+        },
+        key_files: section.key_files.clone(),
     }
 }
 

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::server::{bearing, configured};
+use super::server::{bearing, claims, configured, forged, signed};
 use crate::support::{Cluster, Node, NodeOptions, Registry, Request, Response, sha256, wait_for};
 
 /// Cheap hashes (bcrypt of cost 4) of `sesame` and `open`.
@@ -397,4 +397,65 @@ fn lines_for_users_are_made_and_rules_are_explained() {
         said.contains("rule 1 (bob owns team) is for other users"),
         "{said}"
     );
+}
+
+/// A node that takes identities of the test's server from a user called `ci`.
+fn node_with_identities() -> (TempDir, Node) {
+    let key = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/auth/ec.pub");
+    let text = format!(
+        "[auth]\nmode = 'users'\nusers = ['{BOB}']\n\
+         identities = [{{ name = 'ci', issuer = 'auth.example.org', \
+         audiences = ['registry.example.org'], key_files = ['{key}'] }}]\n{RULES}\
+         [[auth.rules]]\nsubject.username = 'ci'\n\
+         subject.claims = {{ pointer = '/ref', match = 'main' }}\n\
+         resource.repository = 'production/app'\nactions = ['pull', 'push']"
+    );
+    let (configuration, options) = configured(&text);
+    (configuration, Node::start_with(options))
+}
+
+#[test]
+fn signed_identities_are_passwords_of_their_issuer_only() {
+    let (_configuration, node) = node_with_identities();
+    let mut registry = Registry::new(node.address);
+    let job = |branch: &str| {
+        let mut claims = claims("");
+        claims["ref"] = branch.into();
+        claims
+    };
+    let main = signed(&job("main"));
+    let mut status = |repository: &str, user: &str, token: &str| {
+        let login = format!("{user}:{token}");
+        registry.send(&basic(push(repository), &login)).status
+    };
+    assert_eq!(status("production/app", "ci", &main), 201);
+    assert_eq!(status("production/app", "ci", &main), 201, "remembered");
+    assert_eq!(status("team/app", "ci", &main), 403);
+    assert_eq!(
+        status("production/app", "ci", &signed(&job("feature-1"))),
+        403
+    );
+    // A good identity is neither bob nor somebody new.
+    assert_eq!(status("team/app", "bob", &main), 401);
+    assert_eq!(status("production/app", "mallory", &main), 401);
+    let mut over = job("main");
+    over["exp"] = 1.into();
+    for bad in [forged(&job("main")), signed(&over), "sesame".to_owned()] {
+        assert_eq!(status("production/app", "ci", &bad), 401);
+    }
+    // Nor is it a token; but it gets one, which nothing outlives.
+    registry
+        .send(&bearing(push("production/app"), &main))
+        .expect(401);
+    let query = "scope=repository:production/app:pull,push&offline_token=true";
+    let answer = token_of(&mut registry, query, Some(&format!("ci:{main}")));
+    assert_eq!(
+        text(&answer, "scope"),
+        "repository:production/app:pull,push"
+    );
+    assert!(answer.get("refresh_token").is_none());
+    let token = text(&answer, "token");
+    registry
+        .send(&bearing(push("production/app"), token))
+        .expect(201);
 }
