@@ -114,6 +114,19 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// Whether the file is to blame, and reading it again will not help. A machine
+    /// without memory or descriptors is no reason to give a good file up.
+    #[must_use]
+    pub fn is_of_the_file(&self) -> bool {
+        match self {
+            Self::TooShort { .. } => true,
+            Self::Disk { source } => source.is_of_the_file(),
+            Self::Missing => false,
+        }
+    }
+}
+
 impl From<Panicked> for UploadError {
     fn from(source: Panicked) -> Self {
         Self::Panicked { source }

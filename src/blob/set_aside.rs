@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use super::reader::Reader;
 use super::recovery::UNREADABLE;
 use super::store::Store;
-use crate::disk;
 use crate::oci::Digest;
 use crate::runtime::{OffShardPanic, off_shard};
 
@@ -19,9 +18,6 @@ pub enum SetAsideError {
     /// It cannot be looked at or moved.
     #[error("move the file of a blob to quarantine")]
     Move(#[from] io::Error),
-    /// The move may not survive a power cut.
-    #[error("sync the move of a blob to quarantine")]
-    Sync(#[from] disk::Error),
     /// The thread that moved it panicked.
     #[error(transparent)]
     Panicked(#[from] OffShardPanic),
@@ -51,9 +47,15 @@ impl Store {
         let is_moved = off_shard(move || move_aside(&from, &into, now_ms, open)).await??;
         if is_moved {
             self.metrics().blob.set_aside.count();
-            self.directories().sync(&quarantine).await?;
             let home = path.parent().unwrap_or_else(|| Path::new("/"));
-            self.directories().sync(home).await?;
+            for directory in [quarantine.as_path(), home] {
+                // It has moved all the same; after a power cut it may be back, and
+                // fails again.
+                if let Err(error) = self.directories().sync(directory).await {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "the move of a bad file is not synced");
+                }
+            }
         }
         Ok(is_moved)
     }

@@ -58,6 +58,21 @@ impl Error {
         self.source.kind() == io::ErrorKind::NotFound
     }
 
+    /// Whether this file cannot be read though others may be: its place on the disk is
+    /// bad, or it is no file. Anything else, such as too many open files, passes.
+    #[must_use]
+    pub fn is_of_the_file(&self) -> bool {
+        let errno = self.source.raw_os_error().map(Errno::from_raw_os_error);
+        let of_the_file = [
+            Errno::IO,
+            Errno::UCLEAN,
+            Errno::BADMSG,
+            Errno::NODATA,
+            Errno::ISDIR,
+        ];
+        errno.is_some_and(|errno| of_the_file.contains(&errno))
+    }
+
     /// Whether another process holds the lock.
     #[must_use]
     pub fn is_locked(&self) -> bool {
@@ -69,5 +84,23 @@ impl Error {
     pub fn is_full(&self) -> bool {
         let errno = self.source.raw_os_error().map(Errno::from_raw_os_error);
         matches!(errno, Some(Errno::NOSPC | Errno::DQUOT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_to_blame_for_what_other_files_would_not_meet() {
+        let failed = |errno: Errno| Error::new("read", Path::new("blob"), errno);
+        for errno in [Errno::IO, Errno::UCLEAN, Errno::ISDIR] {
+            assert!(failed(errno).is_of_the_file(), "{errno}");
+        }
+        for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS] {
+            assert!(!failed(errno).is_of_the_file(), "{errno}");
+        }
+        let panicked = Error::new("read", Path::new("blob"), io::Error::other("panicked"));
+        assert!(!panicked.is_of_the_file());
     }
 }

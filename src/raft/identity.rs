@@ -186,9 +186,8 @@ impl Identity {
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
                 let node_uuid: NodeUuid = random_bytes();
                 let text = format!("{:032x}\n", u128::from_be_bytes(node_uuid));
-                fs::write(&path, text).map_err(failed("write"))?;
-                let synced = File::open(&path).and_then(|file| file.sync_all());
-                synced.map_err(failed("sync"))?;
+                let written = write_whole(data_directory, CLAIM_FILE, text.as_bytes());
+                written.map_err(failed("write"))?;
                 Ok(node_uuid)
             }
             Err(source) => Err(failed("read")(source)),
@@ -275,19 +274,24 @@ impl Identity {
     /// Write, sync, rename, sync the directory: it is there whole or not at all.
     fn write(&self, data_directory: &Path) -> io::Result<()> {
         fs::create_dir_all(data_directory)?;
-        let text = serde_json::to_string_pretty(self)?;
-        let staged = data_directory.join("node.json.new");
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&staged)?;
-        file.write_all(text.as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        fs::rename(&staged, data_directory.join(FILE))?;
-        File::open(data_directory)?.sync_all()
+        let mut text = serde_json::to_string_pretty(self)?;
+        text.push('\n');
+        write_whole(data_directory, FILE, text.as_bytes())
     }
+}
+
+/// Makes a file that is there whole or not at all, also after a power cut.
+fn write_whole(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let staged = directory.join(format!("{name}.new"));
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(&staged)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&staged, directory.join(name))?;
+    File::open(directory)?.sync_all()
 }
 
 /// Makes an empty file that stays, unless it is there.

@@ -6,7 +6,7 @@ use super::error::Error;
 use super::pull::Blob;
 use crate::blob::{self, Sealed, Tap};
 use crate::oci::Repository;
-use crate::raft::Handle;
+use crate::raft::{Handle, Members};
 use crate::replication::{BlobFile, ContentError, Replicator};
 
 /// On how many nodes a blob is durable before it is acknowledged.
@@ -21,13 +21,25 @@ pub enum Acknowledge {
 }
 
 impl Acknowledge {
-    /// Copies on other nodes, where so many nodes vote.
-    const fn copies(self, voters: usize) -> usize {
-        match self {
-            Self::One => 0,
-            Self::Quorum => voters / 2,
-            Self::All => voters.saturating_sub(1),
+    /// Copies on other voters, where so many nodes vote and this one may be among them.
+    fn copies(self, voters: usize, is_voter: bool) -> usize {
+        let copies = match self {
+            Self::One => return 0,
+            Self::Quorum => voters / 2 + 1,
+            Self::All => voters,
+        };
+        copies - usize::from(is_voter)
+    }
+
+    /// Copies on other voters, where this node is `own`; `None` when it is no member
+    /// as far as it knows.
+    fn needed(self, members: &Members, own: u64) -> Option<usize> {
+        if self == Self::One {
+            return Some(0);
         }
+        let own = members.nodes.iter().find(|member| member.node == own)?;
+        let voters = members.nodes.iter().filter(|member| member.is_voter);
+        Some(self.copies(voters.count(), own.is_voter))
     }
 }
 
@@ -72,12 +84,12 @@ impl Copies {
         let (id, algorithm) = (upload.id(), upload.algorithm());
         let journal = journal.clone();
         upload.tap(Tap::new(move || {
-            let copies = level.copies(voters(&journal));
-            replicator.tee(&id, algorithm, copies)
+            let copies = level.needed(&journal.membership(), replicator.node());
+            replicator.tee(&id, algorithm, copies.unwrap_or_default())
         }));
     }
 
-    /// Returns when enough other nodes hold what was sealed here.
+    /// Returns when enough other voters hold what was sealed here; says how many do.
     ///
     /// - Errors: `Unavailable`; the client tries again, and finds what is done done.
     pub(super) async fn hold(
@@ -85,14 +97,43 @@ impl Copies {
         repository: &Repository,
         sealed: &Sealed,
         journal: &Handle,
-    ) -> Result<(), Error> {
+    ) -> Result<usize, Error> {
+        if sealed.inline.is_some() {
+            // Its content is in the entry.
+            return Ok(0);
+        }
         let level = self.acknowledge.level_of(repository);
-        let copies = level.copies(voters(journal));
+        // A node that does not know of itself yet does not know who votes.
+        let copies = level.needed(&journal.membership(), self.replicator.node());
+        let copies = copies.ok_or(Error::Unavailable)?;
         let held = self.replicator.hold_elsewhere(sealed, copies).await;
-        held.map(drop).map_err(|error| {
+        held.map(|_| copies).map_err(|error| {
             tracing::warn!(digest = %sealed.digest, %error, "a blob is not acknowledged");
             Error::Unavailable
         })
+    }
+
+    /// As [`Copies::hold`], after the entry was applied here: by then this node knows
+    /// the voters of that moment, of whom there may be more than of those that were
+    /// asked for `copies`.
+    ///
+    /// - Errors: `Internal`: the blob is linked, and not where it should be.
+    pub(super) async fn hold_rest(
+        &self,
+        repository: &Repository,
+        sealed: &Sealed,
+        journal: &Handle,
+        copies: usize,
+    ) -> Result<(), Error> {
+        let level = self.acknowledge.level_of(repository);
+        let needed = level.needed(&journal.membership(), self.replicator.node());
+        let needed = needed.unwrap_or_default();
+        if needed <= copies {
+            return Ok(());
+        }
+        let held = self.replicator.hold_elsewhere(sealed, needed).await;
+        held.map(drop)
+            .map_err(|error| Error::Internal(Box::new(error)))
     }
 
     /// Opens a part of a blob, wherever it is.
@@ -123,24 +164,41 @@ impl Copies {
     }
 }
 
-/// How many nodes vote.
-fn voters(journal: &Handle) -> usize {
-    let members = journal.membership();
-    let voters = members.nodes.iter().filter(|member| member.is_voter);
-    voters.count()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::raft::Member;
 
     #[test]
     fn a_quorum_of_copies_is_more_than_half_of_the_voters() {
-        let copies = |level: Acknowledge| [1, 2, 3, 4, 5].map(|voters| level.copies(voters));
+        let copies = |level: Acknowledge| [1, 2, 3, 4, 5].map(|voters| level.copies(voters, true));
         assert_eq!(copies(Acknowledge::One), [0, 0, 0, 0, 0]);
         assert_eq!(copies(Acknowledge::Quorum), [0, 1, 1, 2, 2]);
         assert_eq!(copies(Acknowledge::All), [0, 1, 2, 3, 4]);
-        assert_eq!(Acknowledge::All.copies(0), 0);
+    }
+
+    #[test]
+    fn the_copy_of_a_node_that_does_not_vote_counts_for_nothing() {
+        let member = |node: u64| Member {
+            node,
+            address: "".into(),
+            is_voter: node != 4,
+            is_leader: node == 1,
+            matched_index: None,
+        };
+        let members = Members {
+            nodes: (1..=4).map(member).collect(),
+            ..Members::default()
+        };
+        let needed = |level: Acknowledge, own| level.needed(&members, own);
+        assert_eq!(needed(Acknowledge::Quorum, 1), Some(1));
+        assert_eq!(needed(Acknowledge::Quorum, 4), Some(2));
+        assert_eq!(needed(Acknowledge::All, 1), Some(2));
+        assert_eq!(needed(Acknowledge::All, 4), Some(3));
+        assert_eq!(needed(Acknowledge::One, 9), Some(0));
+        // Nothing is known before the first entries have come.
+        assert_eq!(needed(Acknowledge::Quorum, 9), None);
+        assert_eq!(Acknowledge::All.needed(&Members::default(), 1), None);
     }
 
     #[test]

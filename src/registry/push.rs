@@ -63,9 +63,10 @@ impl Registry {
         };
         let generation = self.generation_for(digest)?;
         let sealed = upload.seal(digest, generation).await.map_err(unsealed)?;
-        if let Some(copies) = &self.copies {
-            copies.hold(repository, &sealed, &self.journal).await?;
-        }
+        let held = match &self.copies {
+            Some(copies) => copies.hold(repository, &sealed, &self.journal).await?,
+            None => 0,
+        };
         let outcome = self
             .propose(Command::LinkBlob {
                 repository: repository.clone(),
@@ -80,8 +81,15 @@ impl Registry {
             // Condemned between its seal and its entry: the next try gets a new generation.
             return Err(refused(&outcome));
         }
+        let rest = match &self.copies {
+            Some(copies) => {
+                let rest = copies.hold_rest(repository, &sealed, &self.journal, held);
+                rest.await
+            }
+            None => Ok(()),
+        };
         sealed.commit().await;
-        Ok(())
+        rest
     }
 
     /// The generation that readers use already, so that a blob pushed twice takes

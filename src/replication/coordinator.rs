@@ -199,11 +199,11 @@ impl Coordinator {
         if !self.plan.want(file, self.worker.clock.now()) {
             return Answer::Busy;
         }
-        if matches!(
-            is_live(&self.worker.shared.journal().view(), &file),
-            Ok(true)
-        ) {
-            // It has gone missing, and is to come also when nobody waits any more.
+        let view = self.worker.shared.journal().view();
+        if matches!(is_live(&view, &file), Ok(true)) {
+            // It has gone missing, and is to come also when nobody waits any more. No
+            // other node may rely on this copy until then.
+            self.announce(&view, &file, false);
             self.plan.add(file);
         }
         let entry = self.entry(file, want.size_bytes);
@@ -219,7 +219,7 @@ impl Coordinator {
     fn ended(&mut self, file: BlobFile, how: Ended) {
         self.plan.ended(file, how, self.worker.clock.now());
         if how == Ended::Sealed {
-            self.announce(&self.worker.shared.journal().view(), &file, true);
+            self.announce_sealed(&file);
         }
         if let Some(entry) = self.entries.get_mut(&file)
             && entry.feed.stage() == Stage::Corrupt
@@ -338,6 +338,19 @@ impl Coordinator {
             Ok(true) => drop(self.announced.send(Announced {
                 digest: file.digest,
                 is_here,
+            })),
+            Ok(false) => {}
+            Err(error) => tracing::error!(%error, "the applied state cannot be read"),
+        }
+    }
+
+    /// Has it written down that this node holds a blob, whatever is written: that it
+    /// does not may be on its way there.
+    fn announce_sealed(&self, file: &BlobFile) {
+        match is_live(&self.worker.shared.journal().view(), file) {
+            Ok(true) => drop(self.announced.send(Announced {
+                digest: file.digest,
+                is_here: true,
             })),
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "the applied state cannot be read"),

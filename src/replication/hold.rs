@@ -82,6 +82,9 @@ impl Replicator {
         let listening = listen(&sealed.outlets, copies, &mut held);
         // Those that take longer are asked like all others.
         let _ = timeout(TEE_PATIENCE, listening).await;
+        // A node that took it may have lost its vote since the upload began.
+        let voting = voters(worker, &expected);
+        held.retain(|holder| voting.iter().any(|node| node.id == *holder));
         let asking = Box::pin(ask_all(worker, expected, copies, &mut held));
         // What was reached by then counts.
         let _ = timeout(limit, asking).await;

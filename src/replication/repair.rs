@@ -19,6 +19,11 @@ impl Worker {
         failure: &ReadError,
     ) -> bool {
         let digest = &file.digest;
+        if !failure.is_of_the_file() {
+            let error = failure as &dyn std::error::Error;
+            tracing::error!(%digest, error, "a blob cannot be read just now");
+            return false;
+        }
         if !self.is_held_elsewhere(file) {
             tracing::error!(%digest, %failure, "a blob cannot be read here, and no other node holds it");
             return false;

@@ -103,6 +103,12 @@ impl Replicator {
         &self.0.worker.shared
     }
 
+    /// Number of this node.
+    #[must_use]
+    pub fn node(&self) -> u64 {
+        self.0.worker.shared.options().node
+    }
+
     pub(super) fn worker(&self) -> &Rc<Worker> {
         &self.0.worker
     }
