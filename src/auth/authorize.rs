@@ -86,8 +86,7 @@ pub fn authorize<'a>(authority: Authority<'a>, needed: &Needed<'_>) -> Decision<
             is_allowed(!subject.is_anonymous, Ground::Credentials)
         }
         (Needed::Catalog, Authority::Token(token)) => {
-            let is_catalog = |scope: &Scope| scope.resource == Resource::Catalog;
-            is_allowed(token.access.iter().any(is_catalog), Ground::Token)
+            is_allowed(token.gives_catalog(), Ground::Token)
         }
         (Needed::Repository(name, actions), Authority::Token(token)) => {
             is_allowed(token.gives(name).contains(*actions), Ground::Token)
@@ -111,6 +110,16 @@ impl Verified {
         };
         let scopes = self.access.iter().filter(is_of);
         scopes.fold(Actions::NONE, |all, scope| all | scope.actions)
+    }
+
+    /// The right to list repositories: `*` on the list, and nothing less. A scope that
+    /// names the list and gives no action on it is how a token server says no.
+    #[must_use]
+    pub fn gives_catalog(&self) -> bool {
+        let scopes = self.access.iter();
+        let catalogs = scopes.filter(|scope| scope.resource == Resource::Catalog);
+        let given = catalogs.fold(Actions::NONE, |all, scope| all | scope.actions);
+        given.contains(Scope::catalog().actions)
     }
 }
 
@@ -142,6 +151,9 @@ mod tests {
             ("repository:host:5000/a/b:pull", pull, false),
             ("repository:a/b:pull", Needed::Catalog, false),
             ("registry:catalog:*", Needed::Catalog, true),
+            ("registry:catalog:", Needed::Catalog, false),
+            ("registry:catalog:pull", Needed::Catalog, false),
+            ("registry:catalog:pull,delete", Needed::Catalog, false),
             ("registry:catalog:*", pull, false),
             ("", Needed::Credentials, true),
             ("", pull, false),

@@ -4,9 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::book::Book;
-use crate::auth::{
-    Actions, Authority, Decision, Ground, Needed, Resource, Subject, Verified, authorize,
-};
+use crate::auth::{Actions, Authority, Decision, Ground, Needed, Subject, Verified, authorize};
 use crate::oci::Repository;
 
 /// The outcome of an admission, for questions that come later in the request.
@@ -114,11 +112,7 @@ impl Pass {
     #[must_use]
     pub fn may_see(&self, repository: &Repository) -> bool {
         match &self.0 {
-            Held::Foreign(token) => {
-                let is_catalog = |resource: &Resource| *resource == Resource::Catalog;
-                token.access.iter().any(|scope| is_catalog(&scope.resource))
-                    || self.may(repository, Actions::PULL)
-            }
+            Held::Foreign(token) => token.gives_catalog() || self.may(repository, Actions::PULL),
             Held::Own(_, book, subject) => {
                 let given = book.rules.given(subject, repository.as_str());
                 given.contains(Actions::PULL)
@@ -127,5 +121,40 @@ impl Pass {
                 self.may(repository, Actions::PULL)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+    use crate::auth::Scope;
+
+    fn foreign(actions: &serde_json::Value) -> Pass {
+        let claim = json!([{ "type": "registry", "name": "catalog", "actions": actions }]);
+        Pass::foreign(Rc::new(Verified {
+            subject: None,
+            access: Scope::of_claim(Some(&claim)).unwrap(),
+            expires_seconds: 0,
+            claims: Map::new(),
+        }))
+    }
+
+    #[test]
+    fn a_scope_on_the_list_without_its_action_shows_nothing() {
+        let repository = Repository::parse("a/b").unwrap();
+        for actions in [json!([]), json!(null), json!(["pull"])] {
+            let pass = foreign(&actions);
+            let decision = pass.decide(&Needed::Catalog);
+            assert_eq!(decision, Some(Decision::Refused), "{actions}");
+            assert!(!pass.may_see(&repository), "{actions}");
+        }
+        let pass = foreign(&json!(["*"]));
+        assert!(matches!(
+            pass.decide(&Needed::Catalog),
+            Some(Decision::Allowed(Ground::Token))
+        ));
+        assert!(pass.may_see(&repository));
     }
 }

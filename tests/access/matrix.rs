@@ -88,6 +88,8 @@ fn callers(repository: &str) -> Vec<Caller> {
             &[Credentials, Pull, Push],
         ),
         good("delete", &scope("delete"), &[Credentials, Delete]),
+        good("catalog for nothing", "registry:catalog:", &[Credentials]),
+        good("catalog for pull", "registry:catalog:pull", &[Credentials]),
         good("catalog", "registry:catalog:*", &[Credentials, Catalog]),
         good("admin", &all, &[Credentials, Pull, Push, Delete]),
     ]
