@@ -187,11 +187,11 @@ fn check_users(config: &Config) -> Result<(), ConfigError> {
     }
     let cannot_work = |one: &&IdentitySection| {
         let has_audience = config.public_url.is_some() || !one.audiences.is_empty();
-        one.name.is_empty() || one.name.contains(':') || one.key_files.is_empty() || !has_audience
+        !is_identity_name(&one.name) || one.key_files.is_empty() || !has_audience
     };
     if let Some(issuer) = auth.identities.iter().find(cannot_work) {
-        let remedy = "each needs a name without a colon, `key_files`, and `audiences` unless `public_url` is set";
-        let value = format!("\"{}\"", issuer.name);
+        let remedy = "each needs a name without colons, spaces and control characters, `key_files`, and `audiences` unless `public_url` is set";
+        let value = format!("\"{}\"", issuer.name.escape_debug());
         return Err(impossible("auth.identities", value, remedy));
     }
     let life = auth.token_life.duration();
@@ -204,6 +204,12 @@ fn check_users(config: &Config) -> Result<(), ConfigError> {
         return Err(impossible("auth.refresh_life", auth.refresh_life, remedy));
     }
     Ok(())
+}
+
+/// Whether a login can show this name, and a log line.
+fn is_identity_name(name: &str) -> bool {
+    let is_unfit = |letter: char| letter == ':' || letter.is_whitespace() || letter.is_control();
+    !name.is_empty() && !name.contains(is_unfit)
 }
 
 #[cfg(test)]
@@ -261,6 +267,30 @@ mod tests {
         for (text, key) in rows {
             let error = check_text(text).expect_err(text);
             assert!(error.starts_with(&format!("`{key}` is ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn names_of_identities_are_single_words() {
+        let named = |name: &str| {
+            let identity = format!(
+                "identities = [{{ name = \"{name}\", issuer = 'i', audiences = ['a'], key_files = ['k'] }}]"
+            );
+            check_text(&format!("[auth]\nmode = 'users'\n{identity}"))
+        };
+        assert_eq!(named("gitlab-ci"), Ok(()));
+        for name in [
+            "",
+            "a:b",
+            "a b",
+            " a",
+            "a\\t",
+            "a\\u0000",
+            "a\\u007f",
+            "a\\u00a0b",
+        ] {
+            let error = named(name).expect_err(name);
+            assert!(error.starts_with("`auth.identities` is "), "{error}");
         }
     }
 

@@ -227,7 +227,7 @@ impl Guard {
     /// What a signed identity says, unless it is none.
     fn identity(&self, issuer: &Issuer, login: &Login) -> Option<Rc<Verified>> {
         let now_seconds = self.now_seconds();
-        let key = format!("{} {}", login.username, login.password);
+        let key = identity_key(login);
         if let Some(identity) = self.identities.borrow_mut().find(&key, now_seconds) {
             return Some(identity);
         }
@@ -311,6 +311,12 @@ impl Guard {
     }
 }
 
+/// What a signed identity is remembered by. Names hold no control characters, so that
+/// no two logins are one.
+fn identity_key(login: &Login) -> String {
+    format!("{}\0{}", login.username, login.password)
+}
+
 /// Whom a token of this registry was made for, with the claims that it was made by.
 fn subject_of(verified: &Verified, client: IpAddr) -> Subject {
     let Some(name) = &verified.subject else {
@@ -324,3 +330,7 @@ fn subject_of(verified: &Verified, client: IpAddr) -> Subject {
     }
     subject
 }
+
+#[cfg(test)]
+#[path = "admit_test.rs"]
+mod tests;
