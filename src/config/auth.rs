@@ -148,13 +148,32 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
         return Err(impossible("auth.realm", format!("\"{realm}\""), remedy));
     }
     match auth.mode {
-        AuthMode::None => {}
+        AuthMode::None => check_none(auth)?,
         AuthMode::Token => check_token(auth)?,
         AuthMode::Users => check_users(config)?,
     }
     match Rules::read(&auth.rules()) {
         Ok(_) => Ok(()),
         Err(error) => Err(impossible("auth.rules", "not in order", error.to_string())),
+    }
+}
+
+/// Whoever writes down users or rules believes that they count.
+fn check_none(auth: &AuthSection) -> Result<(), ConfigError> {
+    let given = [
+        ("auth.rules", !auth.rules.is_empty()),
+        ("auth.rules_file", auth.rules_file.is_some()),
+        ("auth.users", !auth.users.is_empty()),
+        ("auth.users_file", auth.users_file.is_some()),
+        ("auth.identities", !auth.identities.is_empty()),
+        ("auth.key_files", !auth.key_files.is_empty()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        None => Ok(()),
+        Some((key, _)) => {
+            let remedy = "with `auth.mode = \"none\"` nobody is asked and everybody may everything: set `auth.mode` to \"users\" or \"token\", or remove the key";
+            Err(impossible(key, "given", remedy))
+        }
     }
 }
 
@@ -262,11 +281,35 @@ mod tests {
                 "[auth]\nmode = 'users'\nrefresh_life = '2m'",
                 "auth.refresh_life",
             ),
-            ("[[auth.rules]]\nactions = ['pul']", "auth.rules"),
+            (
+                "[auth]\nmode = 'users'\n[[auth.rules]]\nactions = ['pul']",
+                "auth.rules",
+            ),
         ];
         for (text, key) in rows {
             let error = check_text(text).expect_err(text);
             assert!(error.starts_with(&format!("`{key}` is ")), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_would_be_asked_about_is_refused() {
+        for (text, key) in [
+            ("rules = [{ actions = ['pull'] }]", "auth.rules"),
+            ("rules_file = 'rules.toml'", "auth.rules_file"),
+            ("users = ['bob:hash']", "auth.users"),
+            ("users_file = 'users'", "auth.users_file"),
+            (
+                "identities = [{ name = 'ci', issuer = 'i', key_files = ['k'] }]",
+                "auth.identities",
+            ),
+            ("key_files = ['key.pem']", "auth.key_files"),
+        ] {
+            for mode in ["", "mode = 'none'\n", "insecure = true\n"] {
+                let error = check_text(&format!("[auth]\n{mode}{text}")).expect_err(text);
+                let is_named = error.starts_with(&format!("`{key}` is given: "));
+                assert!(is_named && error.contains("set `auth.mode`"), "{error}");
+            }
         }
     }
 

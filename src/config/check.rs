@@ -150,6 +150,7 @@ pub(super) fn impossible(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::AuthMode;
 
     #[test]
     fn the_defaults_work() {
@@ -157,6 +158,7 @@ mod tests {
         let mut every_key = Config::with_every_key();
         // Shown as hidden, which is shorter than any that works.
         every_key.cluster.join_secret = None;
+        every_key.auth.mode = AuthMode::Users;
         check(&every_key).unwrap();
     }
 
