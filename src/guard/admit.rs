@@ -63,6 +63,14 @@ pub enum Refused {
     Crowded,
 }
 
+/// Whom a login proved.
+pub(super) struct LoggedIn {
+    pub(super) subject: Subject,
+    /// When the proof ends, in seconds since the Unix epoch, where it is a signed
+    /// identity; passwords go on.
+    pub(super) ends_seconds: Option<u64>,
+}
+
 /// Why credentials prove nobody.
 pub(super) enum Unproved {
     /// They are bad.
@@ -176,8 +184,8 @@ impl Guard {
                 Ok(Pass::own(verified, book, subject))
             }
             (Credentials::Basic(login), Mode::Users(_)) => {
-                let subject = self.login(&book, &login, client).await?;
-                Ok(Pass::subject(book, subject))
+                let proved = self.login(&book, &login, client).await?;
+                Ok(Pass::subject(book, proved.subject))
             }
             (Credentials::Basic(_), Mode::None | Mode::Token(_)) => Err(Unproved::Invalid),
         }
@@ -212,16 +220,22 @@ impl Guard {
         book: &Arc<Book>,
         login: &Login,
         client: IpAddr,
-    ) -> Result<Subject, Unproved> {
+    ) -> Result<LoggedIn, Unproved> {
+        let mut subject = Subject::user(&login.username, Some(client));
         let Some(issuer) = book.identities.get(&login.username) else {
             self.check_password(book, login, client).await?;
-            return Ok(Subject::user(&login.username, Some(client)));
+            return Ok(LoggedIn {
+                subject,
+                ends_seconds: None,
+            });
         };
         let identity = self.identity(issuer, login).ok_or(Unproved::Invalid)?;
-        let mut subject = Subject::user(&login.username, Some(client));
         subject.subject.clone_from(&identity.subject);
         subject.claims = Some(Value::Object(identity.claims.clone()));
-        Ok(subject)
+        Ok(LoggedIn {
+            subject,
+            ends_seconds: Some(identity.expires_seconds),
+        })
     }
 
     /// What a signed identity says, unless it is none.
@@ -290,13 +304,15 @@ impl Guard {
     /// What is in force. What was proved under what was in force before is forgotten.
     pub(super) fn book(&self) -> Arc<Book> {
         let mut books = self.books.borrow_mut();
-        // Without its keeper the last word stands.
-        if books.has_changed().unwrap_or_default() {
+        // One look tells both what is in force and whether it is new: between two of
+        // them it could change unseen. Without its keeper the last word stands.
+        let now = books.borrow_and_update();
+        if now.has_changed() {
             self.tokens.borrow_mut().clear();
             self.identities.borrow_mut().clear();
             self.proved.borrow_mut().clear();
         }
-        Arc::clone(&books.borrow_and_update())
+        Arc::clone(&now)
     }
 
     fn challenged(&self, needed: &Needed<'_>, fault: Fault) -> Refused {

@@ -6,12 +6,17 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::admit::{Guard, IDENTITY_CLAIM, Unproved};
+use super::admit::{Guard, IDENTITY_CLAIM, LoggedIn, Unproved};
 use super::book::Book;
 use super::options::{Mode, UsersOptions};
 use crate::auth::{Actions, Login, Resource, Scope, Subject, TokenKind, Verified};
 use crate::base::RequestId;
 use crate::base::limits::TOKEN_SCOPES_MAX;
+
+/// A token for a signed identity ends with the identity, but not before this: clients
+/// take less for a mistake. Source: distribution, "Token Authentication
+/// Specification", `expires_in`.
+const IDENTITY_TOKEN_LIFE_MIN: Duration = Duration::from_secs(60);
 
 /// Who asks for a token.
 #[derive(Debug)]
@@ -82,18 +87,24 @@ impl Guard {
             return Err(Ungranted::Elsewhere);
         };
         let book = self.book();
-        let subject = match request.grant {
-            Grant::Anonymous => Subject::anonymous(Some(client)),
+        let lasting = |subject| LoggedIn {
+            subject,
+            ends_seconds: None,
+        };
+        let proved = match request.grant {
+            Grant::Anonymous => lasting(Subject::anonymous(Some(client))),
             Grant::Password(login) => self.login(&book, &login, client).await?,
             Grant::Refresh(token) => {
                 let user = self.refreshed(&book, &token).ok_or(Ungranted::Invalid)?;
-                Subject::user(&user, Some(client))
+                lasting(Subject::user(&user, Some(client)))
             }
         };
+        let subject = proved.subject;
         let user = subject.username.clone();
         let scopes = given(&book, &subject, &request.scopes);
         let issued_seconds = self.now_seconds();
-        let mut claims = self.claims(user.as_deref(), issued_seconds, own.token_life);
+        let life = life(own.token_life, proved.ends_seconds, issued_seconds);
+        let mut claims = self.claims(user.as_deref(), issued_seconds, life);
         let access: Vec<Value> = scopes.iter().map(Scope::to_claim).collect();
         claims.insert("access".to_owned(), access.into());
         if let Some(identity) = subject.claims {
@@ -108,7 +119,7 @@ impl Guard {
             refresh_token,
             scopes,
             issued_seconds,
-            life: own.token_life,
+            life,
         })
     }
 
@@ -161,6 +172,15 @@ impl Guard {
     }
 }
 
+/// How long a token holds whose caller's proof ends at `ends_seconds`, if it does.
+fn life(most: Duration, ends_seconds: Option<u64>, now_seconds: u64) -> Duration {
+    let Some(ends_seconds) = ends_seconds else {
+        return most;
+    };
+    let left = Duration::from_secs(ends_seconds.saturating_sub(now_seconds));
+    most.min(left.max(IDENTITY_TOKEN_LIFE_MIN))
+}
+
 fn sign(
     own: &UsersOptions,
     kind: TokenKind,
@@ -187,4 +207,28 @@ fn given(book: &Book, subject: &Subject, asked: &[Scope]) -> Vec<Scope> {
         .take(TOKEN_SCOPES_MAX)
         .filter_map(given)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_ends_with_the_identity_that_it_is_for() {
+        let most = Duration::from_secs(300);
+        for (ends_seconds, seconds) in [
+            (None, 300),
+            (Some(5000), 300),
+            (Some(1300), 300),
+            (Some(1299), 299),
+            (Some(1100), 100),
+            (Some(1060), 60),
+            (Some(1010), 60),
+            // Clocks differ: it was still good when it was looked at.
+            (Some(990), 60),
+        ] {
+            let life = life(most, ends_seconds, 1000);
+            assert_eq!(life.as_secs(), seconds, "{ends_seconds:?}");
+        }
+    }
 }

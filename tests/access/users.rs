@@ -421,6 +421,7 @@ fn signed_identities_are_passwords_of_their_issuer_only() {
     let job = |branch: &str| {
         let mut claims = claims("");
         claims["ref"] = branch.into();
+        claims["exp"] = (claims["exp"].as_u64().unwrap() + 600).into();
         claims
     };
     let main = signed(&job("main"));
@@ -454,6 +455,13 @@ fn signed_identities_are_passwords_of_their_issuer_only() {
         "repository:production/app:pull,push"
     );
     assert!(answer.get("refresh_token").is_none());
+    let mut short = job("main");
+    short["exp"] = (short["exp"].as_u64().unwrap() - 800).into();
+    let login = format!("ci:{}", signed(&short));
+    let request = Request::new("GET", format!("/token?service=windlass&{query}"));
+    let brief = registry.send(&basic(request, &login)).expect(200).json();
+    let seconds = brief["expires_in"].as_u64().unwrap();
+    assert!((60..=100).contains(&seconds), "{seconds}");
     let token = text(&answer, "token");
     registry
         .send(&bearing(push("production/app"), token))
