@@ -16,7 +16,8 @@ use super::hasher::Hasher;
 use super::options::{Mode, Options};
 use crate::runtime::Background;
 
-/// How often files are looked at.
+/// How often files are looked at. They are read when two looks agree, so that whoever
+/// writes one is done: half a list of rules or claims may give more than the whole.
 const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// What every shard needs to guard its door. Cheap to clone; crosses threads.
@@ -45,6 +46,34 @@ pub struct Keeper {
 /// What tells one state of a file from another.
 type Trace = Option<(i64, i64, u64, u64)>;
 
+/// What was seen of the files, and what of that was read.
+#[derive(Debug)]
+struct Looks {
+    seen: Vec<Trace>,
+    read: Vec<Trace>,
+}
+
+impl Looks {
+    /// Files that were read when they looked like this.
+    fn of(traces: Vec<Trace>) -> Self {
+        Self {
+            seen: traces.clone(),
+            read: traces,
+        }
+    }
+
+    /// Whether to read the files, which look like this now: when they have changed and
+    /// look as they did before.
+    fn is_due(&mut self, now: Vec<Trace>) -> bool {
+        let before = std::mem::replace(&mut self.seen, now);
+        let is_due = self.seen == before && self.seen != self.read;
+        if is_due {
+            self.read.clone_from(&self.seen);
+        }
+        is_due
+    }
+}
+
 impl Keeper {
     /// Reads everything and starts to watch. Blocks.
     ///
@@ -71,11 +100,9 @@ impl Keeper {
         }
         let (stop, stopped) = flume::bounded(0);
         let thread = background.spawn("access-files", move || {
-            let mut seen = traces;
+            let mut looks = Looks::of(traces);
             while stopped.recv_timeout(LOOK_PERIOD) == Err(RecvTimeoutError::Timeout) {
-                let now = self::traces(&files);
-                if now != seen {
-                    seen = now;
+                if looks.is_due(self::traces(&files)) {
                     refresh(&options, &sender);
                 }
             }
@@ -144,4 +171,24 @@ fn trace(path: &Path) -> Trace {
         metadata.len(),
         metadata.ino(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_read_once_they_rest() {
+        let look = |bytes: u64| vec![Some((1, 0, bytes, 7)), None];
+        let mut looks = Looks::of(look(10));
+        assert!(!looks.is_due(look(10)));
+        // Somebody writes: emptied, half, whole.
+        for bytes in [0, 4, 12] {
+            assert!(!looks.is_due(look(bytes)));
+        }
+        assert!(looks.is_due(look(12)));
+        assert!(!looks.is_due(look(12)), "once");
+        // There and back again: nothing to read.
+        assert!(!looks.is_due(look(0)) && !looks.is_due(look(12)) && !looks.is_due(look(12)));
+    }
 }
