@@ -17,6 +17,14 @@ pub enum ConfigError {
         /// Why.
         source: io::Error,
     },
+    /// A file with a secret that anybody on the machine may read or change.
+    #[error("{} has mode {mode:04o}: others than its owner and group may not read a secret; chmod o= it", path.display())]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// A file is not TOML, or a value does not have the type of its key.
     #[error("{place}: {reason}")]
     Value {

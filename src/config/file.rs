@@ -1,6 +1,8 @@
 //! One configuration file: TOML, with messages that point to the line.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde::Deserialize as _;
@@ -13,6 +15,9 @@ use super::error::ConfigError;
 use super::keys::Keys;
 use super::place::Place;
 
+/// Permissions of others. The group may read a secret, as mounted ones often are.
+const OTHERS_BITS: u32 = 0o007;
+
 /// Reads the file at `path` and checks it against the keys and types of `T`.
 pub(super) fn read_layer<T: DeserializeOwned>(
     path: &Path,
@@ -22,8 +27,22 @@ pub(super) fn read_layer<T: DeserializeOwned>(
 }
 
 /// Reads a secret: the content of a file without its last line break.
+///
+/// - Errors: also when others than the file's owner and group may read or change it.
 pub(super) fn read_secret(path: &Path) -> Result<String, ConfigError> {
-    let mut secret = read(path)?;
+    let unread = |source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    // The file that is looked at is the one that is read.
+    let mut file = File::open(path).map_err(unread)?;
+    let mode = file.metadata().map_err(unread)?.mode() & 0o7777;
+    if mode & OTHERS_BITS != 0 {
+        let path = path.to_owned();
+        return Err(ConfigError::Permissions { path, mode });
+    }
+    let mut secret = String::new();
+    file.read_to_string(&mut secret).map_err(unread)?;
     let trimmed_bytes = secret.trim_end_matches(['\r', '\n']).len();
     secret.truncate(trimmed_bytes);
     Ok(secret)

@@ -1,6 +1,8 @@
 //! Loading through real files: order of the layers, messages, secrets.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use serde::Deserialize;
 use tempfile::TempDir;
@@ -43,6 +45,16 @@ impl Files {
         fs::write(&path, text).unwrap();
         path
     }
+
+    fn write_secret(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.write(name, text);
+        set_mode(&path, 0o640);
+        path
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn environment(variables: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -205,7 +217,7 @@ fn a_text_variable_keeps_its_text_whatever_it_looks_like() {
 #[test]
 fn a_secret_may_stand_in_a_file_of_its_own() {
     let files = Files::new();
-    let secret = files.write("secret", "pass word\n");
+    let secret = files.write_secret("secret", "pass word\n");
     let text = format!("[store]\nsize = 3\npassword_file = '{}'", secret.display());
     let from_file = Sources {
         files: vec![files.write("w.toml", &text)],
@@ -228,7 +240,7 @@ fn a_secret_may_stand_in_a_file_of_its_own() {
 #[test]
 fn a_later_secret_file_overrides_an_earlier_secret() {
     let files = Files::new();
-    let secret = files.write("secret", "new");
+    let secret = files.write_secret("secret", "new");
     let upper = format!("store.password_file = '{}'", secret.display());
     let sources = Sources {
         files: vec![
@@ -244,7 +256,7 @@ fn a_later_secret_file_overrides_an_earlier_secret() {
 #[test]
 fn a_secret_given_twice_or_missing_is_refused() {
     let files = Files::new();
-    let secret = files.write("secret", "x");
+    let secret = files.write_secret("secret", "x");
     let twice = format!(
         "[store]\npassword = 'y'\npassword_file = '{}'",
         secret.display()
@@ -280,4 +292,45 @@ fn a_secret_given_twice_or_missing_is_refused() {
     };
     let error = load_as::<Sample>(sources, &sample_keys()).expect_err("is refused");
     assert!(matches!(error, ConfigError::SecretTwice { .. }), "{error}");
+}
+
+#[test]
+fn a_secret_that_everybody_may_read_is_refused() {
+    let files = Files::new();
+    let secret = files.write_secret("secret", "0123456789abcdef");
+    let name = secret.display().to_string();
+    for (key, variable) in [
+        ("secret_file", "WINDLASS_CLUSTER__SECRET_FILE"),
+        ("join_secret_file", "WINDLASS_CLUSTER__JOIN_SECRET_FILE"),
+    ] {
+        let text = format!("[cluster]\n{key} = '{name}'");
+        let sources = || {
+            let file = Sources {
+                files: vec![files.write("w.toml", &text)],
+                ..Sources::default()
+            };
+            let environment = Sources {
+                environment: environment(&[(variable, &name)]),
+                ..Sources::default()
+            };
+            [file, environment]
+        };
+        for mode in [0o644, 0o601, 0o602] {
+            set_mode(&secret, mode);
+            for sources in sources() {
+                let expected = format!("{name} has mode {mode:04o}: ");
+                let message = message(sources);
+                assert!(message.starts_with(&expected), "{message}");
+            }
+        }
+        for mode in [0o640, 0o400] {
+            set_mode(&secret, mode);
+            for sources in sources() {
+                // Whether the rest of the section is in order is not asked here.
+                let read = load(sources).map_err(|error| error.to_string());
+                let error = read.err().unwrap_or_default();
+                assert!(!error.contains(" has mode "), "{error}");
+            }
+        }
+    }
 }
