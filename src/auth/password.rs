@@ -16,8 +16,8 @@ const BCRYPT_COSTS_MAX: u32 = 15;
 const ARGON2_MEMORY_KIBS_MAX: u32 = 256 * 1024;
 /// Passes over that memory.
 const ARGON2_PASSES_MAX: u32 = 16;
-/// Rounds of the crypt forms: a second, about.
-const CRYPT_ROUNDS_MAX: u32 = 1_000_000;
+/// Rounds of the crypt forms: a fifth of a second, about. By default they have 5,000.
+const CRYPT_ROUNDS_MAX: u32 = 200_000;
 /// Longest hash that is looked at; 128 is usual.
 const HASH_BYTES_MAX: usize = 512;
 /// Characters of the crypt forms.
@@ -225,6 +225,12 @@ mod tests {
         }
         let bcrypt = HASHES[0].replacen("$05$", "$31$", 1);
         let crypt = HASHES[2].replacen("$6$", "$6$rounds=99999999$", 1);
+        let rounds = |count: u32| {
+            let text = HASHES[2].replacen("$6$", &format!("$6$rounds={count}$"), 1);
+            PasswordHash::parse(&text).err()
+        };
+        assert_eq!(rounds(200_000), None);
+        assert_eq!(rounds(200_001), Some(HashError::Cost));
         let argon = HASHES[1].replacen("m=4096", "m=4194304", 1);
         for text in [bcrypt.as_str(), argon.as_str(), crypt.as_str()] {
             assert_eq!(PasswordHash::parse(text), Err(HashError::Cost), "{text}");

@@ -44,8 +44,13 @@ impl Registry {
         is_shown: impl Fn(&Repository) -> bool,
     ) -> Result<Seen<Page<Repository>>, Error> {
         let freshness = self.freshen().await?;
-        let mut after: Option<Box<str>> = after.map(Into::into);
         let mut entries = Vec::new();
+        if limit == 0 {
+            // Nothing is asked for: looking for one that is shown could take long.
+            let more = false;
+            return Ok(freshness.of(Page { entries, more }));
+        }
+        let mut after: Option<Box<str>> = after.map(Into::into);
         let read_entries = (limit + 1).clamp(READ_ENTRIES_MIN, PAGE_ENTRIES_MAX);
         // One more than asked for tells whether there are more to show.
         while entries.len() <= limit {
@@ -58,7 +63,7 @@ impl Registry {
             }
             yield_if_needed().await;
         }
-        let more = limit > 0 && entries.len() > limit;
+        let more = entries.len() > limit;
         entries.truncate(limit);
         Ok(freshness.of(Page { entries, more }))
     }
