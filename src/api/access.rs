@@ -94,7 +94,7 @@ impl From<Refused> for Failure {
 
 /// 429: passwords wait to be checked, and this one does not.
 pub(super) fn crowded() -> Failure {
-    let message = "too many logins are waiting, try again";
+    let message = "too many logins are waiting here or from this address, try again";
     let status = Status::TOO_MANY_REQUESTS;
     Failure::new(status, ErrorCode::TooManyRequests, message)
         .with("Retry-After", RETRY_AFTER_SECONDS)

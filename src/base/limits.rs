@@ -162,9 +162,12 @@ pub const PASSWORD_BYTES_MAX: usize = 1024;
 
 /// Threads that check passwords: they are to take time, and not the machine.
 pub const LOGIN_THREADS: u32 = 2;
-/// Logins that wait for them; further ones are answered 429. At a tenth of a second
-/// each the last one waits three seconds.
+/// Logins that they check or that wait for them; further ones are answered 429. At a
+/// tenth of a second each the last one waits three seconds.
 pub const WAITING_LOGINS_MAX: usize = 64;
+/// As many of those may be of one client, an IPv4 address or a /64 of IPv6: enough for
+/// one that logs in on several connections, and no single one keeps the others out.
+pub const CLIENT_LOGINS_MAX: usize = 4;
 /// A wrong password is answered this much later: guessing is slow on one connection,
 /// and the threads above bound it on many.
 pub const LOGIN_FAILURE_PAUSE: Duration = Duration::from_secs(1);

@@ -279,7 +279,8 @@ impl Guard {
         let challenge = book.users.challenge(&login.username);
         let hasher = self.shared.hasher.as_ref().ok_or(Unproved::Invalid)?;
         let logins = &self.metrics.access.logins;
-        let checked = hasher.verify(challenge.hash, login.password.clone()).await;
+        let password = login.password.clone();
+        let checked = hasher.verify(challenge.hash, password, client).await;
         let is_right = checked.inspect_err(|Crowded| logins.of(LoginEnd::Crowded).count())?;
         if is_right && challenge.is_known {
             logins.of(LoginEnd::Proved).count();

@@ -17,6 +17,7 @@ mod keeper;
 mod options;
 mod pass;
 mod proved;
+mod turns;
 mod users;
 
 pub use admit::{Guard, Refused};

@@ -333,7 +333,8 @@ fn more_logins_than_can_wait_are_told_to_come_again() {
     });
     let count = |status: u16| statuses.iter().filter(|each| **each == status).count();
     assert_eq!(count(401) + count(429), 80, "{statuses:?}");
-    assert!(count(429) >= 80 - 64 - 2 - 2, "{statuses:?}");
+    // They come from one address, which has four turns at a time.
+    assert!(count(429) >= 80 - 64, "{statuses:?}");
 }
 
 #[test]
