@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::asker::check_peer;
 use super::health::{Health, Phase};
 use super::page::{Answer, Page, Wish};
 use super::status::status_page;
@@ -72,7 +73,9 @@ where
         exchange.set_route(Route::Admin);
         let head = exchange.head();
         let node = head.query().value("node");
-        let answer = match Page::parse(head.method(), head.path(), node) {
+        let page = Page::parse(head.method(), head.path(), node);
+        let permitted = page.and_then(|page| permitted(page, exchange).map(|()| page));
+        let answer = match permitted {
             Ok(page) => self.answer(page).await,
             Err(answer) => answer,
         };
@@ -99,6 +102,14 @@ where
             Ok(Err(error)) => unready(&format!("the journal does not commit: {error}")),
             Err(_) => unready("the journal does not commit in time"),
         }
+    }
+}
+
+/// Whether the other end may have the page; reading is for everybody.
+fn permitted(page: Page, exchange: &Exchange) -> Result<(), Answer> {
+    match page {
+        Page::Wish(_) => check_peer(exchange.peer_address().ip()),
+        _ => Ok(()),
     }
 }
 

@@ -5,6 +5,7 @@
 //! Uses: telemetry, http, runtime, net, raft, cluster, exchange
 //! Crates: serde_json
 
+mod asker;
 mod door;
 mod health;
 mod page;

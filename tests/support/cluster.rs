@@ -170,7 +170,7 @@ impl Member {
 
     /// Runs `windlass cluster …` against this node.
     pub(crate) fn operate(&self, words: &[&str]) -> Output {
-        let address = self.node.admin_address.to_string();
+        let address = self.node.operator_address().to_string();
         let mut command = self.same_environment();
         command.arg("cluster").args(words);
         command.args(["--admin-listen", &address]);

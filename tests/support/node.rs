@@ -51,6 +51,25 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// Where it listens for operators. A node with a network of its own listens on all
+    /// addresses: only who comes over loopback there may change the cluster.
+    fn admin_listen(&self) -> SocketAddr {
+        if self.admin_address.ip().is_loopback() {
+            self.admin_address
+        } else {
+            SocketAddr::from((Ipv4Addr::UNSPECIFIED, self.admin_address.port()))
+        }
+    }
+
+    /// Where commands to it go that run where it runs.
+    pub(crate) fn operator_address(&self) -> SocketAddr {
+        if self.admin_address.ip().is_loopback() {
+            self.admin_address
+        } else {
+            SocketAddr::from((Ipv4Addr::LOCALHOST, self.admin_address.port()))
+        }
+    }
+
     /// Starts a node in a fresh directory and waits until it is ready.
     pub(crate) fn start() -> Self {
         Self::start_with(NodeOptions::default())
@@ -121,7 +140,7 @@ impl Node {
         command
             .arg("serve")
             .args(["--listen", &self.address.to_string()])
-            .args(["--admin-listen", &self.admin_address.to_string()])
+            .args(["--admin-listen", &self.admin_listen().to_string()])
             .arg("--data-dir")
             .arg(&self.data_dir)
             .args(&self.options.arguments)
