@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use super::page::Answer;
-use crate::http::Status;
+use crate::http::{Head, Status};
+
+/// The header that says that a wish is meant; its value is `1`.
+pub const OPERATOR_HEADER: &str = "X-Windlass-Operator";
 
 /// Whether wishes are taken from a connection of `peer`: only from this machine. A
 /// token to join leads to the key of the cluster, so whoever may wish owns it.
@@ -19,9 +22,47 @@ pub(super) fn check_peer(peer: IpAddr) -> Result<(), Answer> {
     Err(Answer::no(Status::FORBIDDEN, "forbidden", reason))
 }
 
+/// Whether a wish was meant: a page in a browser can post to any address that the
+/// browser reaches, under any name, but it can neither leave `Origin` out nor add a
+/// header of its own without asking before, which is answered to nobody.
+///
+/// - Errors: the answer that says what is missing.
+pub(super) fn check_head(head: &Head) -> Result<(), Answer> {
+    let no = |reason| Err(Answer::no(Status::FORBIDDEN, "forbidden", reason));
+    if head.has("origin") {
+        return no("pages in a browser do not change the cluster");
+    }
+    if head.header(OPERATOR_HEADER) != Some("1") {
+        return no("a wish comes with the header `X-Windlass-Operator: 1`");
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn status(lines: &str) -> u16 {
+        let text = format!("POST /cluster/add HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        let (head, _) = Head::parse(text.as_bytes()).unwrap().unwrap();
+        check_head(&head).map_or_else(|answer| answer.head.status().code(), |()| 200)
+    }
+
+    #[test]
+    fn a_wish_says_that_it_is_meant_and_comes_from_no_browser() {
+        assert_eq!(status("X-Windlass-Operator: 1\r\n"), 200);
+        assert_eq!(status("x-windlass-operator: 1\r\n"), 200);
+        for lines in [
+            "",
+            "X-Windlass-Operator: \r\n",
+            "X-Windlass-Operator: yes\r\n",
+            "Origin: null\r\n",
+            "X-Windlass-Operator: 1\r\nOrigin: http://a\r\n",
+            "Origin:\r\nX-Windlass-Operator: 1\r\n",
+        ] {
+            assert_eq!(status(lines), 403, "{lines}");
+        }
+    }
 
     #[test]
     fn only_this_machine_may_wish() {

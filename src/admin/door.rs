@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::asker::check_peer;
+use super::asker::{check_head, check_peer};
 use super::health::{Health, Phase};
 use super::page::{Answer, Page, Wish};
 use super::status::status_page;
@@ -108,7 +108,10 @@ where
 /// Whether the other end may have the page; reading is for everybody.
 fn permitted(page: Page, exchange: &Exchange) -> Result<(), Answer> {
     match page {
-        Page::Wish(_) => check_peer(exchange.peer_address().ip()),
+        Page::Wish(_) => {
+            check_peer(exchange.peer_address().ip())?;
+            check_head(exchange.head())
+        }
         _ => Ok(()),
     }
 }

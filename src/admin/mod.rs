@@ -11,5 +11,6 @@ mod health;
 mod page;
 mod status;
 
+pub use asker::OPERATOR_HEADER;
 pub use door::{Door, PROBE_TIMEOUT};
 pub use health::{Health, Phase};

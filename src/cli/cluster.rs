@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::arguments::ClusterCommand;
 use super::secured::agent;
+use crate::admin::OPERATOR_HEADER;
 use crate::config::Config;
 
 /// A change of the membership may take two elections.
@@ -126,7 +127,8 @@ impl Operator {
     fn post(&self, wish: &str, query: &[(&str, String)]) -> Result<String, ClusterError> {
         let url = format!("http://{}/cluster/{wish}", self.address);
         let query = query.iter().map(|(name, value)| (*name, value.as_str()));
-        self.read(self.agent.post(&url).query_pairs(query).send_empty())
+        let asking = self.agent.post(&url).header(OPERATOR_HEADER, "1");
+        self.read(asking.query_pairs(query).send_empty())
     }
 
     fn change(&self, wish: &str, node: Option<u64>) -> Result<(), ClusterError> {

@@ -1,7 +1,7 @@
 //! The command line: what `windlass` understands, and its exit codes.
 //!
 //! Floor: roof.
-//! Uses: auth, oci, disk, net, config, server
+//! Uses: auth, oci, disk, net, config, admin, server
 //! Crates: rustix, serde_json
 
 mod access;

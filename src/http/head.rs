@@ -140,12 +140,25 @@ impl Head {
         self.headers(name).next()
     }
 
-    /// Every value of a header, one per line, in order.
-    pub fn headers<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+    /// Whether a header is there, whatever its value is.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.raw_headers(name).next().is_some()
+    }
+
+    /// Every value of a header as received, one per line, in order.
+    pub fn raw_headers<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.fields
             .iter()
             .filter(move |field| self.slice(field.name).eq_ignore_ascii_case(name.as_bytes()))
-            .filter_map(|field| std::str::from_utf8(self.slice(field.value)).ok())
+            .map(|field| self.slice(field.value))
+    }
+
+    /// Every value of a header, one per line, in order, without those that are not
+    /// UTF-8.
+    pub fn headers<'a>(&'a self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.raw_headers(name)
+            .filter_map(|value| std::str::from_utf8(value).ok())
     }
 
     fn slice(&self, span: Span) -> &[u8] {
