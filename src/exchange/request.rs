@@ -97,11 +97,13 @@ impl Exchange {
     }
 
     /// Begins the request of a head just taken.
-    pub(super) fn start(&mut self, head: Head) {
+    ///
+    /// - Errors: a proxy that is believed does not say who its client is.
+    pub(super) fn start(&mut self, head: Head) -> Result<(), Refusal> {
         let options = self.door.options();
         self.pace = Pace::new(options.body_window, options.body_rate_bytes_min);
         self.answer = Answer::Due;
-        let client = self.client_of(&head);
+        let client = self.client_of(&head)?;
         self.request = Some(Request {
             client,
             id: head
@@ -112,19 +114,20 @@ impl Exchange {
             route: Route::Unknown,
             begun: self.door.now(),
         });
+        Ok(())
     }
 
-    fn client_of(&self, head: &Head) -> IpAddr {
+    fn client_of(&self, head: &Head) -> Result<IpAddr, Refusal> {
         let Some(proxies) = &self.proxies else {
-            return self.client;
+            return Ok(self.client);
         };
-        match proxies.header_of(self.client) {
-            None => self.client,
-            Some(name) => {
-                let lines: Vec<&str> = head.headers(name).collect();
-                proxies.client(self.client, &lines)
-            }
-        }
+        let Some(name) = proxies.header_of(self.client) else {
+            return Ok(self.client);
+        };
+        let lines: Vec<&[u8]> = head.raw_headers(name).collect();
+        // The address of the proxy itself may be allowed more than its clients are.
+        let unreadable = || Refusal::bad("The proxy does not say readably who its client is.");
+        proxies.client(self.client, &lines).ok_or_else(unreadable)
     }
 
     /// The head of the request.

@@ -77,7 +77,7 @@ impl Exchange {
         loop {
             if let Some((head, taken)) = self.connection.take_head(self.received.bytes())? {
                 self.received.take(taken);
-                self.start(head);
+                self.start(head)?;
                 return Ok(true);
             }
             let options = self.door.options();

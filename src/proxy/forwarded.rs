@@ -8,23 +8,30 @@ use super::node::address;
 
 /// The addresses in `X-Forwarded-For` lines, the latest first; `None` stands for an
 /// entry that is no address.
-pub(super) fn x_forwarded_for(lines: &[&str]) -> Vec<Option<IpAddr>> {
-    let entries = lines.iter().rev().flat_map(|line| line.rsplit(','));
-    entries
-        .map(|entry| address(entry.trim_matches([' ', '\t'])))
-        .collect()
+pub(super) fn x_forwarded_for(lines: &[&[u8]]) -> Vec<Option<IpAddr>> {
+    let entries = |line: &&'_ [u8]| -> Vec<Option<IpAddr>> {
+        line.rsplit(|byte| *byte == b',').map(entry).collect()
+    };
+    lines.iter().rev().flat_map(entries).collect()
+}
+
+fn entry(bytes: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    address(text.trim_matches([' ', '\t']))
 }
 
 /// The same of `Forwarded` lines; a line that is malformed is one entry without address.
 ///
 /// - Source: RFC 7239, section 4.
-pub(super) fn forwarded(lines: &[&str]) -> Vec<Option<IpAddr>> {
+pub(super) fn forwarded(lines: &[&[u8]]) -> Vec<Option<IpAddr>> {
     let lines = lines.iter().rev();
     lines
-        .flat_map(|line| match elements(line) {
-            Some(elements) => elements.into_iter().rev().collect(),
-            None => vec![None],
-        })
+        .flat_map(
+            |line| match std::str::from_utf8(line).ok().and_then(elements) {
+                Some(elements) => elements.into_iter().rev().collect(),
+                None => vec![None],
+            },
+        )
         .collect()
 }
 
@@ -91,11 +98,11 @@ mod tests {
 
     #[test]
     fn the_latest_proxy_comes_first_over_all_lines() {
-        let read = x_forwarded_for(&["192.0.2.1, 192.0.2.2 ", "unknown,\t192.0.2.3:80"]);
+        let read = x_forwarded_for(&[b"192.0.2.1, 192.0.2.2 ", b"unknown,\t192.0.2.3:80"]);
         assert_eq!(texts(&read), ["192.0.2.3", "-", "192.0.2.2", "192.0.2.1"]);
         let read = forwarded(&[
-            "for=192.0.2.1;proto=http;by=203.0.113.43, For=\"[2001:db8::1]:80\"",
-            "proto=https , for=\"192.0.2.\\3\"",
+            b"for=192.0.2.1;proto=http;by=203.0.113.43, For=\"[2001:db8::1]:80\"",
+            b"proto=https , for=\"192.0.2.\\3\"",
         ]);
         assert_eq!(texts(&read), ["192.0.2.3", "-", "2001:db8::1", "192.0.2.1"]);
     }
@@ -103,16 +110,17 @@ mod tests {
     #[test]
     fn a_malformed_line_tells_nothing_and_hides_what_came_before() {
         for line in ["for", "for=\"192.0.2.1", "for=192.0.2.1 by=1", "for=\"1\"x"] {
-            let read = forwarded(&["for=192.0.2.9", line]);
+            let read = forwarded(&[b"for=192.0.2.9", line.as_bytes()]);
             assert_eq!(texts(&read), ["-", "192.0.2.9"], "{line}");
         }
-        assert_eq!(texts(&forwarded(&["for=_hidden"])), ["-"]);
-        assert_eq!(texts(&forwarded(&[""])), ["-"]);
+        assert_eq!(texts(&forwarded(&[b"for=_hidden"])), ["-"]);
+        assert_eq!(texts(&forwarded(&[b""])), ["-"]);
     }
 
     proptest! {
         #[test]
-        fn any_line_is_read_without_panic(line in "[ -~é]{0,60}") {
+        fn any_line_is_read_without_panic(line in "[ -~é]{0,60}", end in any::<u8>()) {
+            let line = [line.as_bytes(), &[end]].concat();
             drop(forwarded(&[&line]));
             drop(x_forwarded_for(&[&line]));
         }
@@ -125,7 +133,7 @@ mod tests {
                 IpAddr::V6(_) => format!("[{second}]"),
             };
             let line = format!("for=\"{first}\", for=\"{shown}\"; proto=https");
-            prop_assert_eq!(forwarded(&[&line]), [Some(second), Some(first)]);
+            prop_assert_eq!(forwarded(&[line.as_bytes()]), [Some(second), Some(first)]);
         }
     }
 }

@@ -53,9 +53,10 @@ impl Proxies {
 
     /// The client of a request that came from the trusted `peer` with these header
     /// lines: the last address that a trusted proxy has seen. What stands before that
-    /// may be the client's own invention.
+    /// may be the client's own invention. Without any line it is the peer itself; `None`
+    /// when what a trusted proxy wrote is no address.
     #[must_use]
-    pub fn client(&self, peer: IpAddr, lines: &[&str]) -> IpAddr {
+    pub fn client(&self, peer: IpAddr, lines: &[&[u8]]) -> Option<IpAddr> {
         let entries = match self.word {
             Word::ProxyProtocol => Vec::new(),
             Word::Forwarded => forwarded(lines),
@@ -63,12 +64,12 @@ impl Proxies {
         };
         let mut client = peer;
         for entry in entries {
-            match entry {
-                Some(before) if self.is_trusted(client) => client = before,
-                _ => break,
+            if !self.is_trusted(client) {
+                break;
             }
+            client = entry?;
         }
-        client
+        Some(client)
     }
 
     fn is_trusted(&self, address: IpAddr) -> bool {
@@ -79,6 +80,8 @@ impl Proxies {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn proxies(word: Word) -> Proxies {
@@ -86,9 +89,14 @@ mod tests {
         Proxies::new(&networks, word)
     }
 
+    fn told(word: Word, peer: &str, lines: &[&[u8]]) -> String {
+        let client = proxies(word).client(peer.parse().unwrap(), lines);
+        client.map_or("-".into(), |client| client.to_string())
+    }
+
     fn client(peer: &str, lines: &[&str]) -> String {
-        let proxies = proxies(Word::XForwardedFor);
-        proxies.client(peer.parse().unwrap(), lines).to_string()
+        let lines: Vec<&[u8]> = lines.iter().map(|line| line.as_bytes()).collect();
+        told(Word::XForwardedFor, peer, &lines)
     }
 
     #[test]
@@ -100,14 +108,73 @@ mod tests {
             client("10.0.0.1", &["1.1.1.1", "192.0.2.7, fd00::1"]),
             "192.0.2.7"
         );
-        assert_eq!(
-            client("10.0.0.1", &["192.0.2.7, junk, 10.0.0.2"]),
-            "10.0.0.2"
-        );
-        assert_eq!(client("10.0.0.1", &["junk"]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
         assert_eq!(client("10.0.0.1", &["10.0.0.2, 10.0.0.3"]), "10.0.0.2");
         assert_eq!(client("192.0.2.1", &["192.0.2.7"]), "192.0.2.1");
+    }
+
+    #[test]
+    fn nobody_takes_the_address_of_a_trusted_proxy_by_being_unreadable() {
+        let cases: [(&[&[u8]], &str); 12] = [
+            (&[b"junk"], "-"),
+            (&[b""], "-"),
+            (&[b"unknown"], "-"),
+            (&[b"\xff"], "-"),
+            (&[b"192.0.2.7", b"\xff"], "-"),
+            (&[b"192.0.2.7, junk, 10.0.0.2"], "-"),
+            (&[b"192.0.2.7, junk", b"10.0.0.2, 10.0.0.3"], "-"),
+            (&[b"192.0.2.7,"], "-"),
+            // What the client invented is not looked at.
+            (&[b"junk, 192.0.2.7"], "192.0.2.7"),
+            (&[b"\xff, 192.0.2.7"], "192.0.2.7"),
+            (&[b"\xff", b"192.0.2.7, 10.0.0.2"], "192.0.2.7"),
+            (&[b"10.0.0.9, \xff, 192.0.2.7"], "192.0.2.7"),
+        ];
+        for (lines, expected) in cases {
+            let found = told(Word::XForwardedFor, "10.0.0.1", lines);
+            assert_eq!(found, expected, "{lines:?}");
+        }
+        let cases: [(&[&[u8]], &str); 9] = [
+            (&[b"for=\", for=192.0.2.7"], "-"),
+            (&[b"\xff, for=192.0.2.7"], "-"),
+            (&[b"for=_hidden"], "-"),
+            (&[b"for=unknown"], "-"),
+            (&[b"proto=https"], "-"),
+            (&[b""], "-"),
+            (&[b"for=192.0.2.7", b"for"], "-"),
+            (&[b"\xff", b"for=192.0.2.7"], "192.0.2.7"),
+            (&[b"for=\"", b"for=192.0.2.7, for=10.0.0.2"], "192.0.2.7"),
+        ];
+        for (lines, expected) in cases {
+            let found = told(Word::Forwarded, "10.0.0.1", lines);
+            assert_eq!(found, expected, "{lines:?}");
+        }
+        // From elsewhere nothing is believed, and nothing is looked at.
+        assert_eq!(client("192.0.2.1", &["junk"]), "192.0.2.1");
+    }
+
+    proptest! {
+        /// Whatever a client sends: a proxy that adds its address by a comma or by a
+        /// line of its own is believed, or the request is refused.
+        #[test]
+        fn a_client_is_itself_or_refused(
+            sent in proptest::collection::vec(any::<u8>(), 0..40),
+            word in prop_oneof![Just(Word::Forwarded), Just(Word::XForwardedFor)],
+            is_one_line: bool,
+        ) {
+            let seen: &[u8] = match word {
+                Word::Forwarded => b"for=192.0.2.7",
+                _ => b"192.0.2.7",
+            };
+            let joined = [&sent, b", ".as_slice(), seen].concat();
+            let found = if is_one_line {
+                told(word, "10.0.0.1", &[&joined])
+            } else {
+                told(word, "10.0.0.1", &[&sent, seen])
+            };
+            let is_refusable = word == Word::Forwarded && is_one_line;
+            prop_assert!(found == "192.0.2.7" || is_refusable && found == "-", "{}", found);
+        }
     }
 
     #[test]

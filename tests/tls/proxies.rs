@@ -77,6 +77,9 @@ fn headers_are_believed_from_listed_networks_only() {
             inside.log_text()
         );
     }
+    let hidden = last_request("X-Forwarded-For: \u{ff}, unknown\r\n", "/v2/hidden");
+    let said = said_to(inside.address, hidden.as_bytes());
+    assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
     let outside = node(&material, "\"10.0.0.0/8\"", "forwarded");
     let lie = last_request("Forwarded: for=192.0.2.7\r\n", "/v2/lie");
     said_to(outside.address, lie.as_bytes());
