@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::base::limits::{CLIENT_LOGINS_MAX, WAITING_LOGINS_MAX};
 
 /// A place that nobody has; no client is called so.
-const FREE: u64 = 0;
+const FREE_ID: u64 = 0;
 /// Set in front of an IPv4 address. As the upper half of an IPv6 address it is
 /// reserved, so that nobody else is called so. Source: RFC 4291, section 2.4.
 const V4_NAMES: u64 = 1 << 32;
@@ -27,7 +27,7 @@ pub(super) struct Turn {
 
 impl Turns {
     pub(super) fn new() -> Self {
-        let places = std::iter::repeat_with(|| AtomicU64::new(FREE));
+        let places = std::iter::repeat_with(|| AtomicU64::new(FREE_ID));
         Self(places.take(WAITING_LOGINS_MAX).collect())
     }
 
@@ -41,7 +41,7 @@ impl Turns {
             return None;
         }
         let is_taken = |place: &AtomicU64| {
-            let taken = place.compare_exchange(FREE, name, Ordering::SeqCst, Ordering::SeqCst);
+            let taken = place.compare_exchange(FREE_ID, name, Ordering::SeqCst, Ordering::SeqCst);
             taken.is_ok()
         };
         let turn = Turn {
@@ -60,7 +60,7 @@ impl Turns {
 impl Drop for Turn {
     fn drop(&mut self) {
         if let Some(place) = self.turns.0.get(self.place) {
-            place.store(FREE, Ordering::SeqCst);
+            place.store(FREE_ID, Ordering::SeqCst);
         }
     }
 }
@@ -73,7 +73,7 @@ fn name_of(client: IpAddr) -> u64 {
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments().map(u64::from);
             // The machine itself has only zeros there.
-            (a << 48 | b << 32 | c << 16 | d).max(FREE + 1)
+            (a << 48 | b << 32 | c << 16 | d).max(FREE_ID + 1)
         }
     }
 }
@@ -103,7 +103,7 @@ mod tests {
         drop(taken);
         assert!(turns.take(guesser).is_some());
         drop(other);
-        assert_eq!(turns.count(FREE), WAITING_LOGINS_MAX);
+        assert_eq!(turns.count(FREE_ID), WAITING_LOGINS_MAX);
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
         for (left, right, expected) in same {
             let (left, right) = (name_of(address(left)), name_of(address(right)));
             assert_eq!(left == right, expected, "{left:x} {right:x}");
-            assert!(left != FREE && right != FREE);
+            assert!(left != FREE_ID && right != FREE_ID);
         }
     }
 
@@ -154,6 +154,6 @@ mod tests {
                 });
             }
         });
-        assert_eq!(turns.count(FREE), WAITING_LOGINS_MAX);
+        assert_eq!(turns.count(FREE_ID), WAITING_LOGINS_MAX);
     }
 }

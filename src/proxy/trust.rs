@@ -91,7 +91,7 @@ mod tests {
 
     fn told(word: Word, peer: &str, lines: &[&[u8]]) -> String {
         let client = proxies(word).client(peer.parse().unwrap(), lines);
-        client.map_or("-".into(), |client| client.to_string())
+        client.map_or_else(|| "-".into(), |client| client.to_string())
     }
 
     fn client(peer: &str, lines: &[&str]) -> String {
