@@ -203,6 +203,14 @@ pub const PEER_CALL_BYTES_MAX: u32 = 64 * MIB;
 /// Connections at the peer port that have not said who they are; further ones wait
 /// to be accepted.
 pub const PEER_NEWCOMERS_MAX: usize = 128;
+/// Largest payload of one frame of a machine that joins: it has proved nothing yet, and
+/// its only call is a token, an address and a few numbers.
+pub const PEER_JOIN_PAYLOAD_BYTES_MAX: u32 = 4 * KIB;
+/// Answers that may wait for such a machine: it calls one at a time.
+pub const PEER_JOIN_ANSWERS_MAX: usize = 4;
+/// A connection to join ends after this, whatever happens on it: a proposal's time, and
+/// the way there.
+pub const PEER_JOIN_TIMEOUT: Duration = Duration::from_secs(12);
 /// The first eight bytes of a connection must come within this time.
 pub const PREAMBLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Both ends must have proved who they are within this time.
@@ -228,6 +236,10 @@ pub const PEER_REST_MAX: Duration = Duration::from_secs(1);
 /// A connection without calls for this long is closed by the calling side.
 pub const PEER_IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
+const _: () = assert!(
+    PROPOSE_TIMEOUT.as_secs() < PEER_JOIN_TIMEOUT.as_secs(),
+    "a machine that joins hears that nobody can decide"
+);
 const _: () = assert!(
     ENTRY_BYTES_MAX < PEER_PAYLOAD_BYTES_MAX,
     "an entry fits a frame"

@@ -4,7 +4,8 @@ use super::*;
 
 use futures_util::future::join_all;
 
-use crate::base::limits::PEER_CALLS_MAX;
+use crate::base::limits::{PEER_CALLS_MAX, PEER_JOIN_PAYLOAD_BYTES_MAX, PEER_PAYLOAD_BYTES_MAX};
+use crate::base::units::to_usize;
 use crate::peer::connect::connect;
 use crate::peer::decoder::Decoder;
 use crate::peer::frame::{Frame, FrameKind, decode_refusal};
@@ -317,10 +318,34 @@ fn a_joiner_may_join_and_nothing_else() {
         assert_eq!(join.await.unwrap(), "j0");
         let mut link = connect(&target, Purpose::Join, &member(1)).await.unwrap();
         send(&mut link, &frame(Service::Propose.code(), 1, &[ECHO_TAG])).await;
-        let answer = receive(&mut link, &mut Decoder::new()).await.unwrap();
+        let answer = receive(&mut link, &mut Decoder::new(PEER_PAYLOAD_BYTES_MAX))
+            .await
+            .unwrap();
         assert_eq!((answer.kind, answer.id), (FrameKind::Refusal, 1));
         let (code, _) = decode_refusal(&answer.payload).unwrap();
         assert_eq!(RefusalCode::of_code(code), RefusalCode::NotAllowed);
+    });
+}
+
+#[test]
+fn a_joiner_calls_once_at_a_time_and_in_small_frames() {
+    run_alone(|| async {
+        let server = Server::start(member(2));
+        let target = node(0, server.address);
+        let mut link = connect(&target, Purpose::Join, &member(1)).await.unwrap();
+        let mut decoder = Decoder::new(PEER_PAYLOAD_BYTES_MAX);
+        for id in [1, 2] {
+            send(&mut link, &frame(Service::Join.code(), id, &[HANG_TAG])).await;
+        }
+        let answer = receive(&mut link, &mut decoder).await.unwrap();
+        assert_eq!((answer.kind, answer.id), (FrameKind::Refusal, 2));
+        let (code, _) = decode_refusal(&answer.payload).unwrap();
+        assert_eq!(RefusalCode::of_code(code), RefusalCode::Busy);
+        let large = vec![ECHO_TAG; to_usize(PEER_JOIN_PAYLOAD_BYTES_MAX) + 1];
+        let header = frame(Service::Join.code(), 3, &large).header();
+        link.write_all(&header).await.unwrap();
+        assert_eq!(receive(&mut link, &mut decoder).await, None);
+        assert_eq!(server.metrics.peer.broken_frames.value(), 1);
     });
 }
 
@@ -330,7 +355,7 @@ fn a_service_of_a_newer_version_is_refused_and_a_bad_frame_ends_the_connection()
         let server = Server::start(member(2));
         let target = node(2, server.address);
         let mut link = connect(&target, Purpose::Calls, &member(1)).await.unwrap();
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(PEER_PAYLOAD_BYTES_MAX);
         send(&mut link, &frame(999, 1, &[ECHO_TAG])).await;
         let answer = receive(&mut link, &mut decoder).await.unwrap();
         let (code, _) = decode_refusal(&answer.payload).unwrap();
@@ -355,7 +380,7 @@ fn calls_beyond_the_bound_are_refused_as_busy() {
         let server = Server::start(member(2));
         let target = node(2, server.address);
         let mut link = connect(&target, Purpose::Calls, &member(1)).await.unwrap();
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(PEER_PAYLOAD_BYTES_MAX);
         let last = crate::base::units::to_u64(PEER_CALLS_MAX) + 1;
         for id in 1..=last {
             send(&mut link, &frame(Service::Blob.code(), id, &[HANG_TAG])).await;
@@ -397,7 +422,9 @@ fn an_answer_nobody_asked_for_ends_the_connection() {
         let asking = calls.ask(&target, &[ECHO_TAG]);
         let odd = async {
             let mut link = welcome(&listener, &member(2)).await.unwrap();
-            let call = receive(&mut link, &mut Decoder::new()).await.unwrap();
+            let call = receive(&mut link, &mut Decoder::new(PEER_PAYLOAD_BYTES_MAX))
+                .await
+                .unwrap();
             let answer = Frame {
                 kind: FrameKind::Answer,
                 id: call.id + 1000,

@@ -18,7 +18,9 @@ use super::outbox::Outbox;
 use super::security::Security;
 use super::service::{Lane, Service};
 use crate::base::Clock;
-use crate::base::limits::{PEER_CALL_BYTES_MAX, PEER_CALLS_MAX, PEER_IDLE_TIMEOUT};
+use crate::base::limits::{
+    PEER_CALL_BYTES_MAX, PEER_CALLS_MAX, PEER_IDLE_TIMEOUT, PEER_PAYLOAD_BYTES_MAX,
+};
 use crate::base::units::{to_u32, to_usize};
 use crate::telemetry::Metrics;
 
@@ -167,6 +169,10 @@ impl Connection {
 }
 
 impl Endpoint for Connection {
+    fn payload_bytes_max(&self) -> u32 {
+        PEER_PAYLOAD_BYTES_MAX
+    }
+
     fn receive(&self, frame: Frame) -> Result<(), FrameError> {
         self.has_heard.set(true);
         let outcome = match frame.kind {

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use crc32fast::Hasher;
 
 use super::frame::{Frame, FrameError, HEADER_BYTES, Header, checksum_of};
-use crate::base::units::{KIB, to_usize};
+use crate::base::units::{KIB, to_u32, to_usize};
 
 /// Bytes read at once. Frames that fit are copied out of it, so that a small payload
 /// that is kept does not keep more; larger payloads are read into their own memory.
@@ -16,6 +16,7 @@ const STAGE_BYTES: usize = to_usize(64 * KIB);
 /// takes frames until there is none. After an error nothing more can be taken.
 #[derive(Debug)]
 pub(super) struct Decoder {
+    payload_bytes_max: usize,
     stage: Box<[u8]>,
     /// Bytes of the stage that are filled and not taken yet.
     start: usize,
@@ -33,9 +34,11 @@ struct Large {
 }
 
 impl Decoder {
-    /// At the start of a connection.
-    pub(super) fn new() -> Self {
+    /// At the start of a connection whose frames have payloads of at most so many bytes;
+    /// a longer one is refused before there is memory for it.
+    pub(super) fn new(payload_bytes_max: u32) -> Self {
         Self {
+            payload_bytes_max: to_usize(payload_bytes_max),
             stage: vec![0; STAGE_BYTES].into_boxed_slice(),
             start: 0,
             end: 0,
@@ -79,6 +82,11 @@ impl Decoder {
             return Ok(None);
         };
         let header = Header::decode(record)?;
+        if header.payload_bytes > self.payload_bytes_max {
+            return Err(FrameError::Length {
+                length_bytes: to_u32(HEADER_BYTES + header.payload_bytes),
+            });
+        }
         let mut checksum = checksum_of(record);
         if let Some(payload) = rest.get(..header.payload_bytes) {
             checksum.update(payload);

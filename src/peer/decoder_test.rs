@@ -13,7 +13,7 @@ fn encode(frame: &Frame) -> Vec<u8> {
 
 /// Feeds `bytes` in pieces of the given sizes, over and over.
 fn decode(bytes: &[u8], pieces: &[usize]) -> Result<Vec<Frame>, FrameError> {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(PEER_PAYLOAD_BYTES_MAX);
     let mut frames = Vec::new();
     let mut rest = bytes;
     let mut pieces = pieces.iter().cycle();
@@ -161,5 +161,26 @@ proptest! {
     ) {
         let whole = decode(&bytes, &[]);
         prop_assert_eq!(decode(&bytes, &pieces).is_err(), whole.is_err());
+    }
+}
+
+#[test]
+fn a_frame_beyond_the_bound_of_its_connection_is_refused_by_its_header() {
+    let frame = |bytes: usize| Frame {
+        kind: FrameKind::Call,
+        service: 7,
+        id: 1,
+        payload: vec![0; bytes].into(),
+    };
+    for (bytes, is_taken) in [(4096, true), (4097, false), (1 << 20, false)] {
+        let frame = frame(bytes);
+        let mut decoder = Decoder::new(4096);
+        let sent = encode(&frame);
+        let first = sent.len().min(HEADER_BYTES + 4096);
+        decoder.space()[..first].copy_from_slice(&sent[..first]);
+        decoder.filled(first);
+        let taken = decoder.take();
+        assert_eq!(taken.is_ok(), is_taken, "{bytes}");
+        assert!(decoder.large.is_none());
     }
 }

@@ -37,6 +37,9 @@ pub(super) enum End {
     /// The other end has been silent for too long.
     #[error("silent for too long")]
     Silent,
+    /// It was to be over by now.
+    #[error("open for too long")]
+    Overdue,
     /// This end has no use for it.
     #[error("not used any more")]
     Unused,
@@ -57,6 +60,9 @@ pub(super) trait Endpoint {
     ///
     /// - Errors: the connection ends.
     fn receive(&self, frame: Frame) -> Result<(), FrameError>;
+
+    /// Longest payload that the other end may send.
+    fn payload_bytes_max(&self) -> u32;
 
     /// Is looked at every period; `false` ends the connection.
     fn look(&self) -> bool;
@@ -101,7 +107,7 @@ impl Driver<'_> {
     }
 
     async fn read(&self, endpoint: &impl Endpoint) -> Result<Infallible, End> {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(endpoint.payload_bytes_max());
         loop {
             let count = poll_fn(|context| {
                 let mut link = self.link.borrow_mut();

@@ -16,6 +16,7 @@ use super::join_secret::JoinSecret;
 use super::preamble::{PreambleError, Purpose};
 use super::security::SharedSecret;
 use super::token::JoinToken;
+use crate::base::limits::PEER_PAYLOAD_BYTES_MAX;
 
 const GOLDEN: &str = include_str!("../../tests/fixtures/peer/messages_v1.txt");
 
@@ -125,7 +126,7 @@ fn every_message_is_written_as_recorded() {
 
 #[test]
 fn recorded_frames_read_back() {
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new(PEER_PAYLOAD_BYTES_MAX);
     for (_, frame) in frames() {
         let bytes = encode(&frame);
         decoder.space()[..bytes.len()].copy_from_slice(&bytes);
@@ -153,7 +154,7 @@ fn a_newer_version_of_each_is_refused() {
     let listener = ListenerHello::decode(&newer("listener", 4).try_into().unwrap());
     assert_eq!(listener, None);
     for (name, _) in frames() {
-        let mut decoder = Decoder::new();
+        let mut decoder = Decoder::new(PEER_PAYLOAD_BYTES_MAX);
         let bytes = newer(name, 4);
         decoder.space()[..bytes.len()].copy_from_slice(&bytes);
         decoder.filled(bytes.len());

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use super::listener::NewcomerPlace;
 use crate::base::units::to_u64;
 use crate::net::{self, Stream, TlsStream};
 use crate::runtime::{timeout, yield_if_needed};
@@ -20,6 +21,8 @@ pub struct Link {
     wire: Wire,
     peer: u64,
     counted: Option<Counted>,
+    /// Of one that has proved nothing.
+    _place: Option<NewcomerPlace>,
 }
 
 /// What the bytes go through.
@@ -58,6 +61,15 @@ impl Link {
             wire: wire.into(),
             peer,
             counted: None,
+            _place: None,
+        }
+    }
+
+    /// Keeps the place among the unproved for as long as the connection lives.
+    pub(super) fn keeping(self, place: NewcomerPlace) -> Self {
+        Self {
+            _place: Some(place),
+            ..self
         }
     }
 

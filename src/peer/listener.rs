@@ -52,8 +52,8 @@ pub struct Newcomer {
     pub stream: Stream,
     /// Where it comes from.
     pub remote: SocketAddr,
-    /// Its place among the unproved; to be kept until `authenticate` has returned. It
-    /// may go along to another executor.
+    /// Its place among the unproved; to be kept until `authenticate` has returned, and
+    /// by one that joins until its connection ends. It may go along to another executor.
     pub place: NewcomerPlace,
     metrics: Arc<Metrics>,
 }
@@ -75,7 +75,10 @@ impl Newcomer {
             Purpose::Calls | Purpose::Transfer | Purpose::Upload => {
                 authenticate(self.stream, security).await
             }
-            Purpose::Join => authenticate_joiner(self.stream, security).await,
+            Purpose::Join => {
+                let joining = authenticate_joiner(self.stream, security).await;
+                joining.map(|link| link.keeping(self.place))
+            }
             // Questions are answered by `tell_standing`, and make no link.
             Purpose::Gather => Err(AuthError::NoMaterial),
         };
@@ -114,7 +117,8 @@ impl HandedOver {
     }
 }
 
-/// One of the `PEER_NEWCOMERS_MAX` places of connections that have proved nothing.
+/// One of the `PEER_NEWCOMERS_MAX` places of connections that have proved nothing, to
+/// which those belong that join.
 #[derive(Debug)]
 #[must_use = "a place is kept until the connection is authenticated"]
 pub struct NewcomerPlace {

@@ -3,7 +3,7 @@
 use super::*;
 
 use crate::peer::connect::connect;
-use crate::peer::testing::{NOBODY_WAITS, listen, member, node};
+use crate::peer::testing::{NOBODY_WAITS, listen, member, node, welcome};
 use crate::runtime::{run_alone, sleep};
 use crate::telemetry::HandshakeFailure;
 
@@ -123,5 +123,33 @@ fn no_more_wait_unproved_than_there_are_places() {
         drop(first.place);
         let third = timeout(NOBODY_WAITS, listener.accept()).await;
         assert_eq!(third.unwrap().unwrap().purpose, Purpose::Calls);
+    });
+}
+
+#[test]
+fn a_machine_that_joins_keeps_its_place_until_its_connection_ends() {
+    run_alone(|| async {
+        let listener = opened(&Arc::new(Metrics::new()), 1, NOBODY_WAITS);
+        let (target, own) = (node(0, listener.address()), member(1));
+        let moment = Duration::from_millis(50);
+        for (purpose, is_kept) in [(Purpose::Join, true), (Purpose::Calls, false)] {
+            let target = match purpose {
+                Purpose::Join => target.clone(),
+                _ => node(2, listener.address()),
+            };
+            let other = member(2);
+            let serving = welcome(&listener, &other);
+            let dialing = connect(&target, purpose, &own);
+            let (served, dialed) = futures_lite::future::zip(serving, dialing).await;
+            let (served, _dialed) = (served.unwrap(), dialed.unwrap());
+            let _next = knock(&listener, b"WLPEER\x01\x01").await;
+            let waited = timeout(moment, listener.accept()).await;
+            assert_eq!(waited.is_err(), is_kept, "{purpose:?}");
+            drop(served);
+            if is_kept {
+                let next = timeout(NOBODY_WAITS, listener.accept()).await;
+                drop(next.unwrap().unwrap());
+            }
+        }
     });
 }

@@ -20,10 +20,11 @@ use super::link::Link;
 use super::outbox::Outbox;
 use super::service::Service;
 use crate::base::limits::{
-    PEER_CALL_BYTES_MAX, PEER_CALLS_MAX, PEER_PING_PERIOD, PEER_SERVED_SILENCE_MAX,
+    PEER_CALL_BYTES_MAX, PEER_CALLS_MAX, PEER_JOIN_ANSWERS_MAX, PEER_JOIN_PAYLOAD_BYTES_MAX,
+    PEER_JOIN_TIMEOUT, PEER_PAYLOAD_BYTES_MAX, PEER_PING_PERIOD, PEER_SERVED_SILENCE_MAX,
 };
 use crate::base::units::{to_u32, to_usize};
-use crate::runtime::{Task, panic_message, spawn};
+use crate::runtime::{Task, panic_message, spawn, timeout};
 use crate::telemetry::{CallEnd, Metrics, PeerService};
 
 /// Answers that may wait for a reader that does not read; then it loses the connection.
@@ -44,7 +45,8 @@ pub struct Call {
 ///
 /// Each call runs as a task of its own; beyond `PEER_CALLS_MAX` calls or
 /// `PEER_CALL_BYTES_MAX` bytes they are refused as busy. A node that joins may call
-/// nothing but `Service::Join`. A handler that panics refuses its call, also where
+/// nothing but `Service::Join`, once at a time, in small frames, for
+/// `PEER_JOIN_TIMEOUT`. A handler that panics refuses its call, also where
 /// panics are fatal otherwise.
 ///
 /// - Cancel: closes the connection and stops its calls at their next await point, as
@@ -72,7 +74,13 @@ where
     };
     let driving = drive(link, &server.shared.outbox, watch, &server);
     // The tasks' own waits are polled after the reading that may have added one.
-    let end = or(driving, server.reap()).await;
+    let serving = or(driving, server.reap());
+    let end = if server.is_joiner() {
+        let end = timeout(PEER_JOIN_TIMEOUT, serving).await;
+        end.unwrap_or(End::Overdue)
+    } else {
+        serving.await
+    };
     if let (End::Frame(_), Some(metrics)) = (&end, &server.shared.metrics) {
         metrics.peer.broken_frames.count();
     }
@@ -110,18 +118,24 @@ where
         .await
     }
 
+    /// Whether the other end has proved nothing yet.
+    const fn is_joiner(&self) -> bool {
+        self.from == 0
+    }
+
     /// The service to run, unless the call is refused at once.
     fn admit(&self, frame: &Frame) -> Result<Service, Refusal> {
         let Some(service) = Service::of_code(frame.service) else {
             let reason = format!("service {}", frame.service);
             return Err(Refusal::new(RefusalCode::UnknownService, reason));
         };
-        if self.from == 0 && service != Service::Join {
+        if self.is_joiner() && service != Service::Join {
             let reason = "a node that is no member may only join";
             return Err(Refusal::new(RefusalCode::NotAllowed, reason));
         }
         let bytes = self.shared.call_bytes.get() + frame.payload.len();
-        if self.shared.calls.get() >= PEER_CALLS_MAX || bytes > to_usize(PEER_CALL_BYTES_MAX) {
+        let calls_max = if self.is_joiner() { 1 } else { PEER_CALLS_MAX };
+        if self.shared.calls.get() >= calls_max || bytes > to_usize(PEER_CALL_BYTES_MAX) {
             let reason = "too many calls are under way";
             return Err(Refusal::new(RefusalCode::Busy, reason));
         }
@@ -133,8 +147,21 @@ impl<H> Endpoint for Server<H>
 where
     H: AsyncFn(Call) -> Result<Bytes, Refusal> + 'static,
 {
+    fn payload_bytes_max(&self) -> u32 {
+        if self.is_joiner() {
+            PEER_JOIN_PAYLOAD_BYTES_MAX
+        } else {
+            PEER_PAYLOAD_BYTES_MAX
+        }
+    }
+
     fn receive(&self, frame: Frame) -> Result<(), FrameError> {
-        if frame.kind != FrameKind::Call || self.shared.outbox.count() > WAITING_ANSWERS_MAX {
+        let waiting_max = if self.is_joiner() {
+            PEER_JOIN_ANSWERS_MAX
+        } else {
+            WAITING_ANSWERS_MAX
+        };
+        if frame.kind != FrameKind::Call || self.shared.outbox.count() > waiting_max {
             return Err(FrameError::Unexpected);
         }
         let asked = Asked {
