@@ -101,6 +101,9 @@ pub const PARTING_TIMEOUT: Duration = Duration::from_secs(1);
 pub const LAST_CALL_TIMEOUT: Duration = Duration::from_millis(5);
 /// Connections taken after shutdown, at most, however fast they come.
 pub const LAST_CALL_CONNECTIONS_MAX: usize = 256;
+/// Connections of operators, apart from those of clients: probes and scrapers of a few
+/// supervisors, however many clients there are.
+pub const OPERATOR_CONNECTIONS_MAX: usize = 64;
 /// After a last answer, bytes that still come are dropped for this long, so that
 /// a reset does not overtake the answer.
 pub const LINGER_TIMEOUT: Duration = Duration::from_secs(2);

@@ -33,6 +33,16 @@ pub(super) struct Connections {
 }
 
 impl Connections {
+    /// The same for others, at most `open_max` at once, who are counted apart: neither
+    /// side can take the other's room.
+    pub(super) fn apart(&self, open_max: usize) -> Self {
+        Self {
+            in_flight: InFlight::new(),
+            open_max,
+            ..self.clone()
+        }
+    }
+
     /// Accepts connections until shutdown and lets them in; `handler` answers their
     /// requests.
     pub(super) async fn accept<H>(self, listener: Listener, mut entry: Entry, handler: H)
@@ -100,4 +110,69 @@ enum Next {
     /// A certificate and its key; none when none will come any more.
     Renewed(Option<TlsServer>),
     Stopped,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::http::{ResponseHead, Status};
+    use crate::runtime::{run_alone, timeout};
+
+    /// Longer than anything here should take.
+    const NOBODY_WAITS: Duration = Duration::from_secs(20);
+
+    fn listen(connections: Connections) -> SocketAddr {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = listener.address();
+        let handler = async |exchange: &mut Exchange| {
+            let head = ResponseHead::new(Status::OK);
+            exchange.respond(head, b"").await
+        };
+        spawn(connections.accept(listener, Entry::default(), handler)).detach();
+        address
+    }
+
+    /// The status of a request on a new connection, with the connection; `None` when
+    /// nobody has room for it.
+    async fn ask(address: SocketAddr) -> Option<(String, net::Stream)> {
+        let asking = async {
+            let mut stream = net::Stream::connect(address).await.ok()?;
+            let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+            stream.write_all(request).await.ok()?;
+            let mut line = [0; 12];
+            stream.read_exact(&mut line).await.ok()?;
+            Some((String::from_utf8_lossy(&line).into_owned(), stream))
+        };
+        timeout(NOBODY_WAITS, asking).await.unwrap()
+    }
+
+    #[test]
+    fn clients_that_fill_their_room_leave_that_of_operators_free() {
+        run_alone(|| async {
+            let (metrics, shutdown) = (Arc::new(Metrics::new()), Shutdown::new());
+            let options = exchange::Options::default();
+            let clients = Connections {
+                door: exchange::Door::open(options, Arc::clone(&metrics), shutdown.clone()),
+                in_flight: InFlight::new(),
+                metrics: Arc::clone(&metrics),
+                shutdown,
+                open_max: 1,
+            };
+            let operators = clients.apart(2);
+            let counts = [clients.in_flight.clone(), operators.in_flight.clone()];
+            let (for_clients, for_operators) = (listen(clients), listen(operators));
+            let held = ask(for_clients).await.unwrap();
+            assert!(ask(for_clients).await.is_none());
+            assert_eq!(metrics.http.connections_refused.value(), 1);
+            let first = ask(for_operators).await.unwrap();
+            assert_eq!(first.0, "HTTP/1.1 200");
+            let _second = ask(for_operators).await.unwrap();
+            assert!(ask(for_operators).await.is_none());
+            assert_eq!(counts.map(|each| each.count()), [1, 2]);
+            drop((held, first));
+        });
+    }
 }

@@ -14,6 +14,7 @@ use super::peers::{Peers, relay, replicator};
 use super::tls_files::Renewal;
 use crate::admin::Health;
 use crate::base::Clock;
+use crate::base::limits::OPERATOR_CONNECTIONS_MAX;
 use crate::cluster::{Operations, Report};
 use crate::exchange::Exchange;
 use crate::guard::{self, Guard};
@@ -105,6 +106,8 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
         shutdown: parts.shutdown.clone(),
         open_max: parts.connections_max,
     };
+    let for_operators = connections.apart(OPERATOR_CONNECTIONS_MAX);
+    let served = [in_flight, for_operators.in_flight.clone()];
     let mut tasks: Vec<JoinHandle<()>> = Vec::new();
     // Other nodes are answered for as long as clients are.
     let mut answering = None;
@@ -119,7 +122,7 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
         }
         let door = admin::Door::new(Arc::clone(&parts.metrics), health, Some(operations), probe);
         let handler = async move |exchange: &mut Exchange| door.handle(exchange).await;
-        tasks.push(spawn(connections.clone().accept(listener, entry, handler)).detach());
+        tasks.push(spawn(for_operators.accept(listener, entry, handler)).detach());
         if let Some(renewal) = operators.renewal {
             tasks.push(spawn(renewal.watch(parts.shutdown.clone())).detach());
         }
@@ -149,7 +152,7 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
     for task in tasks {
         drop(task.await);
     }
-    wait_idle(index, parts.grace, &in_flight).await;
+    wait_idle(index, parts.grace, &served).await;
     drop((answering, serving));
     // Another shard may work on an upload that this one owns.
     drop(parts.working);
@@ -201,9 +204,14 @@ fn open_door(registry: Rc<Registry>, parts: &ShardParts, address: SocketAddr) ->
 }
 
 /// Lets requests end, for as long as they are given.
-async fn wait_idle(shard: u16, grace: Duration, in_flight: &InFlight) {
-    if timeout(grace, in_flight.wait_zero()).await.is_err() {
-        let count = in_flight.count();
+async fn wait_idle(shard: u16, grace: Duration, served: &[InFlight]) {
+    let idle = async {
+        for in_flight in served {
+            in_flight.wait_zero().await;
+        }
+    };
+    if timeout(grace, idle).await.is_err() {
+        let count: usize = served.iter().map(InFlight::count).sum();
         tracing::warn!(
             shard,
             count,
