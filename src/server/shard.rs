@@ -95,17 +95,7 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
         None => None,
     };
     let health = operators.as_ref().map(|(_, each)| each.health.clone());
-    let connections = Connections {
-        door: exchange::Door::open(
-            parts.doors.clone(),
-            Arc::clone(&parts.metrics),
-            parts.shutdown.clone(),
-        ),
-        in_flight: in_flight.clone(),
-        metrics: Arc::clone(&parts.metrics),
-        shutdown: parts.shutdown.clone(),
-        open_max: parts.connections_max,
-    };
+    let connections = connections(&parts, &in_flight);
     let for_operators = connections.apart(OPERATOR_CONNECTIONS_MAX);
     let served = [in_flight, for_operators.in_flight.clone()];
     let mut tasks: Vec<JoinHandle<()>> = Vec::new();
@@ -158,6 +148,21 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
     drop(parts.working);
     let _ = timeout(parts.grace, parts.all_idle.recv_async()).await;
     Ok(())
+}
+
+/// How this shard takes the connections of clients.
+fn connections(parts: &ShardParts, in_flight: &InFlight) -> Connections {
+    Connections {
+        door: exchange::Door::open(
+            parts.doors.clone(),
+            Arc::clone(&parts.metrics),
+            parts.shutdown.clone(),
+        ),
+        in_flight: in_flight.clone(),
+        metrics: Arc::clone(&parts.metrics),
+        shutdown: parts.shutdown.clone(),
+        open_max: parts.connections_max,
+    }
 }
 
 /// The registry of this shard, and what of it serves other nodes.
