@@ -59,10 +59,7 @@ impl TlsClient {
     /// A client that trusts whom an authority vouches for that the other end shows and
     /// `is_trusted` knows. Names are not compared; the client proves nothing.
     pub fn pinned(is_trusted: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
-        let verifier = PinnedVerifier {
-            is_trusted: Box::new(is_trusted),
-            algorithms: provider().signature_verification_algorithms,
-        };
+        let verifier = JudgingVerifier::pinned(is_trusted);
         let mut config = builder_of_client()
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(verifier))
@@ -256,16 +253,40 @@ pub(super) fn builder_of_client() -> ConfigBuilder<ClientConfig, WantsVerifier> 
         .expect("invariant: the provider has suites of TLS 1.3")
 }
 
-/// Whether a certificate is that of a trusted authority.
-type IsTrusted = dyn Fn(&[u8]) -> bool + Send + Sync;
+/// What decides whether a server is trusted: the certificates that it shows, its own
+/// first, and the time.
+type Judge =
+    dyn Fn(&CertificateDer<'_>, &[CertificateDer<'_>], UnixTime) -> Result<(), Error> + Send + Sync;
 
-/// Trusts an authority by a property of its certificate, which the server must show.
-struct PinnedVerifier {
-    is_trusted: Box<IsTrusted>,
+/// Trusts a server as `judge` says, whatever its name, when it proves over TLS 1.3 that
+/// it has the key of its certificate.
+pub(super) struct JudgingVerifier {
+    judge: Box<Judge>,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
-impl ServerCertVerifier for PinnedVerifier {
+impl JudgingVerifier {
+    pub(super) fn new(judge: Box<Judge>) -> Self {
+        Self {
+            judge,
+            algorithms: provider().signature_verification_algorithms,
+        }
+    }
+
+    /// Trusts an authority by a property of its certificate, which the server must show.
+    fn pinned(is_trusted: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+        let algorithms = provider().signature_verification_algorithms;
+        Self::new(Box::new(move |own, shown, now| {
+            let trusted = shown.iter().find(|each| is_trusted(each));
+            let trusted = trusted.ok_or(CertificateError::UnknownIssuer)?;
+            let mut roots = RootCertStore::empty();
+            roots.add(trusted.clone().into_owned())?;
+            verify(own, &roots, shown, now, &algorithms)
+        }))
+    }
+}
+
+impl ServerCertVerifier for JudgingVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -274,11 +295,7 @@ impl ServerCertVerifier for PinnedVerifier {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let shown = intermediates.iter().find(|each| (self.is_trusted)(each));
-        let shown = shown.ok_or(CertificateError::UnknownIssuer)?;
-        let mut roots = RootCertStore::empty();
-        roots.add(shown.clone().into_owned())?;
-        verify(end_entity, &roots, intermediates, now, &self.algorithms)?;
+        (self.judge)(end_entity, intermediates, now)?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -305,9 +322,9 @@ impl ServerCertVerifier for PinnedVerifier {
     }
 }
 
-impl fmt::Debug for PinnedVerifier {
+impl fmt::Debug for JudgingVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PinnedVerifier").finish_non_exhaustive()
+        f.debug_struct("JudgingVerifier").finish_non_exhaustive()
     }
 }
 
