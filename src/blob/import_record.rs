@@ -16,16 +16,20 @@
 //! All numbers are little-endian. The record is named after the blob, so that whoever
 //! fetches it next finds it; it is replaced as a whole, never changed in place.
 
+use super::enclosed::{Form, finish};
 use super::hasher::Hasher;
 use super::kernel_boot::KernelBoot;
 use super::upload_id::UploadId;
+use crate::base::CodecError;
 use crate::base::limits::EXTENT_BYTES;
-use crate::base::{CodecError, Reader, Writer};
 use crate::oci::Digest;
 
-const MAGIC: [u8; 4] = *b"wlui";
 const FORMAT_VERSION: u8 = 1;
-const RECORD: &str = "import";
+const FORM: Form = Form {
+    name: "import",
+    magic: *b"wlui",
+    version: FORMAT_VERSION,
+};
 /// Longest record: that of a SHA-512 digest has 400 bytes.
 pub(super) const IMPORT_RECORD_BYTES_MAX: u32 = 4096;
 
@@ -45,11 +49,8 @@ pub(super) struct ImportRecord {
 impl ImportRecord {
     /// Writes the record in its drawn form.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(512);
-        writer
-            .raw(&MAGIC)
-            .u8(FORMAT_VERSION)
-            .raw(self.id.as_bytes());
+        let mut writer = FORM.begin(512);
+        writer.raw(self.id.as_bytes());
         self.digest.encode(&mut writer);
         writer
             .u64(self.generation)
@@ -58,29 +59,12 @@ impl ImportRecord {
             .u64(self.touched_ms)
             .raw(&self.kernel_boot.0)
             .bytes(&self.hasher.state());
-        let checksum = crc32fast::hash(writer.as_slice());
-        writer.u32(checksum);
-        writer.finish()
+        finish(writer)
     }
 
     /// Reads a record back; anything but an intact record of a known version is refused.
     pub(super) fn decode(record: &[u8]) -> Result<Self, CodecError> {
-        let body = record.split_last_chunk::<4>();
-        let (body, stored) = body.ok_or(CodecError::Short { missing_bytes: 4 })?;
-        if crc32fast::hash(body) != u32::from_le_bytes(*stored) {
-            return Err(CodecError::Checksum { record: RECORD });
-        }
-        let mut reader = Reader::new(body);
-        if reader.array()? != MAGIC {
-            return Err(CodecError::Invalid { field: "magic" });
-        }
-        let version = reader.u8()?;
-        if version != FORMAT_VERSION {
-            return Err(CodecError::Version {
-                record: RECORD,
-                version,
-            });
-        }
+        let mut reader = FORM.open(record)?;
         let id = UploadId::from_bytes(reader.array()?);
         let digest = Digest::decode(&mut reader)?;
         let (generation, size_bytes) = (reader.u64()?, reader.u64()?);

@@ -9,11 +9,15 @@
 //! ```
 //! All numbers are little-endian.
 
-use crate::base::{CodecError, Reader, Writer, random_bytes};
+use super::enclosed::{Form, finish};
+use crate::base::{CodecError, random_bytes};
 
-const MAGIC: [u8; 4] = *b"wluk";
 const FORMAT_VERSION: u8 = 1;
-const RECORD: &str = "upload key";
+const FORM: Form = Form {
+    name: "upload key",
+    magic: *b"wluk",
+    version: FORMAT_VERSION,
+};
 
 /// What the key file holds.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,35 +43,14 @@ impl Key {
 
     /// Writes the drawn form.
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::with_capacity(45);
-        writer
-            .raw(&MAGIC)
-            .u8(FORMAT_VERSION)
-            .raw(&self.secret)
-            .u32(self.boot);
-        let checksum = crc32fast::hash(writer.as_slice());
-        writer.u32(checksum);
-        writer.finish()
+        let mut writer = FORM.begin(45);
+        writer.raw(&self.secret).u32(self.boot);
+        finish(writer)
     }
 
     /// Reads the drawn form.
     pub(super) fn decode(record: &[u8]) -> Result<Self, CodecError> {
-        let body = record.split_last_chunk::<4>();
-        let (body, stored) = body.ok_or(CodecError::Short { missing_bytes: 4 })?;
-        if crc32fast::hash(body) != u32::from_le_bytes(*stored) {
-            return Err(CodecError::Checksum { record: RECORD });
-        }
-        let mut reader = Reader::new(body);
-        if reader.array()? != MAGIC {
-            return Err(CodecError::Invalid { field: "magic" });
-        }
-        let version = reader.u8()?;
-        if version != FORMAT_VERSION {
-            return Err(CodecError::Version {
-                record: RECORD,
-                version,
-            });
-        }
+        let mut reader = FORM.open(record)?;
         let key = Self {
             secret: reader.array()?,
             boot: reader.u32()?,

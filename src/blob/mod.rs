@@ -8,6 +8,7 @@
 mod custody;
 mod desk;
 mod direct;
+mod enclosed;
 mod errors;
 mod extents;
 #[cfg(test)]

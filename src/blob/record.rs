@@ -21,6 +21,7 @@
 //! sectors of them; while that is zero there is no data file. A record is
 //! replaced as a whole (written beside, renamed), never changed in place.
 
+use super::enclosed::{Form, finish};
 use super::extents::ExtentChecksums;
 use super::hasher::Hasher;
 use super::kernel_boot::KernelBoot;
@@ -28,12 +29,15 @@ use super::progress::Progress;
 use super::upload_id::UploadId;
 use crate::base::limits::{BLOB_BYTES_MAX, ENTRY_BYTES_MAX, INLINE_BLOB_BYTES_MAX, MOVE_BYTES_MIN};
 use crate::base::units::{sector_floor, to_u64};
-use crate::base::{CodecError, Reader, Writer};
+use crate::base::{CodecError, Writer};
 use crate::oci::{Algorithm, Digest, Repository};
 
-const MAGIC: [u8; 4] = *b"wlus";
 const FORMAT_VERSION: u8 = 1;
-const RECORD: &str = "upload session";
+const FORM: Form = Form {
+    name: "upload session",
+    magic: *b"wlus",
+    version: FORMAT_VERSION,
+};
 /// Longest record: that of the largest blob.
 pub(super) const RECORD_BYTES_MAX: u32 = ENTRY_BYTES_MAX;
 
@@ -65,10 +69,8 @@ impl Record {
         for checksum in extents {
             checksums.u32(*checksum);
         }
-        let mut writer = Writer::with_capacity(512 + extents.len() * 4 + self.tail.len());
+        let mut writer = FORM.begin(512 + extents.len() * 4 + self.tail.len());
         writer
-            .raw(&MAGIC)
-            .u8(FORMAT_VERSION)
             .u8(code_of(self.progress.hasher.algorithm()))
             .raw(self.id.as_bytes())
             .u64(self.progress.held_bytes)
@@ -87,24 +89,12 @@ impl Record {
                 writer.u64(*generation);
             }
         }
-        let checksum = crc32fast::hash(writer.as_slice());
-        writer.u32(checksum);
-        writer.finish()
+        finish(writer)
     }
 
     /// Reads a record back; anything but an intact record of a known version is refused.
     pub(super) fn decode(record: &[u8]) -> Result<Self, CodecError> {
-        let mut reader = Reader::new(checked(record)?);
-        if reader.array()? != MAGIC {
-            return Err(CodecError::Invalid { field: "magic" });
-        }
-        let version = reader.u8()?;
-        if version != FORMAT_VERSION {
-            return Err(CodecError::Version {
-                record: RECORD,
-                version,
-            });
-        }
+        let mut reader = FORM.open(record)?;
         let algorithm = algorithm_of(reader.u8()?)?;
         let id = UploadId::from_bytes(reader.array()?);
         let held_bytes = reader.u64()?;
@@ -141,17 +131,6 @@ impl Record {
             sealing,
         })
     }
-}
-
-/// The record without its checksum, which must be right.
-fn checked(record: &[u8]) -> Result<&[u8], CodecError> {
-    let (body, stored) = record
-        .split_last_chunk::<4>()
-        .ok_or(CodecError::Short { missing_bytes: 4 })?;
-    if crc32fast::hash(body) != u32::from_le_bytes(*stored) {
-        return Err(CodecError::Checksum { record: RECORD });
-    }
-    Ok(body)
 }
 
 fn checksums_of(list: &[u8]) -> Result<Vec<u32>, CodecError> {
