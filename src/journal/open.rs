@@ -76,6 +76,7 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
     let (state, generation) = guarded("state", &state_path, || {
         let state = State::open(options, worker)?;
         let generation = state.current()?;
+        state.sweep(&generation)?;
         Ok((state, generation))
     })?;
     let (tail, recovered) = check(directory, &log, mark, &generation)?;

@@ -189,10 +189,12 @@ fn a_replaced_generation_survives_and_an_unfinished_one_is_forgotten() {
     };
     let unfinished = opened.state.fill_next(&opened.generation, fill).unwrap();
     drop(unfinished);
+    assert_eq!(opened.state.numbers().len(), 2);
     close(opened);
 
     let opened = open_in(directory.path()).unwrap();
     assert_eq!(opened.generation.number(), 0);
+    assert_eq!(opened.state.numbers(), [0]);
     let fill = |put: Put<'_>| put(&key, b"value");
     let applied = Applied {
         index: 99,
@@ -213,6 +215,7 @@ fn a_replaced_generation_survives_and_an_unfinished_one_is_forgotten() {
     let opened = open_in(directory.path()).unwrap();
     let view = opened.generation.view();
     assert_eq!(opened.generation.number(), 1);
+    assert_eq!(opened.state.numbers(), [1]);
     assert_eq!(view.applied().unwrap(), Some(applied));
     assert_eq!(view.value(&key).unwrap().unwrap(), "value");
     let mut keys = 0;

@@ -23,6 +23,8 @@ use super::worker::Worker;
 const META_KEYSPACE: &str = "meta";
 /// Its only key.
 const GENERATION_KEY: &str = "generation";
+/// Keyspaces of generations are named so, and then by number.
+const GENERATION_PREFIX: &str = "state-";
 /// Changes above this size are committed off the caller's thread.
 const INLINE_COMMIT_BYTES_MAX: usize = 256 * 1024;
 /// fjall makes a committer sleep at four; the sleep must not hit the caller.
@@ -156,10 +158,35 @@ impl State {
         self.generation(number.unwrap_or(0))
     }
 
+    /// Deletes the generations beside `current`: what a crash left of an install. Blocks.
+    pub(super) fn sweep(&self, current: &Generation) -> fjall::Result<()> {
+        let kept = name_of(current.number);
+        for name in self.database.list_keyspace_names() {
+            if name.starts_with(GENERATION_PREFIX) && *name != *kept {
+                tracing::info!(%name, "a state that never came into force, or was replaced, is deleted");
+                let options = || keyspace_options(self.memtable_bytes);
+                let left = self.database.keyspace(&name, options)?;
+                self.database.delete_keyspace(left)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Numbers of the generations on disk.
+    #[cfg(test)]
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        let names = self.database.list_keyspace_names();
+        let numbers = names.iter().filter_map(|name| {
+            let number = name.strip_prefix(GENERATION_PREFIX)?;
+            number.parse().ok()
+        });
+        numbers.collect()
+    }
+
     fn generation(&self, number: u64) -> fjall::Result<Generation> {
-        let keyspace = self.database.keyspace(&format!("state-{number}"), || {
-            keyspace_options(self.memtable_bytes)
-        })?;
+        let keyspace = self
+            .database
+            .keyspace(&name_of(number), || keyspace_options(self.memtable_bytes))?;
         Ok(Generation {
             database: self.database.clone(),
             keyspace,
@@ -287,6 +314,11 @@ impl State {
         let deleted = self.database.delete_keyspace(generation.keyspace);
         deleted.map_err(installing)
     }
+}
+
+/// Name of a generation's keyspace.
+fn name_of(number: u64) -> String {
+    format!("{GENERATION_PREFIX}{number}")
 }
 
 /// Writes entries into tables of an empty keyspace; they appear together.
