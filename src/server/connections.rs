@@ -1,6 +1,7 @@
 //! The accept loops of one shard.
 
 use std::future;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -71,6 +72,12 @@ impl Connections {
     /// The next connection that this shard has room for; `None` when nobody has come
     /// for a moment after shutdown.
     async fn next(&self, listener: &Listener, entry: &mut Entry) -> Option<net::Stream> {
+        // One moment, however many are turned away in it.
+        let mut stopped = pin!(async {
+            self.shutdown.wait().await;
+            sleep(LAST_CALL_TIMEOUT).await;
+            Next::Stopped
+        });
         loop {
             let accepted = async { Next::Accepted(listener.accept().await) };
             let renewed = async {
@@ -79,12 +86,7 @@ impl Connections {
                     None => future::pending().await,
                 }
             };
-            let stopped = async {
-                self.shutdown.wait().await;
-                sleep(LAST_CALL_TIMEOUT).await;
-                Next::Stopped
-            };
-            match accepted.or(renewed).or(stopped).await {
+            match stopped.as_mut().or(accepted).or(renewed).await {
                 Next::Stopped => return None,
                 Next::Renewed(Some(tls)) => entry.entrance.tls = Some(tls),
                 Next::Renewed(None) => entry.renewed = None,
@@ -119,20 +121,32 @@ mod tests {
 
     use super::*;
     use crate::http::{ResponseHead, Status};
-    use crate::runtime::{run_alone, timeout};
+    use crate::runtime::{Task, run_alone, timeout};
 
     /// Longer than anything here should take.
     const NOBODY_WAITS: Duration = Duration::from_secs(20);
 
-    fn listen(connections: Connections) -> SocketAddr {
+    fn listen(connections: Connections) -> (SocketAddr, Task<()>) {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.address();
         let handler = async |exchange: &mut Exchange| {
             let head = ResponseHead::new(Status::OK);
             exchange.respond(head, b"").await
         };
-        spawn(connections.accept(listener, Entry::default(), handler)).detach();
-        address
+        let accepting = spawn(connections.accept(listener, Entry::default(), handler));
+        (address, accepting)
+    }
+
+    fn connections(open_max: usize) -> Connections {
+        let (metrics, shutdown) = (Arc::new(Metrics::new()), Shutdown::new());
+        let options = exchange::Options::default();
+        Connections {
+            door: exchange::Door::open(options, Arc::clone(&metrics), shutdown.clone()),
+            in_flight: InFlight::new(),
+            metrics,
+            shutdown,
+            open_max,
+        }
     }
 
     /// The status of a request on a new connection, with the connection; `None` when
@@ -152,18 +166,11 @@ mod tests {
     #[test]
     fn clients_that_fill_their_room_leave_that_of_operators_free() {
         run_alone(|| async {
-            let (metrics, shutdown) = (Arc::new(Metrics::new()), Shutdown::new());
-            let options = exchange::Options::default();
-            let clients = Connections {
-                door: exchange::Door::open(options, Arc::clone(&metrics), shutdown.clone()),
-                in_flight: InFlight::new(),
-                metrics: Arc::clone(&metrics),
-                shutdown,
-                open_max: 1,
-            };
-            let operators = clients.apart(2);
+            let clients = connections(1);
+            let (operators, metrics) = (clients.apart(2), Arc::clone(&clients.metrics));
             let counts = [clients.in_flight.clone(), operators.in_flight.clone()];
-            let (for_clients, for_operators) = (listen(clients), listen(operators));
+            let (for_clients, _accepting) = listen(clients);
+            let (for_operators, _accepting) = listen(operators);
             let held = ask(for_clients).await.unwrap();
             assert!(ask(for_clients).await.is_none());
             assert_eq!(metrics.http.connections_refused.value(), 1);
@@ -173,6 +180,27 @@ mod tests {
             assert!(ask(for_operators).await.is_none());
             assert_eq!(counts.map(|each| each.count()), [1, 2]);
             drop((held, first));
+        });
+    }
+
+    #[test]
+    fn those_who_are_turned_away_again_and_again_do_not_hold_up_the_end() {
+        run_alone(|| async {
+            let full = connections(0);
+            let (shutdown, metrics) = (full.shutdown.clone(), Arc::clone(&full.metrics));
+            let (address, accepting) = listen(full);
+            let comers: Vec<_> = (0..4)
+                .map(|_| spawn(async move { while ask(address).await.is_none() {} }))
+                .collect();
+            let are_turned_away = async {
+                while metrics.http.connections_refused.value() < 100 {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            timeout(NOBODY_WAITS, are_turned_away).await.unwrap();
+            shutdown.request();
+            timeout(NOBODY_WAITS, accepting).await.unwrap();
+            drop(comers);
         });
     }
 }
