@@ -151,11 +151,12 @@ impl Copies {
         opened.await.map(Content::replicated).map_err(|error| {
             tracing::warn!(digest = %blob.digest, %error, "a blob cannot be opened");
             match error {
-                ContentError::Gone => Error::BlobUnknown {
-                    digest: blob.digest,
-                },
                 ContentError::Busy => Error::Busy,
-                ContentError::Stalled | ContentError::Stopping => Error::Unavailable,
+                // Whether it is gone or has come again is for the state to say, when
+                // the client asks once more.
+                ContentError::Gone | ContentError::Stalled | ContentError::Stopping => {
+                    Error::Unavailable
+                }
                 error @ (ContentError::Read(_)
                 | ContentError::Corrupt
                 | ContentError::Unwritable) => Error::Internal(Box::new(error)),
