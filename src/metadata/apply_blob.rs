@@ -28,6 +28,8 @@ pub(super) fn link(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome, 
         return Ok(Outcome::Applied);
     };
     let before = blob_record(&draft.view, digest)?;
+    // Nobody links what does not live: then there is no need to look.
+    let may_be_linked = before.as_ref().is_some_and(BlobRecord::is_live);
     let record = match before {
         Some(record) if record.is_live() => record,
         Some(gone) if inline.is_none() && *generation <= gone.generation => {
@@ -51,7 +53,9 @@ pub(super) fn link(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome, 
             }
         }
     };
-    put_link(draft, repository, digest, record.size_bytes)?;
+    if !may_be_linked || !draft.has(&key::link(repository, digest))? {
+        put_link(draft, repository, digest, record.size_bytes)?;
+    }
     lease(draft, digest, record);
     Ok(Outcome::BlobLinked {
         generation: record.generation,
@@ -66,15 +70,18 @@ pub(super) fn mount(
     digest: &Digest,
 ) -> Result<Outcome, StateError> {
     let record = query::blob(&draft.view, digest)?;
+    let is_linked = draft.has(&key::link(target, digest))?;
     let is_readable = match source {
-        _ if draft.has(&key::link(target, digest))? => true,
+        _ if is_linked => true,
         Some(source) => draft.has(&key::link(source, digest))?,
         None => draft.has_any(&key::homes(digest))?,
     };
     let Some(record) = record.filter(|_| is_readable) else {
         return Ok(Outcome::NotFound(What::Blob));
     };
-    put_link(draft, target, digest, record.size_bytes)?;
+    if !is_linked {
+        put_link(draft, target, digest, record.size_bytes)?;
+    }
     lease(draft, digest, record);
     Ok(Outcome::BlobLinked {
         generation: record.generation,
@@ -193,18 +200,16 @@ pub(super) fn holders(
     Ok(Outcome::Applied)
 }
 
+/// Links a blob that the repository does not have.
 fn put_link(
     draft: &mut Draft<'_>,
     repository: &Repository,
     digest: &Digest,
     size_bytes: u64,
 ) -> Result<(), StateError> {
-    let link = key::link(repository, digest);
-    if !draft.has(&link)? {
-        draft.found(repository)?;
-        draft.put(link, encode_link(size_bytes));
-        draft.mark(key::home(digest, repository));
-    }
+    draft.found(repository)?;
+    draft.put(key::link(repository, digest), encode_link(size_bytes));
+    draft.mark(key::home(digest, repository));
     Ok(())
 }
 
