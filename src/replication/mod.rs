@@ -29,6 +29,7 @@ mod room;
 #[cfg(test)]
 mod sample;
 mod serve;
+mod share;
 mod shared;
 #[cfg(test)]
 mod slow_link;

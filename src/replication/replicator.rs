@@ -19,6 +19,7 @@ use super::fetch;
 use super::letter::Order;
 use super::parked::Parked;
 use super::serve::take_transfers;
+use super::share::Share;
 use super::shared::Shared;
 use super::tee::{Refusals, Tee, run_tees};
 use crate::base::Clock;
@@ -49,8 +50,9 @@ pub(super) struct Worker {
     pub(super) parked: RefCell<Parked<Import>>,
     /// Requests of other nodes being served.
     pub(super) serving: Cell<usize>,
-    /// Uploads being passed on, and the way to the task that does it.
-    pub(super) teeing: Cell<usize>,
+    /// Pooled memory that copies hold.
+    pub(super) share: Rc<Share>,
+    /// The way to the task that passes uploads on.
     pub(super) tees: flume::Sender<Tee>,
     pub(super) refusals: RefCell<Refusals>,
     /// Uploads of other nodes being taken.
@@ -67,6 +69,7 @@ impl Replicator {
         let metrics = Arc::clone(shared.metrics());
         let transfers = Transfers::new(shared.security().clone(), metrics);
         let (tees, teed) = flume::unbounded();
+        let share = Rc::new(Share::new(store.pool_bytes()));
         let worker = Rc::new(Worker {
             shared,
             store,
@@ -75,7 +78,7 @@ impl Replicator {
             clock: Clock::system(),
             parked: RefCell::new(Parked::new()),
             serving: Cell::new(0),
-            teeing: Cell::new(0),
+            share,
             tees,
             refusals: RefCell::default(),
             taking: Cell::new(0),

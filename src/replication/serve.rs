@@ -9,9 +9,8 @@ use futures_util::stream::FuturesUnordered;
 
 use super::blob_file::BlobFile;
 use super::replicator::{Replicator, Worker};
+use super::share::{Held, Holding};
 use super::take::take;
-use crate::base::limits::MOVE_BYTES_MAX;
-use crate::base::units::index_of;
 use crate::blob::{Piece, ReadError, Reader};
 use crate::peer::{HandedOver, Link};
 use crate::runtime::{Task, spawn_bulk, spawn_prompt};
@@ -28,11 +27,6 @@ const TRANSFERS_MAX: usize = 1024;
 const SERVES_MAX: usize = 8;
 /// Reads ahead of the socket.
 const AHEAD_MOVES: usize = 1;
-/// Pooled memory that one of them may hold: what is being sent and what was read ahead.
-const SERVE_BYTES_MAX: u64 = 3 * MOVE_BYTES_MAX as u64;
-/// All of them hold at most one part in this many of the pool. Two nodes that send to
-/// each other out of full pools would have no memory left to receive with.
-const SERVING_SHARES: u64 = 2;
 
 /// Why an answer did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -44,11 +38,27 @@ enum AnswerError {
 }
 
 /// Counts a request among those being served.
-struct Place<'a>(&'a Worker);
+struct Place<'a> {
+    worker: &'a Worker,
+    _held: Held,
+}
+
+impl<'a> Place<'a> {
+    fn take(worker: &'a Worker) -> Option<Self> {
+        let count = worker.serving.get();
+        let held = worker.share.take(Holding::Serve);
+        let held = held.filter(|_| count < SERVES_MAX)?;
+        worker.serving.set(count + 1);
+        Some(Self {
+            worker,
+            _held: held,
+        })
+    }
+}
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.serving.set(self.0.serving.get() - 1);
+        self.worker.serving.set(self.worker.serving.get() - 1);
     }
 }
 
@@ -149,12 +159,10 @@ async fn answer(
     request: &TransferRequest,
 ) -> Result<(), ServeTransferError> {
     let serves = &worker.shared.metrics().replication.serves;
-    if worker.serving.get() >= serving_max(worker.store.pool_bytes()) {
+    let Some(_place) = Place::take(worker) else {
         serves.of(ServeEnd::Busy).count();
         return server.refuse(TransferRefusal::Busy).await;
-    }
-    worker.serving.set(worker.serving.get() + 1);
-    let _place = Place(worker);
+    };
     let (digest, generation) = (&request.digest, request.generation);
     let Some(size_bytes) = worker.store.sealed_bytes(digest, generation).await else {
         serves.of(ServeEnd::Lacks).count();
@@ -196,12 +204,6 @@ async fn answer(
             Ok(())
         }
     }
-}
-
-/// Blobs sent at a time out of a pool of `pool_bytes`.
-fn serving_max(pool_bytes: u64) -> usize {
-    let fitting = pool_bytes / SERVING_SHARES / SERVE_BYTES_MAX;
-    index_of(fitting).clamp(1, SERVES_MAX)
 }
 
 async fn send(

@@ -12,7 +12,8 @@ use futures_util::stream::FuturesUnordered;
 
 use super::message::Hold;
 use super::replicator::{Replicator, Worker};
-use crate::base::limits::{MOVE_BYTES_MAX, TEE_IDLE_TIMEOUT, TEE_QUEUE_MOVES};
+use super::share::{Held, Holding};
+use crate::base::limits::TEE_IDLE_TIMEOUT;
 use crate::base::units::{index_of, to_u64};
 use crate::blob::{Expected, Heard, Inlet, Outlet, UploadId};
 use crate::oci::Algorithm;
@@ -21,11 +22,6 @@ use crate::runtime::{spawn_prompt, timeout};
 use crate::telemetry::TeeEnd;
 use crate::transfer::{Outgoing, TakeRequest, TransferError};
 
-/// Pooled memory that one way to a node may hold: what is being sent, and what waits.
-const TEE_BYTES_MAX: u64 = (1 + TEE_QUEUE_MOVES as u64) * MOVE_BYTES_MAX as u64;
-/// All of them hold at most one part in this many of the pool. Two nodes that send to
-/// each other out of full pools would have no memory left to receive with.
-const TEEING_SHARES: u64 = 2;
 /// A node that did not take an upload is asked last for so long: most likely it is
 /// away, full, or too old.
 const REFUSAL_REST: Duration = Duration::from_secs(10);
@@ -36,6 +32,7 @@ pub(super) struct Tee {
     request: TakeRequest,
     /// Whom to ask, best first.
     candidates: Vec<PeerNode>,
+    held: Held,
 }
 
 /// Why a node does not get an upload.
@@ -73,12 +70,11 @@ impl Replicator {
         let shares = share_out(self.takers(id), copies);
         let mut outlets = Vec::new();
         for candidates in shares {
-            if worker.teeing.get() >= teeing_max(worker.store.pool_bytes()) {
+            let Some(held) = worker.share.take(Holding::Tee) else {
                 let tees = &worker.shared.metrics().replication.tees;
                 tees.of(TeeEnd::Refused).count();
                 break;
-            }
-            worker.teeing.set(worker.teeing.get() + 1);
+            };
             let (outlet, inlet) = Outlet::new();
             let request = TakeRequest {
                 id: *id.as_bytes(),
@@ -90,6 +86,7 @@ impl Replicator {
                 inlet,
                 request,
                 candidates,
+                held,
             }));
         }
         outlets
@@ -129,11 +126,6 @@ fn share_out(takers: Vec<PeerNode>, copies: usize) -> Vec<Vec<PeerNode>> {
     shares
 }
 
-/// Uploads passed on at a time out of a pool of `pool_bytes`.
-fn teeing_max(pool_bytes: u64) -> usize {
-    index_of(pool_bytes / TEEING_SHARES / TEE_BYTES_MAX).max(1)
-}
-
 /// Carries out what [`Replicator::tee`] begins. A task of the shard.
 pub(super) async fn run_tees(worker: Rc<Worker>, inbox: flume::Receiver<Tee>) {
     let mut tees = FuturesUnordered::new();
@@ -155,26 +147,28 @@ pub(super) async fn run_tees(worker: Rc<Worker>, inbox: flume::Receiver<Tee>) {
 struct Place {
     worker: Rc<Worker>,
     end: TeeEnd,
+    _held: Held,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.worker.teeing.set(self.worker.teeing.get() - 1);
         let tees = &self.worker.shared.metrics().replication.tees;
         tees.of(self.end).count();
     }
 }
 
 async fn run(worker: Rc<Worker>, tee: Tee) {
-    let mut place = Place {
-        worker: Rc::clone(&worker),
-        end: TeeEnd::Failed,
-    };
     let Tee {
         inlet,
         request,
         candidates,
+        held,
     } = tee;
+    let mut place = Place {
+        worker: Rc::clone(&worker),
+        end: TeeEnd::Failed,
+        _held: held,
+    };
     let passing = Box::pin(pass_on(&worker, &inlet, &request, &candidates));
     match passing.await {
         Ok(node) => {
@@ -298,12 +292,5 @@ mod tests {
         assert!(refusals.is_resting(2, clock.now()) && !refusals.is_resting(3, clock.now()));
         clock.advance(REFUSAL_REST);
         assert!(!refusals.is_resting(2, clock.now()));
-    }
-
-    #[test]
-    fn half_of_a_pool_stays_for_what_comes_in() {
-        let mib = 1024 * 1024;
-        assert_eq!(teeing_max(16 * mib), 8);
-        assert_eq!(teeing_max(mib), 1);
     }
 }
