@@ -1,6 +1,7 @@
 //! The one place where commands take effect.
 
-use super::apply_blob::{condemn, extend_leases, holders, link, mount, unlink};
+use super::apply_blob::{condemn, extend_leases, link, mount, unlink};
+use super::apply_holder::{holders, yield_file};
 use super::apply_manifest::{delete_manifest, delete_tag, put_manifest};
 use super::apply_node::change_node;
 use super::command::Command;
@@ -58,6 +59,11 @@ fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome, StateErro
         Command::ExtendLeases { digests } => extend_leases(draft, digests),
         Command::Condemn { digest, generation } => condemn(draft, digest, *generation),
         Command::Holders { node, add, remove } => holders(draft, *node, add, remove),
+        Command::YieldFile {
+            node,
+            digest,
+            generation,
+        } => yield_file(draft, *node, digest, *generation),
         Command::SetPolicy { prefix, policy } => {
             set_policy(draft, prefix.as_ref(), policy.as_ref())
         }

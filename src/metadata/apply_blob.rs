@@ -178,28 +178,6 @@ pub(super) fn condemn(
     Ok(Outcome::Condemned)
 }
 
-/// `Command::Holders`
-pub(super) fn holders(
-    draft: &mut Draft<'_>,
-    node: u64,
-    add: &[Digest],
-    remove: &[Digest],
-) -> Result<Outcome, StateError> {
-    for digest in add {
-        let key = key::holder(digest, node);
-        if query::blob(&draft.view, digest)?.is_some() && !draft.has(&key)? {
-            draft.mark(key);
-        }
-    }
-    for digest in remove {
-        let key = key::holder(digest, node);
-        if draft.has(&key)? {
-            draft.delete(key);
-        }
-    }
-    Ok(Outcome::Applied)
-}
-
 /// Links a blob that the repository does not have.
 fn put_link(
     draft: &mut Draft<'_>,

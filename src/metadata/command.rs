@@ -79,6 +79,15 @@ pub enum Command {
         /// Digests it no longer has.
         remove: Vec<Digest>,
     },
+    /// A node cannot read its file of a blob, and asks to take it out of service. Level 2.
+    YieldFile {
+        /// The node.
+        node: u64,
+        /// The blob.
+        digest: Digest,
+        /// Which file; a newer one is left alone.
+        generation: u64,
+    },
     /// Rules for every repository below a path prefix.
     SetPolicy {
         /// The prefix; `None` sets the rules of the whole registry.

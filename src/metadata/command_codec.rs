@@ -22,6 +22,7 @@
 //! remove node  15 | u64 node
 //! add join token 16 | 32 hash | u64 expires_ms
 //! set level    17 | u64 node | u32 level
+//! yield file   20 | u64 node | digest | u64 generation
 //! part          u8 role (0 config, 1 layer, 2 child, 3 subject) | u8 may_be_absent
 //!                 | digest | u64 size
 //! referrer      digest subject | u8 has_type [text type] | bytes descriptor
@@ -105,6 +106,14 @@ fn encode_command(command: &Command, writer: &mut Writer) {
         Command::Holders { node, add, remove } => {
             encode_digests(add, writer.u8(9).u64(*node));
             encode_digests(remove, writer);
+        }
+        Command::YieldFile {
+            node,
+            digest,
+            generation,
+        } => {
+            digest.encode(writer.u8(20).u64(*node));
+            writer.u64(*generation);
         }
         Command::SetPolicy { prefix, policy } => {
             writer.u8(10);
@@ -216,6 +225,11 @@ fn decode_command(reader: &mut Reader<'_>) -> Result<Command, CodecError> {
             policy: optional(reader, "has_policy", Policy::decode)?,
         },
         11 => Command::Probe,
+        20 => Command::YieldFile {
+            node: reader.u64()?,
+            digest: Digest::decode(reader)?,
+            generation: reader.u64()?,
+        },
         tag => Command::Node(NodeCommand::decode(tag, reader)?),
     })
 }

@@ -125,6 +125,14 @@ fn other_commands() -> Vec<(&'static str, Command)> {
                 remove: Vec::new(),
             },
         ),
+        (
+            "yield_file",
+            Command::YieldFile {
+                node: 3,
+                digest,
+                generation: 7,
+            },
+        ),
         ("set_policy", set(Some(name("a/b")), Some(policy))),
         ("unset_policy", set(None, None)),
         ("probe", Command::Probe),

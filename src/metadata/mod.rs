@@ -8,6 +8,7 @@
 
 mod apply;
 mod apply_blob;
+mod apply_holder;
 mod apply_manifest;
 mod apply_node;
 mod command;
@@ -44,7 +45,7 @@ pub use command::{Command, Proposal};
 pub use delta::Delta;
 pub use event::{Event, EventKind};
 pub use holder::{holders, is_holder};
-pub use level::{FORMAT_LEVEL, format_level, node_level};
+pub use level::{FORMAT_LEVEL, YIELD_FILE_LEVEL, format_level, node_level};
 pub use node_address::{AddressError, NodeAddress};
 pub use node_command::{JoinTokenHash, NodeCommand, NodeUuid};
 pub use node_record::{NodeRecord, NodeState, node, nodes};

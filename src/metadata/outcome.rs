@@ -47,7 +47,7 @@ pub enum Refusal {
     },
 }
 
-/// Why a blob was not condemned.
+/// Why a blob was not condemned, or a file of it not given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kept {
     /// A manifest names it.
@@ -58,6 +58,8 @@ pub enum Kept {
     OtherGeneration,
     /// It is not there, or condemned already.
     Absent,
+    /// No other node is known to hold it.
+    LastHolder,
 }
 
 /// The answer to a command. Nothing changed unless the variant says so.

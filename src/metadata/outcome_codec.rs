@@ -15,7 +15,8 @@
 //!                 6 tokens exhausted, 7 node known, 8 node removed, 9 last voter,
 //!                 10 address taken: with u64 node)
 //! condemned     9
-//! kept         10 | u8 why (0 referenced, 1 leased, 2 other generation, 3 absent)
+//! kept         10 | u8 why (0 referenced, 1 leased, 2 other generation, 3 absent,
+//!                 4 last holder)
 //! node admitted 11 | u64 node
 //! ```
 
@@ -112,6 +113,7 @@ const fn kept_code(kept: Kept) -> u8 {
         Kept::Leased => 1,
         Kept::OtherGeneration => 2,
         Kept::Absent => 3,
+        Kept::LastHolder => 4,
     }
 }
 
@@ -121,6 +123,7 @@ fn decode_kept(reader: &mut Reader<'_>) -> Result<Kept, CodecError> {
         1 => Kept::Leased,
         2 => Kept::OtherGeneration,
         3 => Kept::Absent,
+        4 => Kept::LastHolder,
         _ => return Err(CodecError::Invalid { field: "kept" }),
     })
 }

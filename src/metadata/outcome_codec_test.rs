@@ -55,6 +55,7 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("leased", Outcome::Kept(Kept::Leased)),
         ("other_generation", Outcome::Kept(Kept::OtherGeneration)),
         ("absent", Outcome::Kept(Kept::Absent)),
+        ("last_holder", Outcome::Kept(Kept::LastHolder)),
         ("node_admitted", Outcome::NodeAdmitted { node: 41 }),
     ]
 }

@@ -176,6 +176,10 @@ impl Coordinator {
                 }
             }
             Letter::Came { file, how } => self.came(file, how),
+            Letter::Sound(file) => {
+                let view = self.worker.shared.journal().view();
+                self.announce(&view, &file, true);
+            }
         }
     }
 

@@ -11,7 +11,8 @@ use crate::peer::PeerNode;
 /// To the coordinator.
 ///
 /// - Shape: unbounded, because what is in it is bounded: one question for each request
-///   or call, one `Unwant` for each answer, one `Ended` for each order.
+///   or call, one `Unwant` for each answer, one `Ended` for each order, one `Sound` for
+///   each file in doubt.
 #[derive(Debug)]
 pub(super) enum Letter {
     /// Somebody waits for a blob.
@@ -32,6 +33,8 @@ pub(super) enum Letter {
     },
     /// That has ended.
     Came { file: BlobFile, how: Ended },
+    /// A file that failed before can be read.
+    Sound(BlobFile),
 }
 
 /// A blob that somebody waits for.

@@ -14,6 +14,7 @@ mod attempt;
 mod blob_file;
 mod content;
 mod coordinator;
+mod doubts;
 mod feed;
 mod fetch;
 mod hold;
@@ -57,6 +58,9 @@ mod follow_tests;
 #[cfg(test)]
 #[path = "hold_test.rs"]
 mod hold_tests;
+#[cfg(test)]
+#[path = "repair_test.rs"]
+mod repair_tests;
 #[cfg(test)]
 #[path = "tee_test.rs"]
 mod tee_tests;

@@ -15,6 +15,7 @@ use super::announce::announce;
 use super::attempt::Urgency;
 use super::blob_file::BlobFile;
 use super::coordinator::Coordinator;
+use super::doubts::{Doubts, look_again};
 use super::fetch;
 use super::letter::Order;
 use super::parked::Parked;
@@ -55,6 +56,8 @@ pub(super) struct Worker {
     /// The way to the task that passes uploads on.
     pub(super) tees: flume::Sender<Tee>,
     pub(super) refusals: RefCell<Refusals>,
+    /// Files that failed and stay.
+    pub(super) doubts: RefCell<Doubts>,
     /// Uploads of other nodes being taken.
     pub(super) taking: Cell<usize>,
 }
@@ -81,12 +84,14 @@ impl Replicator {
             share,
             tees,
             refusals: RefCell::default(),
+            doubts: RefCell::default(),
             taking: Cell::new(0),
         });
         let mut tasks = vec![
             lasting(take_orders(Rc::clone(&worker), inbox)),
             lasting(take_transfers(Rc::clone(&worker))),
             lasting(run_tees(Rc::clone(&worker), teed)),
+            lasting(look_again(Rc::clone(&worker))),
         ];
         if shard == 0 {
             let (announced, queue) = flume::unbounded();

@@ -21,7 +21,7 @@ use super::{Options, Parts, Peer, Peers, Replicator, Room, Shared};
 use crate::base::Clock;
 use crate::base::units::{KIB, MIB};
 use crate::blob::{self, Machinery, Sealed, Store};
-use crate::metadata::{self, Command, Outcome};
+use crate::metadata::{self, Command, FORMAT_LEVEL, Outcome};
 use crate::oci::Algorithm;
 use crate::peer::{
     Authority, Calls, ClusterId, PeerIdentity, PeerListener, PeerNode, Purpose, Security,
@@ -51,6 +51,8 @@ pub(super) struct Cluster {
     roster: watch::Sender<Vec<Peer>>,
     /// Vouches for the nodes; without one they share a secret.
     authority: Option<Authority>,
+    /// Formats that its nodes know.
+    level: u32,
 }
 
 /// What is left of a node that was stopped.
@@ -77,6 +79,15 @@ impl Cluster {
         Self {
             roster: watch::Sender::new(Vec::new()),
             authority: None,
+            level: FORMAT_LEVEL,
+        }
+    }
+
+    /// Whose nodes know older formats.
+    pub(super) fn of_level(level: u32) -> Self {
+        Self {
+            level,
+            ..Self::new()
         }
     }
 
@@ -121,6 +132,7 @@ impl Cluster {
             metrics: Arc::clone(&metrics),
             has_room: Arc::clone(&has_room),
             address,
+            level: self.level,
         };
         let (founded, is_founded) = flume::bounded(1);
         let (jobs, inbox) = flume::unbounded();
@@ -209,6 +221,7 @@ struct Founding {
     metrics: Arc<Metrics>,
     has_room: Arc<AtomicBool>,
     address: SocketAddr,
+    level: u32,
 }
 
 /// What its shards are made of.
@@ -227,6 +240,7 @@ impl Founding {
         let (changes, blob_changes) = flume::unbounded();
         let mut raft_options = raft::Options::new(&self.data_directory, Arc::clone(&self.metrics));
         raft_options.blob_changes = Some(changes.clone());
+        raft_options.format_level = self.level;
         let opened = raft::open(&raft_options).unwrap();
         let journal = raft::start(opened, raft_options, None).await.unwrap().0;
         let blob_options = blob::Options {

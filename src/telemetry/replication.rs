@@ -17,6 +17,8 @@ pub struct ReplicationMetrics {
     pub fetching_blobs: Gauge,
     /// Readers of blobs that are being fetched.
     pub followers: Gauge,
+    /// Files that cannot be read and stay, because no other node holds the blob.
+    pub doubtful_files: Gauge,
     /// Fetches ended; a blob may need several.
     pub fetches: Family<FetchEnd, Counter>,
     /// Why fetches failed.
@@ -66,6 +68,11 @@ impl ReplicationMetrics {
             "windlass_replication_followers",
             "Readers of blobs that are being fetched.",
             &self.followers,
+        );
+        page.gauge(
+            "windlass_replication_doubtful_files",
+            "Files of blobs that cannot be read and stay, because no other node is known to hold the blob.",
+            &self.doubtful_files,
         );
     }
 
