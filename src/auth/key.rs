@@ -1,21 +1,18 @@
 //! Public keys, each with the one algorithm that it verifies.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::{Algorithm, DecodingKey, crypto};
-use serde_json::Value;
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rsa::PublicEncryptingKey;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256,
+    RsaPublicKeyComponents, VerificationAlgorithm,
+};
 
-use super::strict_json;
+use super::key_set::KeySet;
 
 /// Keys of one file, and of one issuer.
-const KEYS_MAX: usize = 64;
-/// Shorter RSA keys are within reach of those who have machines. Source: NIST SP
-/// 800-131A.
-const RSA_MODULUS_BYTES_MIN: usize = 256;
-/// A PKCS #1 key with the shortest modulus and the shortest exponent.
-const RSA_KEY_BYTES_MIN: usize = RSA_MODULUS_BYTES_MIN + 11;
+pub(super) const KEYS_MAX: usize = 64;
 /// Bytes of a coordinate on P-256, and of an Ed25519 key.
-const COORDINATE_BYTES: usize = 32;
+pub(super) const COORDINATE_BYTES: usize = 32;
 /// Everything in front of the point, in the only form of a P-256 key.
 const P256_PREFIX: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
@@ -25,11 +22,6 @@ const P256_PREFIX: &[u8] = &[
 const ED25519_PREFIX: &[u8] = &[
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
-/// The algorithm of an RSA key.
-const RSA_ALGORITHM: &[u8] = &[
-    0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
-];
-
 /// Why keys cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
@@ -53,13 +45,30 @@ pub enum KeyError {
     TooMany,
 }
 
-/// A public key. What a token says about algorithms is only held against it.
+/// What tokens are signed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Algorithm {
+    Es256,
+    Rs256,
+    EdDsa,
+}
+
+/// A public key, parsed once. What a token says about algorithms is only held against
+/// it. Cheap to clone but for its name.
 #[derive(Clone)]
 pub struct Key {
     /// Its name in the header of tokens; a key without one is tried for any name.
     id: Option<Box<str>>,
     algorithm: Algorithm,
-    verifier: DecodingKey,
+    verifier: ParsedPublicKey,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.algorithm == other.algorithm
+            && self.verifier.as_ref() == other.verifier.as_ref()
+    }
 }
 
 impl std::fmt::Debug for Key {
@@ -76,7 +85,7 @@ impl Key {
     /// Web Key Set. Of a certificate only the key counts: whoever names it trusts it.
     pub fn read_all(content: &[u8]) -> Result<Vec<Self>, KeyError> {
         let keys = match content.trim_ascii_start().first() {
-            Some(b'{') => Self::of_key_set(content)?,
+            Some(b'{') => KeySet::read(content)?.keys,
             _ => Self::of_pem(content)?,
         };
         match keys.len() {
@@ -119,83 +128,69 @@ impl Key {
         if let Some(key) = info.strip_prefix(ED25519_PREFIX) {
             return Self::of_ed25519(key);
         }
-        if !info
-            .windows(RSA_ALGORITHM.len())
-            .any(|part| part == RSA_ALGORITHM)
-        {
-            return Err(KeyError::Kind);
-        }
-        let pem = pem::encode(&pem::Pem::new("PUBLIC KEY", info));
-        let key = DecodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| KeyError::Kind)?;
-        Self::of_rsa(key.try_get_as_bytes().map_err(|_| KeyError::Kind)?)
+        Self::of_rsa(info)
     }
 
     /// Reads an uncompressed point of P-256.
     pub(super) fn of_point(point: &[u8]) -> Result<Self, KeyError> {
         let is_whole = point.len() == 1 + 2 * COORDINATE_BYTES && point.first() == Some(&4);
-        let key = is_whole.then(|| DecodingKey::from_ec_der(point));
-        Self::checked(Algorithm::ES256, key)
+        if !is_whole {
+            return Err(KeyError::Kind);
+        }
+        Self::parsed(Algorithm::Es256, &ECDSA_P256_SHA256_FIXED, point)
     }
 
-    fn of_ed25519(key: &[u8]) -> Result<Self, KeyError> {
-        let key = (key.len() == COORDINATE_BYTES).then(|| DecodingKey::from_ed_der(key));
-        Self::checked(Algorithm::EdDSA, key)
+    pub(super) fn of_ed25519(key: &[u8]) -> Result<Self, KeyError> {
+        if key.len() != COORDINATE_BYTES {
+            return Err(KeyError::Kind);
+        }
+        Self::parsed(Algorithm::EdDsa, &ED25519, key)
     }
 
-    /// Reads a PKCS #1 key.
+    /// Reads a PKCS #1 key, or such a one in a `SubjectPublicKeyInfo`.
     fn of_rsa(key: &[u8]) -> Result<Self, KeyError> {
-        let key = (key.len() >= RSA_KEY_BYTES_MIN).then(|| DecodingKey::from_rsa_der(key));
-        Self::checked(Algorithm::RS256, key)
+        let key = Self::parsed(Algorithm::Rs256, &RSA_PKCS1_2048_8192_SHA256, key)?;
+        key.with_strength()
     }
 
-    fn checked(algorithm: Algorithm, key: Option<DecodingKey>) -> Result<Self, KeyError> {
-        let verifier = key.ok_or(KeyError::Kind)?;
-        let id = None;
-        Ok(Self {
-            id,
+    /// Reads the two numbers of an RSA key.
+    pub(super) fn of_rsa_numbers(modulus: &[u8], exponent: &[u8]) -> Result<Self, KeyError> {
+        let numbers = RsaPublicKeyComponents {
+            n: modulus,
+            e: exponent,
+        };
+        let key = numbers.to_parsed_public_key(&RSA_PKCS1_2048_8192_SHA256);
+        let verifier = key.map_err(|_| KeyError::Kind)?;
+        Self::new(Algorithm::Rs256, verifier).with_strength()
+    }
+
+    /// The RSA key, if it has 2048 to 8192 bits: shorter ones are within reach of those
+    /// who have machines.
+    ///
+    /// - Source: NIST SP 800-131A.
+    fn with_strength(self) -> Result<Self, KeyError> {
+        let info = self.verifier.as_der().map_err(|_| KeyError::Kind)?;
+        // Refuses every other size.
+        let strong = PublicEncryptingKey::from_der(info.as_ref());
+        strong.map_err(|_| KeyError::Kind)?;
+        Ok(self)
+    }
+
+    fn parsed(
+        algorithm: Algorithm,
+        verification: &'static dyn VerificationAlgorithm,
+        key: &[u8],
+    ) -> Result<Self, KeyError> {
+        let verifier = ParsedPublicKey::new(verification, key).map_err(|_| KeyError::Kind)?;
+        Ok(Self::new(algorithm, verifier))
+    }
+
+    const fn new(algorithm: Algorithm, verifier: ParsedPublicKey) -> Self {
+        Self {
+            id: None,
             algorithm,
             verifier,
-        })
-    }
-
-    /// Reads a JSON Web Key Set; keys of other kinds and for other uses are passed over.
-    ///
-    /// - Source: RFC 7517, section 5.
-    fn of_key_set(content: &[u8]) -> Result<Vec<Self>, KeyError> {
-        let set = strict_json::read(content).map_err(|_| KeyError::Form)?;
-        let keys = set
-            .get("keys")
-            .and_then(Value::as_array)
-            .ok_or(KeyError::Form)?;
-        if keys.len() > KEYS_MAX {
-            return Err(KeyError::TooMany);
         }
-        Ok(keys.iter().filter_map(Self::of_web_key).collect())
-    }
-
-    fn of_web_key(value: &Value) -> Option<Self> {
-        let text = |member| value.get(member).and_then(Value::as_str);
-        let bytes = |member| URL_SAFE_NO_PAD.decode(text(member)?).ok();
-        let coordinate = |member| bytes(member).filter(|bytes| bytes.len() == COORDINATE_BYTES);
-        if text("use").is_some_and(|purpose| purpose != "sig") {
-            return None;
-        }
-        let (key, name) = match (text("kty")?, text("crv")) {
-            ("EC", Some("P-256")) => {
-                let point = [vec![4], coordinate("x")?, coordinate("y")?].concat();
-                (Self::of_point(&point).ok()?, "ES256")
-            }
-            ("OKP", Some("Ed25519")) => (Self::of_ed25519(&bytes("x")?).ok()?, "EdDSA"),
-            ("RSA", _) => {
-                let (modulus, exponent) = (bytes("n")?, bytes("e")?);
-                let key = DecodingKey::from_rsa_raw_components(&modulus, &exponent);
-                let key = (modulus.len() >= RSA_MODULUS_BYTES_MIN).then_some(key);
-                (Self::checked(Algorithm::RS256, key).ok()?, "RS256")
-            }
-            _ => return None,
-        };
-        let is_pinned = text("alg").is_none_or(|algorithm| algorithm == name);
-        is_pinned.then(|| key.named(text("kid").map(Into::into)))
     }
 
     /// The key under a name.
@@ -213,15 +208,15 @@ impl Key {
     /// What tokens call its algorithm.
     pub(super) const fn algorithm_name(&self) -> &'static str {
         match self.algorithm {
-            Algorithm::ES256 => "ES256",
-            Algorithm::RS256 => "RS256",
-            _ => "EdDSA",
+            Algorithm::Es256 => "ES256",
+            Algorithm::Rs256 => "RS256",
+            Algorithm::EdDsa => "EdDSA",
         }
     }
 
-    /// Whether `signature`, as a token carries it, is this key's under `message`.
-    pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
-        crypto::verify(signature, message, &self.verifier, self.algorithm).unwrap_or_default()
+    /// Whether `signature` is this key's under `message`.
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.verifier.verify_sig(message, signature).is_ok()
     }
 }
 
