@@ -9,6 +9,7 @@ pub mod oci;
 pub mod http;
 pub mod proxy;
 pub mod auth;
+pub mod quota;
 pub mod metadata;
 pub mod runtime;
 pub mod memory;

@@ -6,6 +6,8 @@ use crate::auth::{Actions, Fault, Needed};
 use crate::guard::Refused;
 use crate::http::{Method, Status};
 use crate::oci::{ErrorCode, Reference, Repository};
+use crate::quota::Exceeded;
+use crate::telemetry::Limit;
 
 /// Seconds a client should wait before it shows its password again.
 const RETRY_AFTER_SECONDS: &str = "2";
@@ -88,6 +90,7 @@ impl From<Refused> for Failure {
                 Self::new(Status::FORBIDDEN, ErrorCode::Denied, message)
             }
             Refused::Crowded => crowded(),
+            Refused::Limited(exceeded) => limited(exceeded),
         }
     }
 }
@@ -98,6 +101,23 @@ pub(super) fn crowded() -> Failure {
     let status = Status::TOO_MANY_REQUESTS;
     Failure::new(status, ErrorCode::TooManyRequests, message)
         .with("Retry-After", RETRY_AFTER_SECONDS)
+}
+
+/// 429: the client has as much as it may have. Says nothing that tells a user who is
+/// there from one who is not.
+pub(super) fn limited(exceeded: Exceeded) -> Failure {
+    let message = match exceeded.limit {
+        Limit::AddressRate => "too many requests from this address",
+        Limit::AddressUploads => "too many uploads from this address at a time",
+        Limit::AddressLogins => "too many wrong passwords from this address",
+        Limit::SubjectRate => "too many requests of this user",
+        Limit::SubjectUploads => "too many uploads of this user at a time",
+        Limit::SubjectLogins => "too many wrong passwords for this user",
+    };
+    let status = Status::TOO_MANY_REQUESTS;
+    let whole_seconds = exceeded.wait.as_millis().div_ceil(1000).max(1);
+    Failure::new(status, ErrorCode::TooManyRequests, message)
+        .with("Retry-After", whole_seconds.to_string())
 }
 
 #[cfg(test)]

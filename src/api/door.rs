@@ -1,5 +1,6 @@
 //! The front door: every request of the registry listener comes through here.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::access::{allowed, needed};
@@ -8,9 +9,10 @@ use super::audit::audit;
 use super::failure::Failure;
 use super::route::Route;
 use crate::exchange::{Closed, Exchange};
-use crate::guard::{Guard, Pass};
+use crate::guard::{Guard, Pass, Refused};
 use crate::http::{Method, Status};
 use crate::oci::ErrorCode;
+use crate::quota::UploadPlaces;
 use crate::registry::Registry;
 use crate::telemetry::Route as Label;
 
@@ -76,7 +78,12 @@ impl Door {
         let client = exchange.client_address();
         match self.guard.admit(&head, client, &needed).await {
             Ok(pass) => {
+                let places = match self.upload_places(&route, head.method(), (&pass, client)) {
+                    Ok(places) => places,
+                    Err(refused) => return Ok(Some(Err(refused.into()))),
+                };
                 let handled = self.call(exchange, &route, &pass).await?;
+                drop(places);
                 if let Some(handled) = &handled {
                     audit(exchange, client, (&pass, &needed), handled);
                 }
@@ -84,6 +91,20 @@ impl Door {
             }
             Err(refused) => Ok(Some(Err(refused.into()))),
         }
+    }
+
+    /// What a request that brings bytes of a blob takes up while it does.
+    fn upload_places(
+        &self,
+        route: &Route,
+        method: Method,
+        (pass, client): (&Pass, IpAddr),
+    ) -> Result<Option<UploadPlaces>, Refused> {
+        let is_upload = matches!(route, Route::Uploads(_) | Route::Upload(..))
+            && matches!(method, Method::Post | Method::Patch | Method::Put);
+        is_upload
+            .then(|| self.guard.begin_upload(pass, client))
+            .transpose()
     }
 
     /// Calls the use case of a request that was let in.

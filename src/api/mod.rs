@@ -4,7 +4,7 @@
 //! neither blobs on disk nor the journal.
 //!
 //! Floor: doors.
-//! Uses: base, telemetry, oci, http, auth, guard, registry, exchange
+//! Uses: base, telemetry, oci, http, auth, quota, guard, registry, exchange
 //! Crates: serde_json
 
 mod access;

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::access::crowded;
+use super::access::{crowded, limited};
 use super::answer::{Answer, Handled};
 use super::door::Door;
 use super::failure::Failure;
@@ -142,6 +142,7 @@ fn ungranted(error: Ungranted) -> Failure {
         }
         Ungranted::Invalid => unauthorized(),
         Ungranted::Crowded => crowded(),
+        Ungranted::Limited(exceeded) => limited(exceeded),
         Ungranted::Failed => Failure::new(
             Status::INTERNAL_SERVER_ERROR,
             ErrorCode::Unsupported,

@@ -174,6 +174,27 @@ pub const CLIENT_LOGINS_MAX: usize = 4;
 /// A wrong password is answered this much later: guessing is slow on one connection,
 /// and the threads above bound it on many.
 pub const LOGIN_FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// Wrong passwords from one address (IPv6: one /64) before further ones are answered
+/// 429: more than people mistype behind one address in a moment.
+pub const ADDRESS_LOGIN_FAILURES_MAX: u32 = 30;
+/// After this an address may be wrong once more: 28,800 guesses a day.
+pub const ADDRESS_LOGIN_FAILURE_PERIOD: Duration = Duration::from_secs(3);
+/// The same for one user, from wherever: guessing from many addresses is slow, too.
+pub const SUBJECT_LOGIN_FAILURES_MAX: u32 = 100;
+/// After this anybody may be wrong about a user once more.
+pub const SUBJECT_LOGIN_FAILURE_PERIOD: Duration = Duration::from_secs(1);
+/// For so long an address where a user logged in is not held up by those who guess
+/// that user's password elsewhere.
+pub const KNOWN_ADDRESS_LIFE: Duration = Duration::from_secs(12 * 60 * 60);
+/// Sets of seven in each table of request rates: 57,344 clients in 512 KiB. To keep all
+/// of them in use takes as many requests as those clients may send together.
+pub const RATE_SETS: usize = 8192;
+/// Sets of seven in each table of uploads at a time: 14,336 clients in 128 KiB, more
+/// than a node of two shards has connections.
+pub const UPLOAD_SETS: usize = 2048;
+/// Sets of seven in each table of wrong passwords, of which the threads that check them
+/// let through some dozens a second: 3,584 clients in 32 KiB.
+pub const LOGIN_FAILURE_SETS: usize = 512;
 /// Proved logins that one shard remembers.
 pub const KEPT_LOGINS_MAX: usize = 1024;
 /// Scopes of one token; docker asks for two.

@@ -27,6 +27,7 @@ pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_storage(config)?;
     check_cluster(&config.cluster)?;
     super::auth::check(config)?;
+    super::limits::check(&config.limits)?;
     config.log.options().check().map_err(|error| {
         let value = format!("\"{}\"", config.log.filter);
         impossible("log.filter", value, error.to_string())

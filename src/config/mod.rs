@@ -15,6 +15,7 @@ mod error;
 mod file;
 mod keys;
 mod layer;
+mod limits;
 mod load;
 mod place;
 mod schema;
@@ -25,6 +26,7 @@ pub use ack::{AckLevel, AckPrefix, AckPrefixError};
 pub use auth::{AuthMode, AuthSection, IdentitySection};
 pub use cluster::{ClusterSection, PeerSecurity, Secret};
 pub use error::ConfigError;
+pub use limits::{AllowanceSection, LimitsSection};
 pub use load::{Sources, load};
 pub use schema::{
     Config, DeleteSection, HttpSection, JournalSection, LogSection, RuntimeSection, StorageSection,

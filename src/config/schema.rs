@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::auth::AuthSection;
 use super::cluster::ClusterSection;
+use super::limits::LimitsSection;
 use super::tls::{ProxySection, TlsSection};
 use super::units::{ByteSize, Period};
-use crate::base::limits;
+use crate::base::limits as bounds;
 use crate::base::units::{GIB_BYTES, MIB};
 use crate::telemetry::{LogFormat, LogOptions};
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub delete: DeleteSection,
     /// Who may do what.
     pub auth: AuthSection,
+    /// How much each client may ask.
+    pub limits: LimitsSection,
     /// Other nodes.
     pub cluster: ClusterSection,
 }
@@ -65,6 +68,7 @@ impl Default for Config {
             storage: StorageSection::default(),
             delete: DeleteSection::default(),
             auth: AuthSection::default(),
+            limits: LimitsSection::default(),
             cluster: ClusterSection::default(),
         }
     }
@@ -83,6 +87,7 @@ impl Config {
                 ..RuntimeSection::default()
             },
             auth: AuthSection::with_every_key(),
+            limits: LimitsSection::with_every_key(),
             tls: TlsSection::with_every_key(),
             cluster: ClusterSection::with_every_key(),
             ..Self::default()
@@ -157,9 +162,9 @@ impl Default for RuntimeSection {
         Self {
             shards: None,
             raft_cpu: None,
-            shard_pool: ByteSize::new(u64::from(limits::POOL_BYTES_DEFAULT)),
-            stall_max: Period::new(limits::WATCHDOG_STALL_MAX),
-            shutdown_grace: Period::new(limits::SHUTDOWN_GRACE),
+            shard_pool: ByteSize::new(u64::from(bounds::POOL_BYTES_DEFAULT)),
+            stall_max: Period::new(bounds::WATCHDOG_STALL_MAX),
+            shutdown_grace: Period::new(bounds::SHUTDOWN_GRACE),
         }
     }
 }
@@ -185,12 +190,12 @@ pub struct HttpSection {
 impl Default for HttpSection {
     fn default() -> Self {
         Self {
-            head_timeout: Period::new(limits::HEAD_TIMEOUT),
-            body_window: Period::new(limits::BODY_WINDOW),
-            body_rate_min: ByteSize::new(limits::BODY_RATE_BYTES_MIN),
-            write_stall_timeout: Period::new(limits::WRITE_STALL_TIMEOUT),
-            idle_timeout: Period::new(limits::IDLE_TIMEOUT),
-            shard_connections_max: limits::SHARD_CONNECTIONS_MAX,
+            head_timeout: Period::new(bounds::HEAD_TIMEOUT),
+            body_window: Period::new(bounds::BODY_WINDOW),
+            body_rate_min: ByteSize::new(bounds::BODY_RATE_BYTES_MIN),
+            write_stall_timeout: Period::new(bounds::WRITE_STALL_TIMEOUT),
+            idle_timeout: Period::new(bounds::IDLE_TIMEOUT),
+            shard_connections_max: bounds::SHARD_CONNECTIONS_MAX,
         }
     }
 }
@@ -212,7 +217,7 @@ pub struct JournalSection {
 impl Default for JournalSection {
     fn default() -> Self {
         Self {
-            propose_timeout: Period::new(limits::PROPOSE_TIMEOUT),
+            propose_timeout: Period::new(bounds::PROPOSE_TIMEOUT),
             log_cache: ByteSize::new(u64::from(2 * MIB)),
             state_cache: ByteSize::new(u64::from(16 * MIB)),
             memtable: ByteSize::new(u64::from(16 * MIB)),

@@ -21,6 +21,7 @@ use crate::auth::{
 use crate::base::Clock;
 use crate::base::limits::{LOGIN_FAILURE_PAUSE, PASSWORD_BYTES_MAX};
 use crate::http::Head;
+use crate::quota::{Caller, Exceeded, Quotas, UploadPlaces};
 use crate::runtime::sleep;
 use crate::telemetry::{AccessDecision, LoginEnd, Metrics, TokenCheck};
 
@@ -37,6 +38,7 @@ pub struct Guard {
     identities: RefCell<TokenCache>,
     proved: RefCell<Proved>,
     source: TokenSource,
+    quotas: Quotas,
     pub(super) clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -61,6 +63,8 @@ pub enum Refused {
     Denied,
     /// Too many passwords wait to be checked.
     Crowded,
+    /// The client or its user has as much as it may have.
+    Limited(Exceeded),
 }
 
 /// Whom a login proved.
@@ -77,6 +81,20 @@ pub(super) enum Unproved {
     Invalid,
     /// Nobody has time to check them.
     Crowded,
+    /// There were too many bad ones before.
+    Limited(Exceeded),
+}
+
+impl From<Exceeded> for Unproved {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Limited(exceeded)
+    }
+}
+
+impl From<Exceeded> for Refused {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Limited(exceeded)
+    }
 }
 
 impl From<Crowded> for Unproved {
@@ -106,9 +124,42 @@ impl Guard {
             tokens: RefCell::default(),
             identities: RefCell::default(),
             proved: RefCell::new(Proved::new()),
+            quotas: Quotas::default(),
             clock: Clock::system(),
             metrics,
         }
+    }
+
+    /// The same, which holds clients to what they may have of the whole node.
+    #[must_use]
+    pub fn limited(self, quotas: Quotas) -> Self {
+        Self { quotas, ..self }
+    }
+
+    /// A place for an upload of a request that was let in.
+    ///
+    /// - Errors: `Limited`, when its client or its user has as many as it may have.
+    pub fn begin_upload(&self, pass: &Pass, client: IpAddr) -> Result<UploadPlaces, Refused> {
+        let taken = self.quotas.upload(client, pass.caller().as_ref());
+        taken.map_err(|exceeded| self.limited_by(exceeded).into())
+    }
+
+    /// Counts what was exceeded.
+    pub(super) fn limited_by(&self, exceeded: Exceeded) -> Exceeded {
+        self.metrics.access.limited.of(exceeded.limit).count();
+        exceeded
+    }
+
+    /// Counts a request of a caller that is known.
+    pub(super) fn count_request(
+        &self,
+        caller: Option<&Caller<'_>>,
+        client: IpAddr,
+    ) -> Result<(), Exceeded> {
+        let counted = caller.map_or(Ok(()), |caller| {
+            self.quotas.request_of(caller, client, &self.clock)
+        });
+        counted.map_err(|exceeded| self.limited_by(exceeded))
     }
 
     /// Lets a request in, or says why not. `client` is where it came from.
@@ -130,6 +181,7 @@ impl Guard {
             },
             Err(Refused::Denied) => AccessDecision::Denied,
             Err(Refused::Crowded) => AccessDecision::Crowded,
+            Err(Refused::Limited(_)) => AccessDecision::Limited,
         };
         self.metrics.access.decisions.of(decision).count();
         admitted
@@ -141,6 +193,8 @@ impl Guard {
         client: IpAddr,
         needed: &Needed<'_>,
     ) -> Result<Pass, Refused> {
+        let counted = self.quotas.request_from(client, &self.clock);
+        counted.map_err(|exceeded| self.limited_by(exceeded))?;
         if matches!(self.options.mode, Mode::None) {
             return Ok(Pass::everything());
         }
@@ -151,7 +205,9 @@ impl Guard {
             Ok(pass) => pass,
             Err(Unproved::Invalid) => return Err(self.challenged(needed, Fault::Invalid)),
             Err(Unproved::Crowded) => return Err(Refused::Crowded),
+            Err(Unproved::Limited(exceeded)) => return Err(exceeded.into()),
         };
+        self.count_request(pass.caller().as_ref(), client)?;
         match pass.decide(needed) {
             Some(Decision::Allowed(ground)) => {
                 tracing::trace!(?ground, path = head.path(), "a request is let in");
@@ -229,7 +285,7 @@ impl Guard {
                 ends_seconds: None,
             });
         };
-        let identity = self.identity(issuer, login).ok_or(Unproved::Invalid)?;
+        let identity = self.identity(issuer, login, client)?;
         subject.subject.clone_from(&identity.subject);
         subject.claims = Some(Value::Object(identity.claims.clone()));
         Ok(LoggedIn {
@@ -239,12 +295,18 @@ impl Guard {
     }
 
     /// What a signed identity says, unless it is none.
-    fn identity(&self, issuer: &Issuer, login: &Login) -> Option<Rc<Verified>> {
+    fn identity(
+        &self,
+        issuer: &Issuer,
+        login: &Login,
+        client: IpAddr,
+    ) -> Result<Rc<Verified>, Unproved> {
         let now_seconds = self.now_seconds();
         let key = identity_key(login);
         if let Some(identity) = self.identities.borrow_mut().find(&key, now_seconds) {
-            return Some(identity);
+            return Ok(identity);
         }
+        self.may_log_in(login, client)?;
         let logins = &self.metrics.access.logins;
         match issuer.verify(&login.password, TokenKind::Access, now_seconds) {
             Ok(identity) => {
@@ -253,14 +315,24 @@ impl Guard {
                 self.identities
                     .borrow_mut()
                     .keep(&key, Rc::clone(&identity));
-                Some(identity)
+                self.quotas
+                    .logged_in(&login.username, client, &self.clock, true);
+                Ok(identity)
             }
             Err(error) => {
                 logins.of(LoginEnd::Wrong).count();
+                self.quotas
+                    .logged_in(&login.username, client, &self.clock, false);
                 tracing::warn!(user = %login.username, %error, "a signed identity is refused");
-                None
+                Err(Unproved::Invalid)
             }
         }
+    }
+
+    /// Whether a login may be looked at, after what was wrong before.
+    fn may_log_in(&self, login: &Login, client: IpAddr) -> Result<(), Exceeded> {
+        let looked = self.quotas.login(&login.username, client, &self.clock);
+        looked.map_err(|exceeded| self.limited_by(exceeded))
     }
 
     /// Checks a password, unless it was checked a moment ago.
@@ -276,13 +348,17 @@ impl Guard {
         if self.proved.borrow().contains(login, self.clock.now()) {
             return Ok(());
         }
+        self.may_log_in(login, client)?;
         let challenge = book.users.challenge(&login.username);
         let hasher = self.shared.hasher.as_ref().ok_or(Unproved::Invalid)?;
         let logins = &self.metrics.access.logins;
         let password = login.password.clone();
         let checked = hasher.verify(challenge.hash, password, client).await;
         let is_right = checked.inspect_err(|Crowded| logins.of(LoginEnd::Crowded).count())?;
-        if is_right && challenge.is_known {
+        let is_right = is_right && challenge.is_known;
+        self.quotas
+            .logged_in(&login.username, client, &self.clock, is_right);
+        if is_right {
             logins.of(LoginEnd::Proved).count();
             // Users may have changed meanwhile.
             if Arc::ptr_eq(book, &self.book()) {

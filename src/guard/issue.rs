@@ -12,6 +12,7 @@ use super::options::{Mode, UsersOptions};
 use crate::auth::{Actions, Login, Resource, Scope, Subject, TokenKind, Verified};
 use crate::base::RequestId;
 use crate::base::limits::TOKEN_SCOPES_MAX;
+use crate::quota::{Caller, Exceeded};
 
 /// A token for a signed identity ends with the identity, but not before this: clients
 /// take less for a mistake. Source: distribution, "Token Authentication
@@ -64,6 +65,8 @@ pub enum Ungranted {
     Invalid,
     /// Too many passwords wait to be checked.
     Crowded,
+    /// The client or its user has as much as it may have.
+    Limited(Exceeded),
     /// The token could not be signed; logged.
     Failed,
 }
@@ -73,7 +76,14 @@ impl From<Unproved> for Ungranted {
         match unproved {
             Unproved::Invalid => Self::Invalid,
             Unproved::Crowded => Self::Crowded,
+            Unproved::Limited(exceeded) => Self::Limited(exceeded),
         }
+    }
+}
+
+impl From<Exceeded> for Ungranted {
+    fn from(exceeded: Exceeded) -> Self {
+        Self::Limited(exceeded)
     }
 }
 
@@ -101,6 +111,11 @@ impl Guard {
         };
         let subject = proved.subject;
         let user = subject.username.clone();
+        let caller = user.as_deref().map(|name| Caller {
+            name,
+            subject: subject.subject.as_deref(),
+        });
+        self.count_request(caller.as_ref(), client)?;
         let scopes = given(&book, &subject, &request.scopes);
         let issued_seconds = self.now_seconds();
         let life = life(own.token_life, proved.ends_seconds, issued_seconds);

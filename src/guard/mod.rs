@@ -5,7 +5,7 @@
 //! shard's [`Guard`] admits requests by what it read last. `auth` decides.
 //!
 //! Floor: services
-//! Uses: base, telemetry, oci, http, runtime, disk, auth
+//! Uses: base, telemetry, oci, http, runtime, disk, auth, quota
 //! Crates: serde_json, sha2, tokio
 
 mod admit;

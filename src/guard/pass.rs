@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::book::Book;
 use crate::auth::{Actions, Authority, Decision, Ground, Needed, Subject, Verified, authorize};
 use crate::oci::Repository;
+use crate::quota::Caller;
 
 /// The outcome of an admission, for questions that come later in the request.
 #[derive(Debug, Clone)]
@@ -80,6 +81,18 @@ impl Pass {
             Held::Foreign(token) | Held::Own(token, ..) => token.subject.as_deref(),
             Held::Subject(_, subject) => subject.username.as_deref(),
         }
+    }
+
+    /// Whom the caller is counted as; nobody for one that proved nothing.
+    pub(super) fn caller(&self) -> Option<Caller<'_>> {
+        let (name, subject) = match &self.0 {
+            Held::Everything | Held::Nothing => (None, None),
+            Held::Foreign(token) => (token.subject.as_deref(), None),
+            Held::Own(_, _, subject) | Held::Subject(_, subject) => {
+                (subject.username.as_deref(), subject.subject.as_deref())
+            }
+        };
+        name.map(|name| Caller { name, subject })
     }
 
     /// Why the caller has what a request needs, for people.

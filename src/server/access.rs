@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::error::ServerError;
 use super::membership::Membership;
+use super::options::quota_options;
 use crate::auth::{Rules, SigningKey};
 use crate::base::units::KIB;
 use crate::config::{AuthMode, Config, IdentitySection, PeerSecurity, Secret};
@@ -15,6 +16,7 @@ use crate::guard::{
     BookError, IdentityIssuer, Keeper, Mode, Options, Shared, TokenServer, UsersOptions, read_rules,
 };
 use crate::peer::read_key_file;
+use crate::quota::Quotas;
 use crate::runtime::Background;
 
 /// Longest file with a key.
@@ -22,12 +24,21 @@ const KEY_BYTES_MAX: u32 = 64 * KIB;
 /// Where clients get tokens, below the registry's own URL.
 const TOKEN_PATH: &str = "/token";
 
+/// What every shard needs to let clients in. Cheap to clone; crosses threads.
+#[derive(Clone)]
+pub(super) struct Access {
+    /// Who may do what.
+    pub(super) guard: Shared,
+    /// How much of it.
+    pub(super) quotas: Quotas,
+}
+
 /// Reads rules, users and keys, and begins to watch their files.
 pub(super) fn start_keeper(
     config: &Config,
     membership: Option<&Membership>,
     background: &Background,
-) -> Result<(Keeper, Shared), ServerError> {
+) -> Result<(Keeper, Access), ServerError> {
     let auth = &config.auth;
     if auth.mode == AuthMode::None && !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "`auth.insecure` is set: whoever reaches this address may push, pull and delete");
@@ -36,7 +47,9 @@ pub(super) fn start_keeper(
         AuthMode::Users => Some(signer(config, membership)?),
         AuthMode::None | AuthMode::Token => None,
     };
-    Ok(Keeper::start(options(config, signer), background)?)
+    let (keeper, guard) = Keeper::start(options(config, signer), background)?;
+    let quotas = Quotas::new(&quota_options(config));
+    Ok((keeper, Access { guard, quotas }))
 }
 
 /// What the guard is told; without a signing key no tokens are made.

@@ -1,7 +1,7 @@
 //! Wiring: from a configuration to a running node, and back down in order.
 //!
 //! Floor: roof.
-//! Uses: base, telemetry, http, proxy, auth, metadata, runtime, memory, disk, net, guard, blob, peer, raft, replication, registry, exchange, api, cluster, admin, config
+//! Uses: base, telemetry, http, proxy, auth, quota, metadata, runtime, memory, disk, net, guard, blob, peer, raft, replication, registry, exchange, api, cluster, admin, config
 //! Crates: -
 
 mod access;

@@ -1,14 +1,14 @@
 //! From the schema of the configuration to what each room wants to be told.
 
-use std::num::NonZeroU64;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
 use crate::base::units::sector_floor;
-use crate::config::{AckLevel, ByteSize, Config, ProxyWord};
+use crate::config::{AckLevel, AllowanceSection, ByteSize, Config, ProxyWord};
 use crate::proxy::{Proxies, Word};
 use crate::registry::DiskSpaceOptions;
 use crate::telemetry::Metrics;
-use crate::{api, exchange, raft, registry, replication};
+use crate::{api, exchange, quota, raft, registry, replication};
 
 /// What the registry's and the operators' door are told.
 pub(super) fn door_options(config: &Config) -> exchange::Options {
@@ -28,6 +28,27 @@ pub(super) fn api_options(config: &Config) -> api::Options {
     let public_url = config.public_url.as_ref();
     api::Options {
         public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
+    }
+}
+
+/// How much each client may ask.
+pub(super) fn quota_options(config: &Config) -> quota::Options {
+    let limits = &config.limits;
+    quota::Options {
+        address: allowance(&limits.address),
+        subject: allowance(&limits.subject),
+        exempt: limits.exempt_networks.clone(),
+    }
+}
+
+fn allowance(section: &AllowanceSection) -> quota::Allowance {
+    let rate = |per_second: NonZeroU32| quota::Rate {
+        per_second: per_second.get(),
+        burst: section.burst(per_second).get(),
+    };
+    quota::Allowance {
+        rate: section.requests_per_second.map(rate),
+        uploads_max: section.uploads_max.map(NonZeroU32::get),
     }
 }
 

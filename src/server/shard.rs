@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::access::realm_at;
+use super::access::{Access, realm_at};
 use super::connections::{Connections, Entry};
 use super::consensus::Hall;
 use super::membership::Membership;
@@ -17,7 +17,7 @@ use crate::base::Clock;
 use crate::base::limits::OPERATOR_CONNECTIONS_MAX;
 use crate::cluster::{Operations, Report};
 use crate::exchange::Exchange;
-use crate::guard::{self, Guard};
+use crate::guard::Guard;
 use crate::memory::Pool;
 use crate::net::{self, Listener};
 use crate::peer::Calls;
@@ -48,7 +48,7 @@ pub(super) struct ShardParts {
     pub(super) doors: exchange::Options,
     pub(super) api: api::Options,
     /// Who is let in.
-    pub(super) access: guard::Shared,
+    pub(super) access: Access,
     /// What comes from the raft core.
     pub(super) hall: Hall,
     /// What makes the node one of many, if it is.
@@ -204,7 +204,8 @@ fn open_registry(index: u16, parts: &ShardParts, in_flight: &InFlight) -> (Rc<Re
 fn open_door(registry: Rc<Registry>, parts: &ShardParts, address: SocketAddr) -> api::Door {
     let metrics = Arc::clone(&parts.metrics);
     let realm = realm_at(address, parts.entry.entrance.tls.is_some());
-    let guard = Guard::new(parts.access.clone(), &realm, metrics);
+    let access = parts.access.clone();
+    let guard = Guard::new(access.guard, &realm, metrics).limited(access.quotas);
     api::Door::new(registry, Rc::new(guard), parts.api.clone())
 }
 

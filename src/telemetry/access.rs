@@ -2,7 +2,7 @@
 
 use super::exposition::Page;
 use super::family::Family;
-use super::label::{AccessDecision, LoginEnd, TokenCheck};
+use super::label::{AccessDecision, Limit, LoginEnd, TokenCheck};
 use super::value::Counter;
 
 /// What the guards of all shards count.
@@ -14,6 +14,8 @@ pub struct AccessMetrics {
     pub tokens: Family<TokenCheck, Counter>,
     /// Passwords that were checked, or not.
     pub logins: Family<LoginEnd, Counter>,
+    /// Requests that were refused because their client had as much as it may have.
+    pub limited: Family<Limit, Counter>,
 }
 
 impl AccessMetrics {
@@ -32,6 +34,11 @@ impl AccessMetrics {
             "windlass_access_logins_total",
             "Passwords that were not known to be right, by what came of them.",
             &self.logins,
+        );
+        page.counters(
+            "windlass_access_limited_total",
+            "Requests answered 429 because their client or user had as much as it may have.",
+            &self.limited,
         );
     }
 }

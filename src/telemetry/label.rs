@@ -318,6 +318,26 @@ label! {
         Denied "denied",
         /// Too many passwords waited to be checked.
         Crowded "crowded",
+        /// It asked for more than it may have.
+        Limited "limited",
+    }
+}
+
+label! {
+    /// What a client had as much of as it may have.
+    Limit "limit" {
+        /// Requests from its address.
+        AddressRate "address_rate",
+        /// Uploads from its address at a time.
+        AddressUploads "address_uploads",
+        /// Wrong passwords from its address.
+        AddressLogins "address_logins",
+        /// Requests of its user.
+        SubjectRate "subject_rate",
+        /// Uploads of its user at a time.
+        SubjectUploads "subject_uploads",
+        /// Wrong passwords for its user.
+        SubjectLogins "subject_logins",
     }
 }
 

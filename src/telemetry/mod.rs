@@ -34,7 +34,7 @@ pub use histogram::{CountHistogram, DurationHistogram};
 pub use http::HttpMetrics;
 pub use journal::JournalMetrics;
 pub use label::{
-    AccessDecision, BlobForm, EntranceEnd, Label, LabelSet, LoginEnd, ProposalEnd, ReadPath,
+    AccessDecision, BlobForm, EntranceEnd, Label, LabelSet, Limit, LoginEnd, ProposalEnd, ReadPath,
     ReloadEnd, Route, StatusClass, SyncedThing, TimeoutPhase, TokenCheck, UploadEnd, Verb,
 };
 pub use label_peer::{

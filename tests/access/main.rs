@@ -19,6 +19,7 @@
 mod support;
 
 mod answers;
+mod limits;
 mod matrix;
 mod server;
 mod users;

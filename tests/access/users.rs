@@ -42,7 +42,8 @@ fn write_users(path: &Path, text: &str) {
     fs::rename(beside, path).unwrap();
 }
 
-fn options() -> (TempDir, TempDir, NodeOptions) {
+/// A node with two users; the folders live as long as it.
+pub(crate) fn options() -> (TempDir, TempDir, NodeOptions) {
     let home = tempfile::tempdir().unwrap();
     let users = home.path().join("users");
     write_users(&users, &format!("# ours\n{EVE}\n"));
@@ -54,7 +55,8 @@ fn options() -> (TempDir, TempDir, NodeOptions) {
     (home, configuration, options)
 }
 
-fn basic(request: Request, login: &str) -> Request {
+/// A request that shows a password.
+pub(crate) fn basic(request: Request, login: &str) -> Request {
     request.header("Authorization", format!("Basic {}", STANDARD.encode(login)))
 }
 
