@@ -4,6 +4,7 @@ use super::apply_blob::{condemn, extend_leases, link, mount, unlink};
 use super::apply_holder::{holders, yield_file};
 use super::apply_manifest::{delete_manifest, delete_tag, put_manifest};
 use super::apply_node::change_node;
+use super::apply_robot::change_robot;
 use super::command::Command;
 use super::delta::Delta;
 use super::draft::Draft;
@@ -69,6 +70,7 @@ fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome, StateErro
         }
         Command::Probe => Ok(Outcome::Applied),
         Command::Node(command) => change_node(draft, command),
+        Command::Robot(command) => change_robot(draft, command),
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::node_command::NodeCommand;
 use super::policy::Policy;
 use super::put_manifest::PutManifest;
+use super::robot_command::RobotCommand;
 use crate::oci::{Digest, Repository, Tag};
 
 /// A change to the registry. Repeating one is safe: the second application
@@ -99,6 +100,8 @@ pub enum Command {
     Probe,
     /// A change of the cluster itself.
     Node(NodeCommand),
+    /// A change of robots; from `ROBOTS_LEVEL` on.
+    Robot(RobotCommand),
 }
 
 /// A command and when it was proposed.

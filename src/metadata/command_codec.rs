@@ -22,6 +22,8 @@
 //! remove node  15 | u64 node
 //! add join token 16 | 32 hash | u64 expires_ms
 //! set level    17 | u64 node | u32 level
+//! add robot    18 | 8 id | text name | 32 hash | u32 count, text scope… | u8 has_end [u64 ms]
+//! revoke robot 19 | 8 id
 //! yield file   20 | u64 node | digest | u64 generation
 //! part          u8 role (0 config, 1 layer, 2 child, 3 subject) | u8 may_be_absent
 //!                 | digest | u64 size
@@ -33,6 +35,7 @@ use super::command::{Command, Proposal};
 use super::node_command::NodeCommand;
 use super::policy::{Policy, flag};
 use super::put_manifest::{Expected, Part, PutManifest};
+use super::robot_command::RobotCommand;
 use crate::base::units::{to_u32, to_usize};
 use crate::base::{CodecError, Reader, Writer};
 use crate::oci::{Digest, MediaType, Referrer, Repository, Role, Tag};
@@ -128,6 +131,7 @@ fn encode_command(command: &Command, writer: &mut Writer) {
             writer.u8(11);
         }
         Command::Node(command) => command.encode(writer),
+        Command::Robot(command) => command.encode(writer),
     }
 }
 
@@ -225,6 +229,7 @@ fn decode_command(reader: &mut Reader<'_>) -> Result<Command, CodecError> {
             policy: optional(reader, "has_policy", Policy::decode)?,
         },
         11 => Command::Probe,
+        tag @ (18 | 19) => Command::Robot(RobotCommand::decode(tag, reader)?),
         20 => Command::YieldFile {
             node: reader.u64()?,
             digest: Digest::decode(reader)?,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::metadata::world::{digest, hex, name};
-use crate::metadata::{Acknowledge, NodeAddress};
+use crate::metadata::{Acknowledge, NewRobot, NodeAddress};
 use crate::oci::Algorithm;
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -45,6 +45,7 @@ fn every_command() -> Vec<(&'static str, Command)> {
         manifest_commands(),
         other_commands(),
         node_commands(),
+        robot_commands(),
     ]
     .concat()
 }
@@ -179,6 +180,27 @@ fn node_commands() -> Vec<(&'static str, Command)> {
     ]
 }
 
+fn robot_commands() -> Vec<(&'static str, Command)> {
+    let robot = NewRobot {
+        id: [3; 8],
+        name: "ci-1".into(),
+        hash: [7; 32],
+        scopes: vec!["team/*:pull,push".into(), "catalog".into()],
+        expires_ms: Some(1_700_000_000_000),
+    };
+    let endless = NewRobot {
+        scopes: Vec::new(),
+        expires_ms: None,
+        ..robot.clone()
+    };
+    let command = |command| Command::Robot(command);
+    vec![
+        ("add_robot", command(RobotCommand::Add(robot))),
+        ("add_endless_robot", command(RobotCommand::Add(endless))),
+        ("revoke_robot", command(RobotCommand::Revoke { id: [3; 8] })),
+    ]
+}
+
 #[test]
 fn every_command_is_written_as_it_always_was() {
     let line = |(name, command): (&str, Command)| {
@@ -230,9 +252,39 @@ fn a_newer_version_is_named() {
         assert_eq!(Proposal::decode(&record), Err(expected.clone()));
     }
     // A command of a newer version in an entry of this one is no other command.
-    let unknown = [&[PROPOSAL_VERSION][..], &[0; 8], &[18]].concat();
+    let unknown = [&[PROPOSAL_VERSION][..], &[0; 8], &[20]].concat();
     let expected = CodecError::Invalid { field: "command" };
     assert_eq!(Proposal::decode(&unknown), Err(expected));
+}
+
+#[test]
+fn a_robot_that_nobody_may_make_is_refused() {
+    let refused = |name: &str, scopes: &[&str]| {
+        let robot = NewRobot {
+            id: [3; 8],
+            name: name.into(),
+            hash: [7; 32],
+            scopes: scopes.iter().map(|text| (*text).into()).collect(),
+            expires_ms: None,
+        };
+        let command = Command::Robot(RobotCommand::Add(robot));
+        let record = Proposal {
+            time_ms: 1,
+            command,
+        }
+        .encode();
+        Proposal::decode(&record).err()
+    };
+    let long = "x".repeat(400);
+    assert_eq!(refused("ci", &["a:pull"]), None);
+    for name in ["", "a:b", "-a", ".a", "a b", "ä", &long] {
+        let expected = CodecError::Invalid { field: "name" };
+        assert_eq!(refused(name, &[]), Some(expected), "{name}");
+    }
+    for scopes in [&["a b:pull"][..], &["ä:pull"], &[&long], &["a:pull"; 33]] {
+        let expected = CodecError::Invalid { field: "scopes" };
+        assert_eq!(refused("ci", scopes), Some(expected), "{scopes:?}");
+    }
 }
 
 #[test]
@@ -249,7 +301,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(bytes: Vec<u8>) {
         drop(Proposal::decode(&bytes));
-        for command in 0..18 {
+        for command in 0..20 {
             let record = [&[1, 0, 0, 0, 0, 0, 0, 0, 0, command], bytes.as_slice()].concat();
             drop(Proposal::decode(&record));
         }

@@ -26,6 +26,7 @@
 //! node/       node                        a machine of the cluster, or one that was
 //! token/      hash                        admits one machine, once
 //! level/      node or 0                   the formats it knows, and the cluster may write
+//! robot/      id                          a machine with a secret of its own
 //! state                                   running hash, clock
 //! ```
 
@@ -42,6 +43,8 @@ pub(super) const BLOBS: &[u8] = b"blob/";
 pub(super) const EVENTS: &[u8] = b"event/";
 /// Every machine of the cluster.
 pub(super) const NODES: &[u8] = b"node/";
+/// Every robot.
+pub(super) const ROBOTS: &[u8] = b"robot/";
 /// Every join token.
 pub(super) const TOKENS: &[u8] = b"token/";
 
@@ -241,6 +244,13 @@ pub(super) fn token(hash: &[u8]) -> Vec<u8> {
 pub(super) fn level(node: u64) -> Vec<u8> {
     let mut writer = family(b"level/");
     writer.raw(&node.to_be_bytes());
+    writer.finish()
+}
+
+/// `robot/id`
+pub(super) fn robot(id: &[u8]) -> Vec<u8> {
+    let mut writer = family(ROBOTS);
+    writer.raw(id);
     writer.finish()
 }
 

@@ -21,6 +21,8 @@ use crate::base::{CodecError, Reader};
 pub const FORMAT_LEVEL: u32 = 2;
 /// From here on a node asks before it gives up a file.
 pub const YIELD_FILE_LEVEL: u32 = 2;
+/// From here on there are robots.
+pub const ROBOTS_LEVEL: u32 = 2;
 /// What a node knows that says nothing.
 const FIRST_LEVEL: u32 = 1;
 /// Stands for the cluster; no node has this number.

@@ -11,6 +11,7 @@ mod apply_blob;
 mod apply_holder;
 mod apply_manifest;
 mod apply_node;
+mod apply_robot;
 mod command;
 mod command_codec;
 mod delta;
@@ -30,6 +31,8 @@ mod put_manifest;
 mod query;
 mod query_list;
 mod record;
+mod robot_command;
+mod robot_record;
 mod state_record;
 mod view;
 
@@ -45,7 +48,7 @@ pub use command::{Command, Proposal};
 pub use delta::Delta;
 pub use event::{Event, EventKind};
 pub use holder::{holders, is_holder};
-pub use level::{FORMAT_LEVEL, YIELD_FILE_LEVEL, format_level, node_level};
+pub use level::{FORMAT_LEVEL, ROBOTS_LEVEL, YIELD_FILE_LEVEL, format_level, node_level};
 pub use node_address::{AddressError, NodeAddress};
 pub use node_command::{JoinTokenHash, NodeCommand, NodeUuid};
 pub use node_record::{NodeRecord, NodeState, node, nodes};
@@ -62,4 +65,9 @@ pub use query_list::{
     Page, ReferrerPage, ReferrerQuery, blobs, events, referrers, repositories, tag_history, tags,
 };
 pub use record::{BlobRecord, BlobState, ManifestRecord, StateError, TagRecord};
+pub use robot_command::{
+    NewRobot, ROBOT_NAME_BYTES_MAX, ROBOT_SCOPE_BYTES_MAX, ROBOT_SCOPES_MAX, RobotCommand,
+    RobotHash, RobotId, is_robot_name,
+};
+pub use robot_record::{RobotRecord, robot, robots};
 pub use view::{MemoryView, View, ViewError};

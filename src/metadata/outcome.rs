@@ -15,6 +15,8 @@ pub enum What {
     Tag,
     /// A machine of the cluster.
     Node,
+    /// A robot.
+    Robot,
 }
 
 /// Why rules kept a command from happening.
@@ -45,6 +47,10 @@ pub enum Refusal {
         /// Its number.
         node: u64,
     },
+    /// Another robot that has not ended has the name, or one has the number.
+    RobotKnown,
+    /// So many robots have not ended that none is added.
+    RobotsExhausted,
 }
 
 /// Why a blob was not condemned, or a file of it not given up.

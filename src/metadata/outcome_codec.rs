@@ -7,13 +7,13 @@
 //! condemned gen 2 | u64 next
 //! stored        3 | u8 is_new | u8 is_change
 //! deleted       4
-//! not found     5 | u8 what (0 repository, 1 blob, 2 manifest, 3 tag, 4 node)
+//! not found     5 | u8 what (0 repository, 1 blob, 2 manifest, 3 tag, 4 node, 5 robot)
 //! blobs missing 6 | u32 count, digest…
 //! sizes differ  7 | u32 count, digest…
 //! refused       8 | u8 why (0 tag immutable, 1 tag moved: each with text tag;
 //!                 2 deletes refused, 3 token unknown, 4 token used, 5 token expired,
 //!                 6 tokens exhausted, 7 node known, 8 node removed, 9 last voter,
-//!                 10 address taken: with u64 node)
+//!                 10 address taken: with u64 node; 11 robot known, 12 robots exhausted)
 //! condemned     9
 //! kept         10 | u8 why (0 referenced, 1 leased, 2 other generation, 3 absent,
 //!                 4 last holder)
@@ -93,6 +93,7 @@ const fn what_code(what: What) -> u8 {
         What::Manifest => 2,
         What::Tag => 3,
         What::Node => 4,
+        What::Robot => 5,
     }
 }
 
@@ -103,6 +104,7 @@ fn decode_what(reader: &mut Reader<'_>) -> Result<What, CodecError> {
         2 => What::Manifest,
         3 => What::Tag,
         4 => What::Node,
+        5 => What::Robot,
         _ => return Err(CodecError::Invalid { field: "what" }),
     })
 }
@@ -141,6 +143,8 @@ fn encode_refusal(refusal: &Refusal, writer: &mut Writer) {
         Refusal::NodeRemoved => drop(writer.u8(8)),
         Refusal::LastVoter => drop(writer.u8(9)),
         Refusal::AddressTaken { node } => drop(writer.u8(10).u64(*node)),
+        Refusal::RobotKnown => drop(writer.u8(11)),
+        Refusal::RobotsExhausted => drop(writer.u8(12)),
     }
 }
 
@@ -159,6 +163,8 @@ fn decode_refusal(reader: &mut Reader<'_>) -> Result<Refusal, CodecError> {
         10 => Refusal::AddressTaken {
             node: reader.u64()?,
         },
+        11 => Refusal::RobotKnown,
+        12 => Refusal::RobotsExhausted,
         _ => return Err(CodecError::Invalid { field: "refusal" }),
     })
 }

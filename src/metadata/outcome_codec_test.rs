@@ -25,6 +25,7 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         ("no_manifest", Outcome::NotFound(What::Manifest)),
         ("no_tag", Outcome::NotFound(What::Tag)),
         ("no_node", Outcome::NotFound(What::Node)),
+        ("no_robot", Outcome::NotFound(What::Robot)),
         (
             "blobs_missing",
             Outcome::BlobsMissing(vec![digest("a"), digest("b")]),
@@ -49,6 +50,11 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
         (
             "address_taken",
             Outcome::Refused(Refusal::AddressTaken { node: 41 }),
+        ),
+        ("robot_known", Outcome::Refused(Refusal::RobotKnown)),
+        (
+            "robots_exhausted",
+            Outcome::Refused(Refusal::RobotsExhausted),
         ),
         ("condemned", Outcome::Condemned),
         ("referenced", Outcome::Kept(Kept::Referenced)),

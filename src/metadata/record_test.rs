@@ -5,7 +5,7 @@ use crate::metadata::node_record::TokenRecord;
 use crate::metadata::policy::Policy;
 use crate::metadata::state_record::StateRecord;
 use crate::metadata::world::hex;
-use crate::metadata::{Event, EventKind, NodeAddress, NodeRecord, NodeState};
+use crate::metadata::{Event, EventKind, NodeAddress, NodeRecord, NodeState, RobotRecord};
 use crate::oci::{Algorithm, Repository, Tag};
 use proptest::prelude::*;
 
@@ -84,6 +84,17 @@ const TOKEN: TokenRecord = TokenRecord {
     node: 41,
 };
 
+fn robot(expires_ms: Option<u64>, revoked_ms: Option<u64>) -> RobotRecord {
+    RobotRecord {
+        name: "ci-1".into(),
+        hash: [7; 32],
+        scopes: vec!["team/*:pull,push".into(), "catalog".into()],
+        created_ms: 1_700_000_000_000,
+        expires_ms,
+        revoked_ms,
+    }
+}
+
 fn every_record() -> Vec<(&'static str, Vec<u8>)> {
     let mut policy = Writer::default();
     Policy::default().encode(&mut policy);
@@ -107,6 +118,8 @@ fn every_record() -> Vec<(&'static str, Vec<u8>)> {
         ("node_member", node(NodeState::Member, None).encode()),
         ("node_removed", node(NodeState::Removed, None).encode()),
         ("token", TOKEN.encode()),
+        ("robot", robot(None, None).encode()),
+        ("robot_ended", robot(Some(8), Some(9)).encode()),
     ]
 }
 
@@ -133,6 +146,7 @@ fn check(bytes: &[u8]) -> usize {
         StateRecord::decode(bytes).map(|one| one.encode()),
         NodeRecord::decode(bytes).map(|one| one.encode()),
         TokenRecord::decode(bytes).map(TokenRecord::encode),
+        RobotRecord::decode(bytes).map(|one| one.encode()),
     ];
     again
         .into_iter()
@@ -158,6 +172,8 @@ fn every_record_reads_back() {
     let member = node(NodeState::Member, Some([7; 32]));
     assert_eq!(NodeRecord::decode(&member.encode()), Ok(member));
     assert_eq!(TokenRecord::decode(&TOKEN.encode()), Ok(TOKEN));
+    let ended = robot(Some(8), Some(9));
+    assert_eq!(RobotRecord::decode(&ended.encode()), Ok(ended));
     for (name, record) in every_record() {
         let is_readable = check(&record) > 0 || name == "mark" || name == "policy";
         assert!(is_readable, "{name}");

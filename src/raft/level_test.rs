@@ -22,7 +22,9 @@ fn nodes_are_upgraded_one_by_one_and_no_way_leads_back() {
     run_alone(|| async {
         let mut nodes = cluster(3, as_usual).await;
         for round in 0..3 {
-            assert!(nodes.iter().all(|node| level(node) == FORMAT_LEVEL));
+            for node in &nodes {
+                until("all know the older formats", || level(node) == FORMAT_LEVEL).await;
+            }
             let mut home = nodes.remove(0).stop();
             home.tune = newer;
             nodes.push(home.start());

@@ -199,7 +199,7 @@ mod tests {
             };
             timeout(NOBODY_WAITS, are_turned_away).await.unwrap();
             shutdown.request();
-            timeout(NOBODY_WAITS, accepting).await.unwrap();
+            timeout(NOBODY_WAITS, accepting).await.unwrap().unwrap();
             drop(comers);
         });
     }
