@@ -97,14 +97,6 @@ pub enum OpenError {
         /// Index after its last record.
         found_next: u64,
     },
-    /// The applied state holds records that the log lost.
-    #[error("state has applied record {applied}, the log ends before {next}")]
-    StateAhead {
-        /// Last applied index.
-        applied: u64,
-        /// Index after the last record.
-        next: u64,
-    },
     /// The applied state lacks records that the log no longer has.
     #[error("state needs records from {needed} on, the log starts at {first}")]
     StateBehind {

@@ -196,17 +196,16 @@ fn check(
     let vote = vote.map_err(|source| unusable("log", directory, source))?;
     check.finish(vote.as_ref(), mark)?;
 
-    let view = generation.view();
-    let applied = view.applied().map_err(refused)?;
-    let installed = view.installed().map_err(refused)?;
+    let applied = generation.view().applied().map_err(refused)?;
     let needed = applied.as_ref().map_or(0, |applied| applied.index + 1);
-    // A received snapshot may be ahead of the log that it replaces.
-    let is_received = applied.is_some() && applied == installed;
-    if needed > tail.next && !is_received {
-        return Err(OpenError::StateAhead {
-            applied: needed - 1,
-            next: tail.next,
-        });
+    // As after a received snapshot, and where the process died before its own sync of
+    // what a majority had synced: the state has it, and raft starts the log anew there.
+    if needed > tail.next {
+        tracing::info!(
+            applied = needed - 1,
+            next = tail.next,
+            "the state is ahead of the log, which goes on from there"
+        );
     }
     if needed < tail.first {
         return Err(OpenError::StateBehind {

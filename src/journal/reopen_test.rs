@@ -150,29 +150,33 @@ fn a_log_that_vanished_is_refused() {
     assert!(matches!(refused, Err(OpenError::SyncedLost { .. })));
 }
 
+/// A majority may sync an entry, and this node apply it, before its own disk has it.
 #[test]
-fn a_state_ahead_of_the_log_is_refused() {
+fn a_state_ahead_of_its_log_survives_and_the_log_goes_on_after_it() {
     let directory = tempfile::tempdir().unwrap();
     let opened = open_in(directory.path()).unwrap();
     append(&opened.journal, 0, 1, 5);
+    let applied = Applied {
+        index: 7,
+        id: Bytes::from_static(b"id"),
+    };
     let changes = Changes {
-        applied: Some(Applied {
-            index: 5,
-            id: Bytes::new(),
-        }),
+        applied: Some(applied.clone()),
         ..Changes::default()
     };
     let committing = opened.state.commit(&opened.generation, changes);
     futures_lite::future::block_on(committing).unwrap();
     close(opened);
-    let refused = open_in(directory.path());
-    assert!(matches!(
-        refused,
-        Err(OpenError::StateAhead {
-            applied: 5,
-            next: 5
-        })
-    ));
+    let opened = open_in(directory.path()).unwrap();
+    assert_eq!(opened.recovered.next, 5);
+    assert_eq!(opened.recovered.applied, Some(applied.clone()));
+    let journal = &opened.journal;
+    finish(|done| journal.purge(8, applied.id.clone(), done)).unwrap();
+    append(journal, 8, 1, 2);
+    close(opened);
+    let opened = open_in(directory.path()).unwrap();
+    assert_eq!((opened.recovered.first, opened.recovered.next), (8, 10));
+    assert_eq!(opened.recovered.applied, Some(applied));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::base::codec::{CodecError, Reader, Writer};
 
 use super::error::JournalError;
 use super::options::{Options, WORKER_THREADS, keyspace_options};
-use super::view::{APPLIED_KEY, INSTALLED_KEY, MEMBERSHIP_KEY, StateView};
+use super::view::{APPLIED_KEY, MEMBERSHIP_KEY, StateView};
 use super::worker::Worker;
 
 /// Keyspace that names the current generation.
@@ -299,7 +299,6 @@ impl State {
         let keyspace = &generation.keyspace;
         if let Some(applied) = applied {
             batch.insert(keyspace, APPLIED_KEY, applied.encode());
-            batch.insert(keyspace, INSTALLED_KEY, applied.encode());
         }
         batch.insert(keyspace, MEMBERSHIP_KEY, membership);
         let number = generation.number.to_le_bytes();

@@ -15,8 +15,6 @@ const STATE_KEY_MIN: &[u8] = &[1];
 pub(super) const APPLIED_KEY: &[u8] = b"\0applied";
 /// Key of the membership.
 pub(super) const MEMBERSHIP_KEY: &[u8] = b"\0membership";
-/// Key of the identity a received generation started from.
-pub(super) const INSTALLED_KEY: &[u8] = b"\0installed";
 
 /// A consistent view of the applied state. Costs about 100 ns to take, copies
 /// nothing, may be read on any thread, and keeps old versions of what changes
@@ -72,26 +70,17 @@ impl StateView {
 
     /// The last record applied to this view; `None` before the first.
     pub fn applied(&self) -> Result<Option<Applied>, JournalError> {
-        self.identity(APPLIED_KEY)
-    }
-
-    /// The record a received generation started from; `None` for a grown one.
-    pub(super) fn installed(&self) -> Result<Option<Applied>, JournalError> {
-        self.identity(INSTALLED_KEY)
-    }
-
-    /// The membership in force, as it was given.
-    pub fn membership(&self) -> Result<Option<Bytes>, JournalError> {
-        self.value(MEMBERSHIP_KEY)
-    }
-
-    fn identity(&self, key: &[u8]) -> Result<Option<Applied>, JournalError> {
-        let found = self.value(key)?;
+        let found = self.value(APPLIED_KEY)?;
         let decoded = found.map(|record| Applied::decode(&record)).transpose();
         decoded.map_err(|source| JournalError::Damaged {
             what: "the applied state",
             source,
         })
+    }
+
+    /// The membership in force, as it was given.
+    pub fn membership(&self) -> Result<Option<Bytes>, JournalError> {
+        self.value(MEMBERSHIP_KEY)
     }
 }
 

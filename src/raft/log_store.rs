@@ -6,6 +6,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use futures_util::{Stream, stream};
@@ -16,7 +17,6 @@ use crate::base::CodecError;
 use crate::journal::{Journal, JournalError, Opened};
 
 use super::encoding;
-use super::flushed::Flushed;
 use super::recent::{Milestones, Recent};
 use super::stall::Backlog;
 use super::types::{Entry, LogId, Types, Vote};
@@ -42,7 +42,8 @@ struct Shared {
     purged: Cell<Option<LogId>>,
     vote: Cell<Option<Vote>>,
     committed: Cell<Option<LogId>>,
-    flushed: Flushed,
+    /// Index after the last flushed entry; the journal thread moves it.
+    flushed_next: Arc<AtomicU64>,
     /// What waits for the journal thread.
     backlog: Arc<Backlog>,
 }
@@ -68,7 +69,7 @@ impl LogStore {
             purged: Cell::new(purged),
             vote: Cell::new(decoded(journal.vote()?, encoding::decode_vote)?),
             committed: Cell::new(decoded(journal.committed()?, encoding::decode_id)?),
-            flushed: Flushed::new(opened.recovered.next),
+            flushed_next: Arc::new(AtomicU64::new(opened.recovered.next)),
             backlog: Arc::default(),
         };
         Ok(Self {
@@ -126,15 +127,6 @@ impl LogStore {
             .iter()
             .map(decode)
             .collect()
-    }
-
-    /// As [`LogStore::read`], once what is read is on disk.
-    async fn read_synced(&self, first: u64, end: u64) -> io::Result<Vec<Entry>> {
-        let entries = self.read(first, end)?;
-        if let Some(last) = entries.last() {
-            self.shared.flushed.wait(last.log_id.index + 1).await?;
-        }
-        Ok(entries)
     }
 
     /// The part of `range` that the log holds.
@@ -208,8 +200,8 @@ impl RaftLogReader<Types> for LogStore {
         }
     }
 
-    /// What the state machine applies: nothing that is not synced here, and read as it
-    /// goes, so that a long replay holds a few mebibytes and not the whole log.
+    /// What the state machine applies: read as it goes, so that a long replay
+    /// holds a few mebibytes and not the whole log.
     async fn entries_stream<R>(&mut self, range: R) -> impl Stream<Item = io::Result<Entry>>
     where
         R: RangeBounds<u64> + Clone + Debug,
@@ -226,7 +218,7 @@ impl RaftLogReader<Types> for LogStore {
             if first >= end {
                 return None;
             }
-            match store.read_synced(first, end).await {
+            match store.read(first, end) {
                 Err(error) => Some((Err(error), None)),
                 Ok(entries) => {
                     let mut read = entries.into_iter();
@@ -286,7 +278,7 @@ impl RaftLogStorage<Types> for LogStore {
         {
             let mut recent = self.shared.recent.borrow_mut();
             let mut milestones = self.shared.milestones.borrow_mut();
-            recent.evict(self.shared.flushed.next());
+            recent.evict(self.shared.flushed_next.load(Ordering::Acquire));
             for entry in entries {
                 let payload = encoding::encode_entry(&entry);
                 let index = entry.log_id.index;
@@ -305,23 +297,18 @@ impl RaftLogStorage<Types> for LogStore {
             return Ok(());
         };
         let next = first + crate::base::units::to_u64(payloads.len());
-        let reached = self.shared.flushed.clone();
+        let flushed_next = Arc::clone(&self.shared.flushed_next);
         let backlog = self.backlog();
         backlog.submit();
         let done = Box::new(move |outcome: Result<(), JournalError>| {
             if outcome.is_ok() {
-                reached.reach(next);
+                flushed_next.store(next, Ordering::Release);
                 backlog.synced();
-            } else {
-                reached.fail();
             }
             flushed.io_completed(outcome.map_err(io::Error::other));
         });
         let appended = self.journal.append(first, payloads, done).await;
-        appended.map_err(|error| {
-            self.shared.flushed.fail();
-            io::Error::other(error)
-        })
+        appended.map_err(io::Error::other)
     }
 
     /// Waits: the journal must not report an older append after a newer one
@@ -337,7 +324,7 @@ impl RaftLogStorage<Types> for LogStore {
         self.shared.last.set(last.or(purged));
         self.finish(|done| self.journal.truncate(next, done))
             .await?;
-        self.shared.flushed.cut(next);
+        self.shared.flushed_next.fetch_min(next, Ordering::AcqRel);
         Ok(())
     }
 

@@ -1,10 +1,11 @@
 //! Consensus: openraft on its own executor over the journal, and the handle by
 //! which shards propose changes and read the applied state.
 //!
-//! The order of everything that happened is decided here; what it means is decided
-//! by `metadata::apply`. One voter sends nothing; the same log, votes and snapshots
-//! serve three and five. Any node takes changes and hands them to the leader; who
-//! belongs to the cluster is a wish in the state that the leader carries out.
+//! The order of everything that happened is decided here; what it means is
+//! decided by `metadata::apply`. With one voter no message leaves the node; the
+//! same log, votes and snapshots serve three and five. Any node takes changes and
+//! hands them to the leader; who belongs to the cluster is a wish in the state
+//! that the leader carries out.
 //!
 //! Floor: services.
 //! Uses: base, journal, metadata, oci, peer, runtime, telemetry
@@ -18,7 +19,6 @@ mod channels;
 mod cluster_handle;
 mod core;
 mod encoding;
-mod flushed;
 mod handle;
 mod identity;
 mod keeper;

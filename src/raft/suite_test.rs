@@ -2,19 +2,14 @@
 
 use std::sync::Arc;
 
-use futures_lite::StreamExt;
-use futures_lite::future::poll_once;
-use openraft::impls::leader_id_adv::LeaderId;
-use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::StorageError;
 use openraft::testing::log::{StoreBuilder, Suite};
-use openraft::{EntryPayload, RaftLogReader, StorageError};
 use tempfile::TempDir;
 
 use super::blob_change::BlobChanges;
-use super::encoding::encode_vote;
 use super::log_store::LogStore;
 use super::state_machine::StateMachine;
-use super::types::{Entry, LogId, Types, Vote};
+use super::types::Types;
 use super::{Handle, Opened, Options, StateView, open, start};
 use crate::journal;
 use crate::metadata::{Command, Outcome, has_repository, linked_blob, state_hash};
@@ -53,43 +48,6 @@ fn the_store_passes_the_suite_of_openraft() {
         Suite::<Types, LogStore, StateMachine, Stores, Directory>::test_all(Stores)
             .await
             .unwrap();
-    });
-}
-
-fn blank(index: u64) -> Entry {
-    let leader_id = LeaderId {
-        term: 1,
-        node_id: 1,
-    };
-    Entry {
-        log_id: LogId { leader_id, index },
-        payload: EntryPayload::Blank,
-    }
-}
-
-/// Otherwise a process that dies finds a state ahead of its log.
-#[test]
-fn nothing_is_applied_before_it_is_synced_here() {
-    run_alone(|| async {
-        let directory = tempfile::tempdir().unwrap();
-        let metrics = Arc::new(Metrics::new());
-        let opened = journal::open(&journal::Options::new(directory.path(), metrics)).unwrap();
-        let mut log = LogStore::new(&opened).unwrap();
-        // The journal thread stands still until the gate opens.
-        let (open_gate, gate) = flume::bounded::<()>(1);
-        let held = Box::new(move |_| gate.recv().unwrap());
-        let vote = encode_vote(&Vote::new(1, 1));
-        opened.journal.save_vote(vote, held).await.unwrap();
-        let entries = [blank(0), blank(1)];
-        log.append(entries, IOFlushed::noop()).await.unwrap();
-        // A follower may have them at once; the state may not.
-        assert_eq!(log.try_get_log_entries(0..2).await.unwrap().len(), 2);
-        let mut entries = log.entries_stream(0..2).await;
-        assert!(poll_once(entries.next()).await.is_none());
-        open_gate.send(()).unwrap();
-        assert_eq!(entries.next().await.unwrap().unwrap().log_id.index, 0);
-        assert_eq!(entries.next().await.unwrap().unwrap().log_id.index, 1);
-        assert!(entries.next().await.is_none());
     });
 }
 

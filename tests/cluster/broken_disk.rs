@@ -124,12 +124,7 @@ fn cluster() -> Option<(Disk, Cluster)> {
     };
     let others = NodeOptions::default();
     let mut cluster = Cluster::of(vec![own, others.clone(), others]);
-    if cluster.leader() != 0 {
-        let first = cluster.status(0).expect("a status")["node"].to_string();
-        let sent = cluster.nodes[0].operate(&["transfer-leader", &first]);
-        assert!(sent.status.success());
-        assert!(wait_for(FAILOVER_MAX, || cluster.leader() == 0));
-    }
+    cluster.lead(0);
     Some((disk, cluster))
 }
 

@@ -41,6 +41,7 @@ mod quorum;
 mod relay;
 mod repair;
 mod serving;
+mod slow_sync;
 mod snapshot;
 mod tee;
 mod turn;

@@ -129,6 +129,17 @@ impl Cluster {
         found.expect("just found").1
     }
 
+    /// Makes a node the leader.
+    #[track_caller]
+    pub(crate) fn lead(&mut self, index: usize) {
+        if self.leader() != index {
+            let node = self.status(index).expect("a status")["node"].to_string();
+            let sent = self.nodes[index].operate(&["transfer-leader", &node]);
+            assert!(sent.status.success(), "{}", said(&sent));
+            assert!(wait_for(SETTLED_MAX, || self.leader() == index));
+        }
+    }
+
     /// Waits until no running node lacks an entry or a blob.
     #[track_caller]
     pub(crate) fn wait_whole(&mut self) {
