@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that tie code to a runtime, a disk format or a protocol.
-const GUARDED_CRATES: [&str; 16] = [
+const GUARDED_CRATES: [&str; 18] = [
     "fjall",
     "futures_rustls",
     "glommio",
@@ -29,9 +29,11 @@ const GUARDED_CRATES: [&str; 16] = [
     "rcgen",
     "rustix",
     "rustls",
+    "rustls_native_certs",
     "serde_json",
     "sha2",
     "tokio",
+    "ureq",
     "webpki",
 ];
 /// The only files that may contain the keyword `unsafe`.

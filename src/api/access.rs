@@ -91,6 +91,7 @@ impl From<Refused> for Failure {
             }
             Refused::Crowded => crowded(),
             Refused::Limited(exceeded) => limited(exceeded),
+            Refused::Unready => unready(),
         }
     }
 }
@@ -118,6 +119,13 @@ pub(super) fn limited(exceeded: Exceeded) -> Failure {
     let whole_seconds = exceeded.wait.as_millis().div_ceil(1000).max(1);
     Failure::new(status, ErrorCode::TooManyRequests, message)
         .with("Retry-After", whole_seconds.to_string())
+}
+
+/// 503: the keys that would tell who this is are not there.
+pub(super) fn unready() -> Failure {
+    let message = "the keys of the token issuer are not there yet, try again";
+    let status = Status::SERVICE_UNAVAILABLE;
+    Failure::new(status, ErrorCode::Unsupported, message).with("Retry-After", RETRY_AFTER_SECONDS)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::access::{crowded, limited};
+use super::access::{crowded, limited, unready};
 use super::answer::{Answer, Handled};
 use super::door::Door;
 use super::failure::Failure;
@@ -143,6 +143,7 @@ fn ungranted(error: Ungranted) -> Failure {
         Ungranted::Invalid => unauthorized(),
         Ungranted::Crowded => crowded(),
         Ungranted::Limited(exceeded) => limited(exceeded),
+        Ungranted::Unready => unready(),
         Ungranted::Failed => Failure::new(
             Status::INTERNAL_SERVER_ERROR,
             ErrorCode::Unsupported,

@@ -226,7 +226,7 @@ mod tests {
     fn one_key_equals_itself_and_no_other() {
         let [one, same] = [(); 2].map(|()| Key::read_all(RSA_KEY).unwrap().remove(0));
         assert_eq!(one, same);
-        assert_ne!(one, same.clone().named(Some("a".into())));
+        assert_ne!(one, same.named(Some("a".into())));
         let other = Key::of_rsa_numbers(&[0xff; 256], &[1, 0, 1]).unwrap();
         assert_ne!(one, other);
     }

@@ -203,6 +203,18 @@ pub const TOKEN_SCOPES_MAX: usize = 64;
 /// A form that asks for a token: a refresh token, and some scopes.
 pub const TOKEN_FORM_BYTES_MAX: usize = 64 * 1024;
 
+/// An issuer must have sent a document by then. The keys may take two of them.
+pub const KEYS_FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest document of an issuer: 64 keys, each with a chain of certificates.
+pub const KEY_SET_BYTES_MAX: u64 = 512 * 1024;
+/// A request waits this long for the keys that its token needs: as long as fetching
+/// them may take.
+pub const KEYS_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Requests that wait for the keys of one issuer; further ones are answered 429.
+pub const WAITING_FOR_KEYS_MAX: usize = 1024;
+/// An issuer that is down is asked again at least this often.
+pub const KEYS_RETRY_MAX: Duration = Duration::from_secs(5 * 60);
+
 // ---- journal ----------------------------------------------------------
 
 /// Proposals waiting for the raft core; further ones are answered 429.

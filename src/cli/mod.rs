@@ -2,7 +2,7 @@
 //!
 //! Floor: roof.
 //! Uses: auth, oci, disk, net, config, admin, server
-//! Crates: rustix, serde_json
+//! Crates: rustix, serde_json, ureq
 
 mod access;
 mod arguments;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::check::{impossible, is_base_url};
 use super::cluster::Secret;
 use super::error::ConfigError;
+use super::jwks::{JwksSection, KeysAt};
 use super::schema::Config;
 use super::units::Period;
 use crate::auth::Rules;
@@ -43,7 +44,17 @@ pub struct IdentitySection {
     #[serde(default)]
     pub audiences: Vec<String>,
     /// Its public keys.
+    #[serde(default)]
     pub key_files: Vec<PathBuf>,
+    /// Address of its JSON Web Key Set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_url: Option<String>,
+    /// Authorities that vouch for the server there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_ca_file: Option<PathBuf>,
+    /// What that server is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jwks_token_file: Option<PathBuf>,
 }
 
 /// `[auth]`.
@@ -64,6 +75,14 @@ pub struct AuthSection {
     pub audiences: Vec<String>,
     /// Its public keys.
     pub key_files: Vec<PathBuf>,
+    /// Address of its JSON Web Key Set.
+    pub jwks_url: Option<String>,
+    /// Authorities that vouch for the server there.
+    pub jwks_ca_file: Option<PathBuf>,
+    /// What that server is shown.
+    pub jwks_token_file: Option<PathBuf>,
+    /// How fetched keys are kept.
+    pub jwks: JwksSection,
     /// Users, as `name:hash`.
     pub users: Vec<Secret>,
     /// A file with more of them.
@@ -92,6 +111,10 @@ impl Default for AuthSection {
             issuer: None,
             audiences: Vec::new(),
             key_files: Vec::new(),
+            jwks_url: None,
+            jwks_ca_file: None,
+            jwks_token_file: None,
+            jwks: JwksSection::default(),
             users: Vec::new(),
             users_file: None,
             identities: Vec::new(),
@@ -104,7 +127,33 @@ impl Default for AuthSection {
     }
 }
 
+impl IdentitySection {
+    /// Where its keys are.
+    #[must_use]
+    pub fn keys_at(&self) -> KeysAt<'_> {
+        KeysAt {
+            issuer: &self.issuer,
+            files: &self.key_files,
+            url: self.jwks_url.as_deref(),
+            ca_file: self.jwks_ca_file.as_deref(),
+            token_file: self.jwks_token_file.as_deref(),
+        }
+    }
+}
+
 impl AuthSection {
+    /// Where the keys of the other server are.
+    #[must_use]
+    pub fn keys_at(&self) -> KeysAt<'_> {
+        KeysAt {
+            issuer: self.issuer.as_deref().unwrap_or_default(),
+            files: &self.key_files,
+            url: self.jwks_url.as_deref(),
+            ca_file: self.jwks_ca_file.as_deref(),
+            token_file: self.jwks_token_file.as_deref(),
+        }
+    }
+
     /// The rules, as the room that compiles them reads them.
     #[must_use]
     pub fn rules(&self) -> Vec<serde_json::Value> {
@@ -118,6 +167,9 @@ impl AuthSection {
         Self {
             realm: Some("https://auth.example.org/token".to_owned()),
             issuer: Some("auth.example.org".to_owned()),
+            jwks_url: Some("https://auth.example.org/jwks".to_owned()),
+            jwks_ca_file: file("issuer-ca.pem"),
+            jwks_token_file: file("issuer-token"),
             users_file: file("users"),
             signing_key_file: file("token.key"),
             rules_file: file("rules.toml"),
@@ -167,6 +219,7 @@ fn check_none(auth: &AuthSection) -> Result<(), ConfigError> {
         ("auth.users_file", auth.users_file.is_some()),
         ("auth.identities", !auth.identities.is_empty()),
         ("auth.key_files", !auth.key_files.is_empty()),
+        ("auth.jwks_url", auth.jwks_url.is_some()),
     ];
     match given.into_iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
@@ -191,10 +244,10 @@ fn check_token(auth: &AuthSection) -> Result<(), ConfigError> {
     if auth.issuer.as_ref().is_none_or(String::is_empty) {
         return needs("auth.issuer");
     }
-    if auth.key_files.is_empty() {
-        return needs("auth.key_files");
+    match auth.keys_at().fault(&auth.jwks) {
+        Some(remedy) => Err(impossible("auth.key_files", auth.key_files.len(), remedy)),
+        None => auth.jwks.check(),
     }
-    Ok(())
 }
 
 fn check_users(config: &Config) -> Result<(), ConfigError> {
@@ -206,13 +259,22 @@ fn check_users(config: &Config) -> Result<(), ConfigError> {
     }
     let cannot_work = |one: &&IdentitySection| {
         let has_audience = config.public_url.is_some() || !one.audiences.is_empty();
-        !is_identity_name(&one.name) || one.key_files.is_empty() || !has_audience
+        !is_identity_name(&one.name) || !has_audience
     };
     if let Some(issuer) = auth.identities.iter().find(cannot_work) {
-        let remedy = "each needs a name without colons, spaces and control characters, `key_files`, and `audiences` unless `public_url` is set";
+        let remedy = "each needs a name without colons, spaces and control characters, and `audiences` unless `public_url` is set";
         let value = format!("\"{}\"", issuer.name.escape_debug());
         return Err(impossible("auth.identities", value, remedy));
     }
+    let faulty = |one: &IdentitySection| {
+        let remedy = one.keys_at().fault(&auth.jwks)?;
+        let value = format!("\"{}\"", one.name.escape_debug());
+        Some(impossible("auth.identities", value, remedy))
+    };
+    if let Some(fault) = auth.identities.iter().find_map(faulty) {
+        return Err(fault);
+    }
+    auth.jwks.check()?;
     let life = auth.token_life.duration();
     if !(TOKEN_LIFE_MIN..=TOKEN_LIFE_MAX).contains(&life) {
         let remedy = "it must lie between 1m and 24h";

@@ -13,6 +13,7 @@ mod cluster;
 mod environment;
 mod error;
 mod file;
+mod jwks;
 mod keys;
 mod layer;
 mod limits;
@@ -26,6 +27,7 @@ pub use ack::{AckLevel, AckPrefix, AckPrefixError};
 pub use auth::{AuthMode, AuthSection, IdentitySection};
 pub use cluster::{ClusterSection, PeerSecurity, Secret};
 pub use error::ConfigError;
+pub use jwks::{JwksSection, KeysAt};
 pub use limits::{AllowanceSection, LimitsSection};
 pub use load::{Sources, load};
 pub use schema::{

@@ -1,6 +1,6 @@
 //! The one place where requests are let in.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,15 +8,16 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::book::Book;
+use super::book::{Book, Trusted};
 use super::hasher::Crowded;
+use super::issuer_keys::Renewal;
 use super::keeper::Shared;
 use super::options::{Mode, Options};
 use super::pass::Pass;
 use super::proved::Proved;
 use crate::auth::{
-    Credentials, Decision, Fault, Issuer, Login, Needed, Scope, Subject, TokenCache, TokenKind,
-    TokenSource, Verified,
+    Credentials, Decision, Fault, Issuer, Login, Needed, Scope, Subject, TokenCache, TokenError,
+    TokenKind, TokenSource, Verified,
 };
 use crate::base::Clock;
 use crate::base::limits::{LOGIN_FAILURE_PAUSE, PASSWORD_BYTES_MAX};
@@ -37,6 +38,8 @@ pub struct Guard {
     /// Signed identities, behind the names they came with: none is an access token.
     identities: RefCell<TokenCache>,
     proved: RefCell<Proved>,
+    /// Of the fetched keys by which tokens and identities are remembered.
+    generation: Cell<u64>,
     source: TokenSource,
     quotas: Quotas,
     pub(super) clock: Clock,
@@ -61,10 +64,12 @@ pub enum Refused {
     },
     /// Its user is known, and may not.
     Denied,
-    /// Too many passwords wait to be checked.
+    /// Too many passwords wait to be checked, or too many tokens for their keys.
     Crowded,
     /// The client or its user has as much as it may have.
     Limited(Exceeded),
+    /// The keys that would tell are not there: their issuer does not answer.
+    Unready,
 }
 
 /// Whom a login proved.
@@ -81,6 +86,8 @@ pub(super) enum Unproved {
     Invalid,
     /// Nobody has time to check them.
     Crowded,
+    /// Nobody can check them now.
+    Unready,
     /// There were too many bad ones before.
     Limited(Exceeded),
 }
@@ -125,6 +132,7 @@ impl Guard {
             identities: RefCell::default(),
             proved: RefCell::new(Proved::new()),
             quotas: Quotas::default(),
+            generation: Cell::default(),
             clock: Clock::system(),
             metrics,
         }
@@ -182,6 +190,7 @@ impl Guard {
             Err(Refused::Denied) => AccessDecision::Denied,
             Err(Refused::Crowded) => AccessDecision::Crowded,
             Err(Refused::Limited(_)) => AccessDecision::Limited,
+            Err(Refused::Unready) => AccessDecision::Unready,
         };
         self.metrics.access.decisions.of(decision).count();
         admitted
@@ -206,6 +215,7 @@ impl Guard {
             Err(Unproved::Invalid) => return Err(self.challenged(needed, Fault::Invalid)),
             Err(Unproved::Crowded) => return Err(Refused::Crowded),
             Err(Unproved::Limited(exceeded)) => return Err(exceeded.into()),
+            Err(Unproved::Unready) => return Err(Refused::Unready),
         };
         self.count_request(pass.caller().as_ref(), client)?;
         match pass.decide(needed) {
@@ -232,7 +242,7 @@ impl Guard {
         let credentials = Credentials::parse(header).map_err(|_| Unproved::Invalid)?;
         match (credentials, &self.options.mode) {
             (Credentials::Bearer(token), mode) => {
-                let verified = self.verified(&book, token).ok_or(Unproved::Invalid)?;
+                let verified = self.verified(&book, token).await?;
                 if !matches!(mode, Mode::Users(_)) {
                     return Ok(Pass::foreign(verified));
                 }
@@ -247,26 +257,59 @@ impl Guard {
         }
     }
 
-    fn verified(&self, book: &Book, token: &str) -> Option<Rc<Verified>> {
+    async fn verified(&self, book: &Book, token: &str) -> Result<Rc<Verified>, Unproved> {
         let now_seconds = self.now_seconds();
         let checks = &self.metrics.access.tokens;
         if let Some(verified) = self.tokens.borrow_mut().find(token, now_seconds) {
             checks.of(TokenCheck::Remembered).count();
-            return Some(verified);
+            return Ok(verified);
         }
-        let issuer: &Issuer = book.issuer.as_ref()?;
-        match issuer.verify(token, TokenKind::Access, now_seconds) {
+        let trusted = book.issuer.as_ref().ok_or(Unproved::Invalid)?;
+        match self.check(trusted, token).await? {
             Ok(verified) => {
                 checks.of(TokenCheck::Verified).count();
                 let verified = Rc::new(verified);
                 self.tokens.borrow_mut().keep(token, Rc::clone(&verified));
-                Some(verified)
+                Ok(verified)
             }
             Err(error) => {
                 checks.of(TokenCheck::Refused).count();
                 tracing::debug!(%error, "a token is refused");
-                None
+                Err(Unproved::Invalid)
             }
+        }
+    }
+
+    /// Checks a token by the keys of its issuer; where it needs one that nobody has seen
+    /// here, by those that the issuer has now.
+    ///
+    /// - Errors: nobody can say, or has time to.
+    async fn check(
+        &self,
+        trusted: &Trusted,
+        token: &str,
+    ) -> Result<Result<Verified, TokenError>, Unproved> {
+        let verify = |issuer: &Issuer| issuer.verify(token, TokenKind::Access, self.now_seconds());
+        let place = match trusted {
+            Trusted::Known(issuer) => return Ok(verify(issuer)),
+            Trusted::Fetched(place) => *place,
+        };
+        let source = self.shared.sources.get(place).ok_or(Unproved::Invalid)?;
+        let issuer = source.issuer();
+        let error = match verify(&issuer) {
+            Err(error) if issuer.may_lack_its_key(error) => error,
+            checked => return Ok(checked),
+        };
+        let checked = match source.renewed(self.clock.now()).await {
+            Renewal::Crowded => return Err(Unproved::Crowded),
+            Renewal::Done => verify(&source.issuer()),
+            Renewal::None => Err(error),
+        };
+        match checked {
+            Err(TokenError::UnknownKey) if source.issuer().keys.is_empty() => {
+                Err(Unproved::Unready)
+            }
+            checked => Ok(checked),
         }
     }
 
@@ -285,7 +328,7 @@ impl Guard {
                 ends_seconds: None,
             });
         };
-        let identity = self.identity(issuer, login, client)?;
+        let identity = self.identity(issuer, login, client).await?;
         subject.subject.clone_from(&identity.subject);
         subject.claims = Some(Value::Object(identity.claims.clone()));
         Ok(LoggedIn {
@@ -295,9 +338,9 @@ impl Guard {
     }
 
     /// What a signed identity says, unless it is none.
-    fn identity(
+    async fn identity(
         &self,
-        issuer: &Issuer,
+        issuer: &Trusted,
         login: &Login,
         client: IpAddr,
     ) -> Result<Rc<Verified>, Unproved> {
@@ -308,7 +351,7 @@ impl Guard {
         }
         self.may_log_in(login, client)?;
         let logins = &self.metrics.access.logins;
-        match issuer.verify(&login.password, TokenKind::Access, now_seconds) {
+        match self.check(issuer, &login.password).await? {
             Ok(identity) => {
                 logins.of(LoginEnd::Proved).count();
                 let identity = Rc::new(identity);
@@ -388,6 +431,11 @@ impl Guard {
             self.tokens.borrow_mut().clear();
             self.identities.borrow_mut().clear();
             self.proved.borrow_mut().clear();
+        }
+        let generation = self.shared.generation.value();
+        if self.generation.replace(generation) != generation {
+            self.tokens.borrow_mut().clear();
+            self.identities.borrow_mut().clear();
         }
         Arc::clone(&now)
     }

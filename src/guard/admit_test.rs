@@ -1,6 +1,7 @@
 use serde_json::Map;
 
 use super::*;
+use crate::guard::issuer_keys::Generation;
 
 #[test]
 fn no_two_logins_share_the_memory_of_an_identity() {
@@ -25,6 +26,8 @@ fn what_was_proved_before_a_change_is_forgotten() {
         options: Arc::clone(&options),
         books,
         hasher: None,
+        sources: Arc::default(),
+        generation: Generation::default(),
     };
     let guard = Guard::new(shared, "http://127.0.0.1/token", Arc::new(Metrics::new()));
     let token = Rc::new(Verified {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 
 use super::error::BookError;
-use super::options::{IdentityIssuer, Mode, Options};
+use super::options::{IdentityIssuer, KeysFrom, Mode, Options};
 use super::users::Users;
 use crate::auth::{HashError, Issuer, Key, Rules};
 use crate::base::units::MIB;
@@ -22,11 +22,20 @@ const OTHERS_BITS: u32 = 0o007;
 #[derive(Debug)]
 pub struct Book {
     /// Whose tokens are taken; nobody's where nobody is asked.
-    pub(super) issuer: Option<Issuer>,
+    pub(super) issuer: Option<Trusted>,
     pub(super) rules: Rules,
     pub(super) users: Users,
     /// Whose signed identities are taken as passwords, by user name.
-    pub(super) identities: BTreeMap<Box<str>, Issuer>,
+    pub(super) identities: BTreeMap<Box<str>, Trusted>,
+}
+
+/// Somebody whose tokens are taken.
+#[derive(Debug)]
+pub(super) enum Trusted {
+    /// With keys that are known for as long as the book is.
+    Known(Issuer),
+    /// With keys that are fetched: its place among those.
+    Fetched(usize),
 }
 
 impl Book {
@@ -40,7 +49,8 @@ impl Book {
             Mode::None => None,
             Mode::Token(server) => {
                 let audiences = server.audiences.clone();
-                Some(read_issuer(&server.issuer, audiences, &server.key_files)?)
+                let read = read_issuer(&server.issuer, audiences, &server.keys)?;
+                Some(read.map_or(Trusted::Fetched(0), Trusted::Known))
             }
             Mode::Users(own) => {
                 users.add("`auth.users`", own.users.iter().map(|line| &**line))?;
@@ -50,11 +60,11 @@ impl Book {
                     users.add(&path.display().to_string(), text.lines())?;
                 }
                 identities = read_identities(&own.identities, &users)?;
-                Some(Issuer {
+                Some(Trusted::Known(Issuer {
                     name: options.service.clone(),
                     audiences: vec![options.service.clone()],
                     keys: vec![own.signer.public().clone()],
-                })
+                }))
             }
         };
         Ok(Self {
@@ -116,30 +126,38 @@ pub fn read_rules(options: &Options) -> Result<Rules, BookError> {
     Rules::read(&rules).map_err(|error| failed(error.to_string()))
 }
 
+/// An issuer with its keys; `None` for one whose keys are fetched.
 fn read_issuer(
     name: &str,
     audiences: Vec<Box<str>>,
-    key_files: &[PathBuf],
-) -> Result<Issuer, BookError> {
+    keys: &KeysFrom,
+) -> Result<Option<Issuer>, BookError> {
+    let KeysFrom::Files(files) = keys else {
+        return Ok(None);
+    };
     let mut keys = Vec::new();
-    for path in key_files {
+    for path in files {
         keys.extend(read_keys(path)?);
     }
-    Ok(Issuer {
+    Ok(Some(Issuer {
         name: name.into(),
         audiences,
         keys,
-    })
+    }))
 }
 
 /// - Errors: also when a name is that of a user, who would then be two.
 fn read_identities(
     issuers: &[IdentityIssuer],
     users: &Users,
-) -> Result<BTreeMap<Box<str>, Issuer>, BookError> {
+) -> Result<BTreeMap<Box<str>, Trusted>, BookError> {
     let mut identities = BTreeMap::new();
+    let mut places = 0..;
     for one in issuers {
-        let issuer = read_issuer(&one.issuer, one.audiences.clone(), &one.key_files)?;
+        let read = read_issuer(&one.issuer, one.audiences.clone(), &one.keys)?;
+        let place = if read.is_none() { places.next() } else { None };
+        let fetched = || Trusted::Fetched(place.unwrap_or_default());
+        let issuer = read.map_or_else(fetched, Trusted::Known);
         let is_taken = users.hash(&one.name).is_some();
         if identities.insert(one.name.clone(), issuer).is_some() || is_taken {
             return Err(BookError::Twice {

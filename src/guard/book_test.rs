@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -107,12 +108,15 @@ fn keys_of_a_token_server_come_from_its_files() {
             realm: "https://auth.example.org/token".into(),
             issuer: "auth.example.org".into(),
             audiences: vec!["windlass".into()],
-            key_files: vec![path],
+            keys: KeysFrom::Files(vec![path]),
         })
     };
     let pem = include_str!("../../tests/fixtures/auth/ec.crt");
     let book = Book::read(&options(server(file(&home, "key", pem)))).unwrap();
-    assert_eq!(book.issuer.unwrap().keys.len(), 1);
+    let Some(Trusted::Known(issuer)) = book.issuer else {
+        panic!("{:?}", book.issuer);
+    };
+    assert_eq!(issuer.keys.len(), 1);
     let error = Book::read(&options(server(file(&home, "bad", "nonsense")))).unwrap_err();
     assert!(error.to_string().contains("/bad: neither PEM"), "{error}");
 }

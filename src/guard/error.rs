@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::fetch_keys::KeysError;
 use crate::auth::{HashError, KeyError, RuleError};
 use crate::disk;
 
@@ -78,6 +79,14 @@ pub enum KeeperError {
     /// What it reads is not in order.
     #[error(transparent)]
     Book(#[from] BookError),
+    /// A file that keys are fetched with is not in order.
+    #[error("keys of {issuer} cannot be fetched: {source}")]
+    Keys {
+        /// Whose keys.
+        issuer: Box<str>,
+        /// What is wrong.
+        source: KeysError,
+    },
     /// A thread could not be started.
     #[error("a thread cannot be started")]
     Background(#[from] crate::runtime::BackgroundError),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::admit::{Guard, IDENTITY_CLAIM, LoggedIn, Unproved};
-use super::book::Book;
+use super::book::{Book, Trusted};
 use super::options::{Mode, UsersOptions};
 use crate::auth::{Actions, Login, Resource, Scope, Subject, TokenKind, Verified};
 use crate::base::RequestId;
@@ -67,6 +67,8 @@ pub enum Ungranted {
     Crowded,
     /// The client or its user has as much as it may have.
     Limited(Exceeded),
+    /// The keys that would tell are not there.
+    Unready,
     /// The token could not be signed; logged.
     Failed,
 }
@@ -77,6 +79,7 @@ impl From<Unproved> for Ungranted {
             Unproved::Invalid => Self::Invalid,
             Unproved::Crowded => Self::Crowded,
             Unproved::Limited(exceeded) => Self::Limited(exceeded),
+            Unproved::Unready => Self::Unready,
         }
     }
 }
@@ -157,7 +160,10 @@ impl Guard {
 
     /// Whom a refresh token is of.
     fn refreshed(&self, book: &Arc<Book>, token: &str) -> Option<Box<str>> {
-        let issuer = book.issuer.as_ref()?;
+        // Those that are made here have a key that is here.
+        let Some(Trusted::Known(issuer)) = &book.issuer else {
+            return None;
+        };
         let verified = issuer.verify(token, TokenKind::Refresh, self.now_seconds());
         let Verified {
             subject, claims, ..

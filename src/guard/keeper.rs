@@ -12,9 +12,12 @@ use tokio::sync::watch;
 
 use super::book::Book;
 use super::error::KeeperError;
+use super::fetch_keys::check_files;
 use super::hasher::Hasher;
-use super::options::{Mode, Options};
+use super::issuer_keys::{Ages, Generation, Source};
+use super::options::{IssuerKeys, Mode, Options};
 use crate::runtime::Background;
+use crate::telemetry::Metrics;
 
 /// How often files are looked at. They are read when two looks agree, so that whoever
 /// writes one is done: half a list of rules or claims may give more than the whole.
@@ -27,6 +30,10 @@ pub struct Shared {
     pub(super) books: watch::Receiver<Arc<Book>>,
     /// Where there are passwords.
     pub(super) hasher: Option<Hasher>,
+    /// Issuers whose keys are fetched, as the book counts them.
+    pub(super) sources: Arc<[Source]>,
+    /// Of their keys.
+    pub(super) generation: Generation,
 }
 
 impl std::fmt::Debug for Shared {
@@ -78,7 +85,11 @@ impl Keeper {
     /// Reads everything and starts to watch. Blocks.
     ///
     /// - Errors: something is not in order; a node does not start on half of its rules.
-    pub fn start(options: Options, background: &Background) -> Result<(Self, Shared), KeeperError> {
+    pub fn start(
+        options: Options,
+        metrics: &Arc<Metrics>,
+        background: &Background,
+    ) -> Result<(Self, Shared), KeeperError> {
         let files = files_of(&options);
         let traces = traces(&files);
         let book = Arc::new(Book::read(&options)?);
@@ -88,11 +99,15 @@ impl Keeper {
             Mode::Users(_) => Some(Hasher::start(background)?),
             Mode::None | Mode::Token(_) => None,
         };
+        let generation = Generation::default();
+        let sources = start_sources(&options, &generation, metrics, background)?;
         let options = Arc::new(options);
         let shared = Shared {
             options: Arc::clone(&options),
             books,
             hasher,
+            sources,
+            generation,
         };
         if files.is_empty() {
             let (stop, thread) = (None, None);
@@ -123,6 +138,27 @@ impl Drop for Keeper {
     }
 }
 
+/// Starts to fetch keys; whoever publishes them may be down.
+fn start_sources(
+    options: &Options,
+    generation: &Generation,
+    metrics: &Arc<Metrics>,
+    background: &Background,
+) -> Result<Arc<[Source]>, KeeperError> {
+    let fetched = options.fetched();
+    let ages = Ages::of(fetched.len());
+    let start = |(keys, place): (IssuerKeys, usize)| {
+        check_files(&keys).map_err(|source| KeeperError::Keys {
+            issuer: keys.issuer.clone(),
+            source,
+        })?;
+        let (generation, metrics) = (generation.clone(), Arc::clone(metrics));
+        let age = (ages.clone(), place);
+        Ok(Source::start(keys, generation, age, metrics, background)?)
+    };
+    fetched.into_iter().zip(0..).map(start).collect()
+}
+
 /// Reads again; what is not in order leaves everything as it was.
 fn refresh(options: &Options, books: &watch::Sender<Arc<Book>>) {
     match Book::read(options) {
@@ -150,9 +186,9 @@ fn announce(options: &Options, book: &Book) {
 fn files_of(options: &Options) -> Vec<PathBuf> {
     let more = match &options.mode {
         Mode::None => Vec::new(),
-        Mode::Token(server) => server.key_files.clone(),
+        Mode::Token(server) => server.keys.files().to_vec(),
         Mode::Users(own) => {
-            let keys = own.identities.iter().flat_map(|one| &one.key_files);
+            let keys = own.identities.iter().flat_map(|one| one.keys.files());
             own.users_file.iter().chain(keys).cloned().collect()
         }
     };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::refetch::KeyPace;
 use crate::auth::SigningKey;
 
 /// Who is asked for what.
@@ -40,8 +41,43 @@ pub struct TokenServer {
     pub issuer: Box<str>,
     /// `aud` of its tokens for this registry.
     pub audiences: Vec<Box<str>>,
-    /// Its public keys, certificates or key sets.
-    pub key_files: Vec<PathBuf>,
+    /// Its public keys.
+    pub keys: KeysFrom,
+}
+
+/// Where public keys come from.
+#[derive(Debug, Clone)]
+pub enum KeysFrom {
+    /// Files with keys, certificates or key sets, read again when they change.
+    Files(Vec<PathBuf>),
+    /// The issuer itself.
+    Issuer(KeyFetch),
+}
+
+/// How keys are fetched.
+#[derive(Debug, Clone)]
+pub struct KeyFetch {
+    /// Where they are; where the issuer's discovery document says, when absent.
+    pub url: Option<Box<str>>,
+    /// Authorities that vouch for the issuer; those of the machine when absent.
+    pub ca_file: Option<PathBuf>,
+    /// What the issuer is shown, read again for every fetch.
+    pub token_file: Option<PathBuf>,
+    /// Whether an issuer on this machine may speak plain HTTP.
+    pub is_loopback_http_allowed: bool,
+    /// How often, and for how long.
+    pub pace: KeyPace,
+}
+
+/// Keys of an issuer that are fetched from it.
+#[derive(Debug, Clone)]
+pub(super) struct IssuerKeys {
+    /// `iss` of its tokens.
+    pub(super) issuer: Box<str>,
+    /// `aud` of its tokens for this registry.
+    pub(super) audiences: Vec<Box<str>>,
+    /// How they are fetched.
+    pub(super) fetch: KeyFetch,
 }
 
 /// Who signs identities, of jobs of a pipeline or of machines, and what they are called.
@@ -54,8 +90,8 @@ pub struct IdentityIssuer {
     pub issuer: Box<str>,
     /// `aud` of its tokens for this registry.
     pub audiences: Vec<Box<str>>,
-    /// Its public keys, certificates or key sets.
-    pub key_files: Vec<PathBuf>,
+    /// Its public keys.
+    pub keys: KeysFrom,
 }
 
 /// The users of this registry, and their tokens.
@@ -75,4 +111,41 @@ pub struct UsersOptions {
     pub token_life: Duration,
     /// How long a refresh token holds.
     pub refresh_life: Duration,
+}
+
+impl Options {
+    /// The issuers whose keys are fetched, in the order in which [`Book`] counts them.
+    ///
+    /// [`Book`]: super::Book
+    pub(super) fn fetched(&self) -> Vec<IssuerKeys> {
+        let fetched = |issuer: &str, audiences: &[Box<str>], keys: &KeysFrom| match keys {
+            KeysFrom::Files(_) => None,
+            KeysFrom::Issuer(fetch) => Some(IssuerKeys {
+                issuer: issuer.into(),
+                audiences: audiences.to_vec(),
+                fetch: fetch.clone(),
+            }),
+        };
+        match &self.mode {
+            Mode::None => Vec::new(),
+            Mode::Token(one) => fetched(&one.issuer, &one.audiences, &one.keys)
+                .into_iter()
+                .collect(),
+            Mode::Users(own) => {
+                let all = own.identities.iter();
+                all.filter_map(|one| fetched(&one.issuer, &one.audiences, &one.keys))
+                    .collect()
+            }
+        }
+    }
+}
+
+impl KeysFrom {
+    /// The files, where keys come from files.
+    pub(super) fn files(&self) -> &[PathBuf] {
+        match self {
+            Self::Files(files) => files,
+            Self::Issuer(_) => &[],
+        }
+    }
 }

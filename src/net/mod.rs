@@ -1,11 +1,13 @@
-//! Sockets: listeners, streams, TLS, sending files without copying them.
+//! Sockets: listeners, streams, TLS, sending files without copying them, fetching
+//! documents.
 //!
 //! Floor: machinery.
 //! Uses: base, runtime
-//! Crates: futures_rustls, glommio, rcgen, rustix, webpki
+//! Crates: futures_rustls, glommio, rcgen, rustix, rustls_native_certs, ureq, webpki
 
 mod certificate;
 mod error;
+mod fetch;
 mod known_server;
 mod listener;
 mod self_signed;
@@ -18,6 +20,7 @@ mod zero_copy;
 
 pub use certificate::Life;
 pub use error::{Error, SendFileError};
+pub use fetch::{FetchError, FetchLimits, Fetched, Fetcher};
 pub use known_server::{KnownServer, KnownStream};
 pub use listener::Listener;
 pub use self_signed::{SelfSigned, SelfSignedError};

@@ -2,22 +2,26 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
+use super::consensus::Consensus;
 use super::error::ServerError;
 use super::membership::Membership;
 use super::options::quota_options;
 use crate::auth::{Rules, SigningKey};
 use crate::base::units::KIB;
-use crate::config::{AuthMode, Config, IdentitySection, PeerSecurity, Secret};
+use crate::config::{AuthMode, Config, IdentitySection, KeysAt, PeerSecurity, Secret};
 use crate::disk::{
     create_directories_synced, read_small_file_blocking, write_file_synced_blocking,
 };
 use crate::guard::{
-    BookError, IdentityIssuer, Keeper, Mode, Options, Shared, TokenServer, UsersOptions, read_rules,
+    BookError, IdentityIssuer, Keeper, KeyFetch, KeyPace, KeysFrom, Mode, Options, Shared,
+    TokenServer, UsersOptions, read_rules,
 };
 use crate::peer::read_key_file;
 use crate::quota::Quotas;
 use crate::runtime::Background;
+use crate::telemetry::Metrics;
 
 /// Longest file with a key.
 const KEY_BYTES_MAX: u32 = 64 * KIB;
@@ -36,7 +40,8 @@ pub(super) struct Access {
 /// Reads rules, users and keys, and begins to watch their files.
 pub(super) fn start_keeper(
     config: &Config,
-    membership: Option<&Membership>,
+    consensus: &Consensus,
+    metrics: &Arc<Metrics>,
     background: &Background,
 ) -> Result<(Keeper, Access), ServerError> {
     let auth = &config.auth;
@@ -44,10 +49,10 @@ pub(super) fn start_keeper(
         tracing::warn!(listen = %config.listen, "`auth.insecure` is set: whoever reaches this address may push, pull and delete");
     }
     let signer = match auth.mode {
-        AuthMode::Users => Some(signer(config, membership)?),
+        AuthMode::Users => Some(signer(config, consensus.membership.as_ref())?),
         AuthMode::None | AuthMode::Token => None,
     };
-    let (keeper, guard) = Keeper::start(options(config, signer), background)?;
+    let (keeper, guard) = Keeper::start(options(config, signer), metrics, background)?;
     let quotas = Quotas::new(&quota_options(config));
     Ok((keeper, Access { guard, quotas }))
 }
@@ -67,7 +72,7 @@ fn options(config: &Config, signer: Option<SigningKey>) -> Options {
             } else {
                 boxed(&auth.audiences)
             },
-            key_files: auth.key_files.clone(),
+            keys: keys(config, auth.keys_at()),
         }),
         (AuthMode::Users, Some(signer)) => Mode::Users(UsersOptions {
             realm: realm(config).map(Into::into),
@@ -106,8 +111,28 @@ fn identity(config: &Config, section: &IdentitySection) -> IdentityIssuer {
         } else {
             named.collect()
         },
-        key_files: section.key_files.clone(),
+        keys: keys(config, section.keys_at()),
     }
+}
+
+/// Where the keys of an issuer come from: its files, or the issuer itself.
+fn keys(config: &Config, at: KeysAt<'_>) -> KeysFrom {
+    if !at.files.is_empty() {
+        return KeysFrom::Files(at.files.to_vec());
+    }
+    let jwks = &config.auth.jwks;
+    KeysFrom::Issuer(KeyFetch {
+        url: at.url.map(Into::into),
+        ca_file: at.ca_file.map(Into::into),
+        token_file: at.token_file.map(Into::into),
+        is_loopback_http_allowed: jwks.allow_loopback_http,
+        pace: KeyPace {
+            fresh_min: jwks.fresh_min.duration(),
+            fresh_max: jwks.fresh_max.duration(),
+            ask_pause: jwks.ask_pause.duration(),
+            stale_max: jwks.stale_max.duration(),
+        },
+    })
 }
 
 /// The rules that the configuration and its file hold, for a command that asks.

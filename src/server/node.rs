@@ -67,7 +67,7 @@ impl Node {
         let consensus = Consensus::start(config, &plan, metrics, guards, to_shards)?;
         let journal = consensus.journal.clone();
         let background = Background::new(&plan);
-        let (keeper, access) = start_keeper(config, consensus.membership.as_ref(), &background)?;
+        let (keeper, access) = start_keeper(config, &consensus, metrics, &background)?;
         let blobs = open_blobs(directory, &plan, &consensus)?;
         let space = DiskSpace::measure(directory.clone(), space_options(config))?;
         let copies = copies(config, (&plan, &consensus), &space, metrics);

@@ -2,8 +2,8 @@
 
 use super::exposition::Page;
 use super::family::Family;
-use super::label::{AccessDecision, Limit, LoginEnd, TokenCheck};
-use super::value::Counter;
+use super::label::{AccessDecision, KeyFetchEnd, Limit, LoginEnd, TokenCheck};
+use super::value::{Counter, Gauge};
 
 /// What the guards of all shards count.
 #[derive(Debug, Default)]
@@ -16,6 +16,12 @@ pub struct AccessMetrics {
     pub logins: Family<LoginEnd, Counter>,
     /// Requests that were refused because their client had as much as it may have.
     pub limited: Family<Limit, Counter>,
+    /// Fetches of the keys of issuers.
+    pub issuer_key_fetches: Family<KeyFetchEnd, Counter>,
+    /// When the keys were fetched that were fetched longest ago; 0 without any.
+    pub issuer_keys_fetched_unix_seconds: Gauge,
+    /// Issuers whose keys are not there, or too old.
+    pub issuers_without_keys: Gauge,
 }
 
 impl AccessMetrics {
@@ -39,6 +45,21 @@ impl AccessMetrics {
             "windlass_access_limited_total",
             "Requests answered 429 because their client or user had as much as it may have.",
             &self.limited,
+        );
+        page.counters(
+            "windlass_issuer_key_fetches_total",
+            "Fetches of the keys of token issuers, by how they ended.",
+            &self.issuer_key_fetches,
+        );
+        page.gauge(
+            "windlass_issuer_keys_fetched_timestamp_seconds",
+            "When the keys of the issuer were fetched that answered longest ago; 0 before that.",
+            &self.issuer_keys_fetched_unix_seconds,
+        );
+        page.gauge(
+            "windlass_issuers_without_keys",
+            "Issuers whose tokens are refused because their keys are not there or too old.",
+            &self.issuers_without_keys,
         );
     }
 }

@@ -318,6 +318,8 @@ label! {
         Denied "denied",
         /// Too many passwords waited to be checked.
         Crowded "crowded",
+        /// There were no keys to check its token with.
+        Unready "unready",
         /// It asked for more than it may have.
         Limited "limited",
     }
@@ -350,6 +352,16 @@ label! {
         Remembered "remembered",
         /// It is none of ours, or over.
         Refused "refused",
+    }
+}
+
+label! {
+    /// How a fetch of an issuer's keys ended.
+    KeyFetchEnd "end" {
+        /// With keys.
+        Fetched "fetched",
+        /// Without; older ones stay for a while.
+        Failed "failed",
     }
 }
 

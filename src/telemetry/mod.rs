@@ -34,8 +34,9 @@ pub use histogram::{CountHistogram, DurationHistogram};
 pub use http::HttpMetrics;
 pub use journal::JournalMetrics;
 pub use label::{
-    AccessDecision, BlobForm, EntranceEnd, Label, LabelSet, Limit, LoginEnd, ProposalEnd, ReadPath,
-    ReloadEnd, Route, StatusClass, SyncedThing, TimeoutPhase, TokenCheck, UploadEnd, Verb,
+    AccessDecision, BlobForm, EntranceEnd, KeyFetchEnd, Label, LabelSet, Limit, LoginEnd,
+    ProposalEnd, ReadPath, ReloadEnd, Route, StatusClass, SyncedThing, TimeoutPhase, TokenCheck,
+    UploadEnd, Verb,
 };
 pub use label_peer::{
     CallEnd, FetchEnd, FetchFailure, HandshakeFailure, HoldEnd, PeerService, ServeEnd, TeeEnd,

@@ -19,6 +19,8 @@
 mod support;
 
 mod answers;
+mod issuer;
+mod issuers;
 mod limits;
 mod matrix;
 mod server;
