@@ -1,4 +1,4 @@
-//! Who may change the cluster. Pure.
+//! Who may change the cluster, and see or change tokens. Pure.
 
 use std::net::IpAddr;
 
@@ -16,9 +16,10 @@ pub(super) fn check_peer(peer: IpAddr) -> Result<(), Answer> {
     if peer.to_canonical().is_loopback() {
         return Ok(());
     }
-    let reason = "the cluster is changed only over a loopback address of a node's own machine: \
-                  run `windlass cluster` there, with --admin-listen 127.0.0.1:PORT where the \
-                  node listens for operators on all addresses";
+    let reason = "the cluster and its tokens are changed only over a loopback address of a \
+                  node's own machine: run `windlass cluster` or `windlass token` there, with \
+                  --admin-listen 127.0.0.1:PORT where the node listens for operators on all \
+                  addresses";
     Err(Answer::no(Status::FORBIDDEN, "forbidden", reason))
 }
 

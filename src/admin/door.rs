@@ -10,6 +10,8 @@ use serde_json::json;
 use super::asker::{check_head, check_peer};
 use super::health::{Health, Phase};
 use super::page::{Answer, Page, Wish};
+use super::robots::Robots;
+use super::robots_page::robot_page;
 use super::status::status_page;
 use crate::cluster::{OperationError, Operations};
 use crate::exchange::{Closed, Exchange};
@@ -30,6 +32,7 @@ pub struct Door<P> {
     metrics: Arc<Metrics>,
     health: Health,
     operations: Option<Operations>,
+    robots: Option<Robots>,
     probe: Rc<P>,
 }
 
@@ -39,6 +42,7 @@ impl<P> Clone for Door<P> {
             metrics: Arc::clone(&self.metrics),
             health: self.health.clone(),
             operations: self.operations.clone(),
+            robots: self.robots.clone(),
             probe: Rc::clone(&self.probe),
         }
     }
@@ -62,7 +66,17 @@ where
             metrics,
             health,
             operations,
+            robots: None,
             probe: Rc::new(probe),
+        }
+    }
+
+    /// The same, through which robots are made and revoked.
+    #[must_use]
+    pub fn with_robots(self, robots: Robots) -> Self {
+        Self {
+            robots: Some(robots),
+            ..self
         }
     }
 
@@ -76,6 +90,10 @@ where
         let page = Page::parse(head.method(), head.path(), node);
         let permitted = page.and_then(|page| permitted(page, exchange).map(|()| page));
         let answer = match permitted {
+            Ok(Page::Robot(page)) => match &self.robots {
+                Some(robots) => robot_page(robots, page, exchange).await?,
+                None => unready("this node knows no tokens"),
+            },
             Ok(page) => self.answer(page).await,
             Err(answer) => answer,
         };
@@ -89,7 +107,7 @@ where
             (Page::Started | Page::Ready, Phase::Starting) => unready("the node is starting"),
             (Page::Ready, Phase::Stopping) => unready("the node is stopping"),
             (Page::Ready, Phase::Serving) => self.probe().await,
-            (Page::Cluster | Page::Wish(_), _) => match &self.operations {
+            (Page::Cluster | Page::Wish(_) | Page::Robot(_), _) => match &self.operations {
                 Some(operations) => carry_out(operations, page).await,
                 None => unready("this node knows no cluster"),
             },
@@ -105,10 +123,11 @@ where
     }
 }
 
-/// Whether the other end may have the page; reading is for everybody.
+/// Whether the other end may have the page. Reading is for everybody, but for tokens:
+/// what they may do is nobody's business.
 fn permitted(page: Page, exchange: &Exchange) -> Result<(), Answer> {
     match page {
-        Page::Wish(_) => {
+        Page::Wish(_) | Page::Robot(_) => {
             check_peer(exchange.peer_address().ip())?;
             check_head(exchange.head())
         }

@@ -20,6 +20,19 @@ pub(super) enum Page {
     Cluster,
     /// `POST /cluster/…`: an operator's wish.
     Wish(Wish),
+    /// `/tokens`: robots.
+    Robot(RobotPage),
+}
+
+/// What an operator wants of robots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RobotPage {
+    /// `/tokens`: every robot.
+    List,
+    /// `POST /tokens`: one more.
+    Add,
+    /// `POST /tokens/revoke`: one less.
+    Revoke,
 }
 
 /// What an operator wants of the cluster.
@@ -74,13 +87,20 @@ impl Page {
             };
         }
         let page = match path {
+            "/tokens" if method == Method::Post => return Ok(Self::Robot(RobotPage::Add)),
+            "/tokens/revoke" if method == Method::Post => {
+                return Ok(Self::Robot(RobotPage::Revoke));
+            }
+            "/tokens/revoke" => return Err(not_allowed("POST", "this revokes a token")),
+            "/tokens" => Self::Robot(RobotPage::List),
             "/metrics" => Self::Metrics,
             "/livez" => Self::Live,
             "/readyz" => Self::Ready,
             "/startupz" => Self::Started,
             "/cluster" => Self::Cluster,
             _ => {
-                let pages = "this door has /metrics, /livez, /readyz, /startupz and /cluster";
+                let pages =
+                    "this door has /metrics, /livez, /readyz, /startupz, /cluster and /tokens";
                 return Err(Answer::no(Status::NOT_FOUND, "not found", pages));
             }
         };
@@ -178,6 +198,26 @@ mod tests {
         assert_eq!(status(Method::Get, "/cluster/add"), 405);
         assert_eq!(status(Method::Post, "/cluster"), 405);
         assert_eq!(status(Method::Get, "/cluster"), 200);
+    }
+
+    #[test]
+    fn tokens_are_listed_made_and_revoked() {
+        let page = |method, path: &str| Page::parse(method, path, None).ok();
+        assert_eq!(
+            page(Method::Get, "/tokens"),
+            Some(Page::Robot(RobotPage::List))
+        );
+        assert_eq!(
+            page(Method::Post, "/tokens"),
+            Some(Page::Robot(RobotPage::Add))
+        );
+        assert_eq!(
+            page(Method::Post, "/tokens/revoke"),
+            Some(Page::Robot(RobotPage::Revoke))
+        );
+        assert_eq!(status(Method::Get, "/tokens/revoke"), 405);
+        assert_eq!(status(Method::Delete, "/tokens"), 405);
+        assert_eq!(status(Method::Post, "/tokens/x"), 404);
     }
 
     #[test]

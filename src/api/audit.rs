@@ -38,6 +38,7 @@ pub(super) fn audit(
         target: "windlass::audit",
         request_id = %exchange.request_id(),
         user = pass.name().unwrap_or("-"),
+        robot = pass.robot_id().as_deref().unwrap_or("-"),
         %client,
         allowed_by = pass.reason(needed),
         method = head.method().as_str(),

@@ -1,6 +1,7 @@
 //! The one decision: whether what a caller has suffices for what a request needs.
 
 use super::action::Actions;
+use super::robot::RobotScopes;
 use super::rules::{RuleName, Rules, Verdict};
 use super::scope::{Resource, Scope};
 use super::subject::Subject;
@@ -45,6 +46,8 @@ pub enum Authority<'a> {
     Token(&'a Verified),
     /// What the rules give to a proved subject, or to an anonymous one.
     Rules(&'a Rules, &'a Subject),
+    /// What the scopes of a robot give, and the rules that name it beside them.
+    Robot(&'a RobotScopes, &'a Rules, &'a Subject),
 }
 
 /// What comes of a request.
@@ -65,6 +68,8 @@ pub enum Ground<'a> {
     Credentials,
     /// A scope of the token.
     Token,
+    /// The scopes of a robot.
+    Scopes,
     /// A rule.
     Rule(RuleName<'a>),
 }
@@ -81,12 +86,27 @@ pub fn authorize<'a>(authority: Authority<'a>, needed: &Needed<'_>) -> Decision<
     };
     match (needed, authority) {
         (Needed::Nothing, _) | (_, Authority::Everything) => Decision::Allowed(Ground::Open),
-        (Needed::Credentials, Authority::Token(_)) => Decision::Allowed(Ground::Credentials),
+        (Needed::Credentials, Authority::Token(_) | Authority::Robot(..)) => {
+            Decision::Allowed(Ground::Credentials)
+        }
         (Needed::Credentials | Needed::Catalog, Authority::Rules(_, subject)) => {
             is_allowed(!subject.is_anonymous, Ground::Credentials)
         }
         (Needed::Catalog, Authority::Token(token)) => {
             is_allowed(token.gives_catalog(), Ground::Token)
+        }
+        (Needed::Catalog, Authority::Robot(scopes, ..)) => {
+            is_allowed(scopes.gives_catalog(), Ground::Scopes)
+        }
+        (Needed::Repository(name, actions), Authority::Robot(scopes, rules, subject)) => {
+            let lacking = *actions & !scopes.given(name);
+            if lacking.is_empty() {
+                return Decision::Allowed(Ground::Scopes);
+            }
+            match rules.decide(subject, name, lacking) {
+                Verdict::Given(rule) => Decision::Allowed(Ground::Rule(rule)),
+                Verdict::Withheld => Decision::Refused,
+            }
         }
         (Needed::Repository(name, actions), Authority::Token(token)) => {
             is_allowed(token.gives(name).contains(*actions), Ground::Token)
@@ -181,6 +201,53 @@ mod tests {
         assert!(!allows(&bob, &Needed::Repository("a", Actions::PUSH)));
         assert!(!allows(&anonymous, &Needed::Credentials) && allows(&bob, &Needed::Credentials));
         assert!(!allows(&anonymous, &Needed::Catalog) && allows(&bob, &Needed::Catalog));
+    }
+
+    #[test]
+    fn a_robot_has_its_scopes_and_what_rules_give_that_name_it() {
+        let rules = [
+            json!({ "actions": ["admin"] }),
+            json!({ "subject": { "username": "ci" }, "actions": ["admin"] }),
+            json!({ "subject": { "anonymous": true }, "actions": ["admin"] }),
+            json!({ "subject": { "robot": { "starts": "c" } }, "actions": ["delete"],
+                "resource": { "repository": "team/app" } }),
+        ];
+        let rules = Rules::read(&rules).unwrap();
+        let scopes = RobotScopes::read(["team/*:pull", "catalog"].into_iter()).unwrap();
+        let bare = RobotScopes::default();
+        let allows = |scopes, name: &str, needed: &Needed<'_>| {
+            let robot = Subject::robot(name, None);
+            let decision = authorize(Authority::Robot(scopes, &rules, &robot), needed);
+            matches!(decision, Decision::Allowed(_))
+        };
+        let on = |name, actions| Needed::Repository(name, actions);
+        let both = Actions::PULL | Actions::DELETE;
+        for (name, needed, expected) in [
+            ("ci", on("team/app", Actions::PULL), true),
+            ("ci", on("team/app", Actions::STORE), false),
+            ("ci", on("team/app", both), true),
+            ("ci", on("team/other", both), false),
+            ("ci", on("other/app", Actions::PULL), false),
+            ("bot", on("team/app", Actions::DELETE), false),
+            ("ci", Needed::Credentials, true),
+            ("ci", Needed::Catalog, true),
+        ] {
+            assert_eq!(
+                allows(&scopes, name, &needed),
+                expected,
+                "{name} {needed:?}"
+            );
+        }
+        assert!(
+            !allows(&bare, "ci", &Needed::Catalog) && allows(&bare, "ci", &Needed::Credentials)
+        );
+        // Nor is a rule for robots one for users, whatever they are called.
+        let (user, delete) = (Subject::user("ci", None), Actions::DELETE);
+        let only = Rules::read(&[json!({ "subject": { "robot": "ci" }, "actions": ["delete"] })]);
+        assert_eq!(
+            only.unwrap().decide(&user, "team/app", delete),
+            Verdict::Withheld
+        );
     }
 
     #[test]

@@ -17,7 +17,14 @@ const LEVELS_MAX: usize = 16;
 const PATTERN_BYTES_MAX: usize = 1 << 20;
 
 const RULE_KEYS: [&str; 4] = ["subject", "resource", "actions", "comment"];
-const SUBJECT_KEYS: [&str; 5] = ["username", "network", "subject", "claims", "anonymous"];
+const SUBJECT_KEYS: [&str; 6] = [
+    "username",
+    "network",
+    "subject",
+    "claims",
+    "anonymous",
+    "robot",
+];
 const RESOURCE_KEYS: [&str; 1] = ["repository"];
 const MATCHER_KEYS: [&str; 10] = [
     "regex", "glob", "starts", "ends", "gt", "lt", "exists", "and", "or", "not",
@@ -72,6 +79,7 @@ impl Cursor {
             username: matcher("username")?,
             network: matcher("network")?,
             subject: matcher("subject")?,
+            robot: matcher("robot")?,
             claims: self.optional(subject, "claims", |cursor, value| cursor.claims(value, 0))?,
             anonymous: self
                 .optional(subject, "anonymous", |_, value| boolean(value))?
@@ -274,7 +282,8 @@ fn regex(text: &str) -> Read<Regex> {
     compiled.map_err(|error| RuleFault::Pattern(one_line(&error.to_string())))
 }
 
-fn glob(text: &str) -> Read<GlobMatcher> {
+/// Compiles a pattern whose `*` stops at a slash.
+pub(super) fn glob(text: &str) -> Read<GlobMatcher> {
     let compiled = GlobBuilder::new(text).literal_separator(true).build();
     let compiled = compiled.map_err(|error| RuleFault::Pattern(one_line(&error.to_string())))?;
     Ok(compiled.compile_matcher())

@@ -33,6 +33,9 @@ pub(super) struct SubjectRule {
     pub(super) network: Option<Matcher>,
     pub(super) subject: Option<Matcher>,
     pub(super) claims: Option<Claims>,
+    /// Which robots it is for. Without it a rule is for none: what a robot may do stands
+    /// in its scopes, and no rule that forgot robots adds to that.
+    pub(super) robot: Option<Matcher>,
     /// Whether it is for callers without credentials, too. Nothing becomes public
     /// because a rule forgot to say who.
     pub(super) anonymous: bool,
@@ -73,6 +76,8 @@ pub enum Reason {
     Holds(Actions),
     /// The caller has no credentials, and the rule is not for such callers.
     Anonymous,
+    /// The caller is a robot that the rule does not name, or is none.
+    Robot,
     /// The user name does not match.
     Username,
     /// The address does not match.
@@ -165,6 +170,10 @@ impl Rule {
         let claims = subject.claims.as_ref().unwrap_or(&Value::Null);
         if subject.is_anonymous && !rule.anonymous {
             Reason::Anonymous
+        } else if subject.robot.is_some() != rule.robot.is_some()
+            || !text(&subject.robot, &rule.robot)
+        {
+            Reason::Robot
         } else if !text(&subject.username, &rule.username) {
             Reason::Username
         } else if rule

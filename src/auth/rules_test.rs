@@ -15,6 +15,7 @@ fn subject(value: &Value) -> Subject {
         network,
         subject: text("subject"),
         claims: value.get("claims").cloned(),
+        robot: text("robot"),
         is_anonymous: value["anonymous"] == json!(true),
     }
 }

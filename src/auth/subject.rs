@@ -16,6 +16,9 @@ pub struct Subject {
     pub subject: Option<Box<str>>,
     /// Everything a signed identity says.
     pub claims: Option<Value>,
+    /// Name of the robot, where it is one. No user is taken for a robot, nor the other
+    /// way round, whatever they are called.
+    pub robot: Option<Box<str>>,
     /// Whether nothing was proved.
     pub is_anonymous: bool,
 }
@@ -28,6 +31,15 @@ impl Subject {
             network,
             is_anonymous: true,
             ..Self::default()
+        }
+    }
+
+    /// A robot whose secret was checked.
+    #[must_use]
+    pub fn robot(name: &str, network: Option<IpAddr>) -> Self {
+        Self {
+            robot: Some(name.into()),
+            ..Self::user(name, network)
         }
     }
 

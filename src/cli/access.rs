@@ -107,6 +107,7 @@ fn why_not(rules: &Rules, subject: &Subject, explain: &Explain) -> String {
         let reason = match reason {
             Reason::Holds(actions) => format!("gives only {actions}"),
             Reason::Anonymous => "is not for callers without credentials".to_owned(),
+            Reason::Robot => "is not for this robot, or is for robots only".to_owned(),
             Reason::Username => "is for other users".to_owned(),
             Reason::Network => "is for other networks".to_owned(),
             Reason::Subject => "is for other subjects".to_owned(),

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use toml::{Table, Value};
 
+use crate::config::Period;
+
 const EXAMPLES: &str = "\
 Examples:
   windlass                                 serve on 127.0.0.1:5000, data in ./windlass-data
@@ -20,6 +22,12 @@ A cluster, on the first node and then on each other one:
 
 Or start every node with the same cluster.name, cluster.peers and cluster.join_secret,
 each with an empty data directory: they form the cluster by themselves.
+
+Tokens for machines, on a node that serves:
+  windlass token create ci --scope 'team/**:pull,push' --expires 90d
+                                           prints the token once: docker login -u ci
+  windlass token list                      who has which, and until when
+  windlass token revoke ci                 it proves nothing any more, on any node
 
 Users and rules:
   windlass hash-password bob >> users      a line for `auth.users_file`
@@ -80,6 +88,13 @@ enum Command {
         #[command(subcommand)]
         command: TlsCommand,
     },
+    /// Make, list and revoke tokens of machines, through a running node.
+    Token {
+        #[command(subcommand)]
+        command: TokenCommand,
+        #[command(flatten)]
+        operators: Operators,
+    },
     /// Ask a running node about its cluster, or change the cluster through it.
     Cluster {
         #[command(subcommand)]
@@ -108,6 +123,8 @@ pub(super) enum Task {
     Cluster(ClusterCommand),
     /// Make certificates.
     Tls(TlsCommand),
+    /// Speak to a running node about tokens.
+    Token(TokenCommand),
 }
 
 /// What to make.
@@ -171,6 +188,40 @@ pub(super) struct Explain {
     pub(super) claims: Option<PathBuf>,
 }
 
+/// What to do about tokens of machines.
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token and print it, which happens only once. A machine logs in with the name
+    /// as its user name and the token as its password.
+    Create {
+        /// What to call it, and its user name.
+        name: String,
+        /// What it may do, as often as needed: `PATTERN:ACTION,ACTION` with a pattern of
+        /// repositories (`*` stops at a slash, `**` does not) and actions of pull, push,
+        /// tag-create, tag-overwrite, delete and admin; or `catalog` for the list of
+        /// those repositories that it may pull.
+        #[arg(long = "scope", value_name = "SCOPE", required = true)]
+        scopes: Vec<String>,
+        /// After this it proves nothing, such as 12h or 90d [default: never].
+        #[arg(long, value_name = "TIME")]
+        expires: Option<Period>,
+        /// Print everything as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print every token's number, name, scopes and times, and never the token itself.
+    List {
+        /// Print it as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let a token prove nothing any more, and everything that was got with it.
+    Revoke {
+        /// Number of the token, or name of one that has not ended.
+        token: String,
+    },
+}
+
 /// What to ask of a running node, at its address for operators.
 #[derive(Debug, Subcommand)]
 pub(super) enum ClusterCommand {
@@ -229,6 +280,9 @@ impl Arguments {
             }) => (Task::Explain(explain), options),
             Some(Command::Cluster { command, operators }) => {
                 (Task::Cluster(command), operators.options())
+            }
+            Some(Command::Token { command, operators }) => {
+                (Task::Token(command), operators.options())
             }
             Some(Command::Tls { command }) => (Task::Tls(command), Options::default()),
             None => (Task::Serve, self.options),
@@ -365,6 +419,26 @@ mod tests {
     }
 
     #[test]
+    fn the_commands_for_tokens_are_read() {
+        let line = "windlass token create ci --scope a:pull --scope catalog --expires 90d --json";
+        let (task, _) = parse(line).unwrap();
+        let Task::Token(TokenCommand::Create {
+            scopes,
+            expires,
+            json: true,
+            ..
+        }) = task
+        else {
+            panic!("a token");
+        };
+        assert_eq!(scopes, ["a:pull", "catalog"]);
+        assert_eq!(expires.unwrap().to_string(), "90d");
+        let (task, options) = parse("windlass token list --config c").unwrap();
+        let is_list = matches!(task, Task::Token(TokenCommand::List { json: false }));
+        assert!(is_list && options.files == [PathBuf::from("c")]);
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for line in [
             "windlass --listen here",
@@ -380,6 +454,10 @@ mod tests {
             "windlass cluster remove all",
             "windlass acl explain bob a",
             "windlass hash-password",
+            "windlass token",
+            "windlass token create ci",
+            "windlass token create ci --scope a:pull --expires soon",
+            "windlass token revoke",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -1,7 +1,6 @@
 //! `windlass cluster …`: asks a running node over its address for operators.
 
 use std::io::{self, Write as _};
-use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
@@ -10,29 +9,11 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use serde::Deserialize;
 
 use super::arguments::ClusterCommand;
-use super::secured::agent;
-use crate::admin::OPERATOR_HEADER;
+use super::operator::{Operator, OperatorError, parse};
 use crate::config::Config;
 
-/// A change of the membership may take two elections.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 /// How often `--watch` looks.
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
-
-/// Why a command to a running node came to nothing.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum ClusterError {
-    #[error(
-        "no node answers at {address}; name its address for operators with --admin-listen: {reason}"
-    )]
-    Unreachable { address: SocketAddr, reason: String },
-    #[error("{0}")]
-    Refused(String),
-    #[error("`tls.certificate_file`, by which the node is known: {0}")]
-    Certificate(#[source] io::Error),
-    #[error("write the answer")]
-    Output(#[from] io::Error),
-}
 
 /// What the node answers to `GET /cluster`.
 #[derive(Debug, Clone, Deserialize)]
@@ -64,27 +45,29 @@ struct Report {
 }
 
 /// Carries the command out through the node of this configuration.
-pub(super) fn run(command: &ClusterCommand, config: &Config) -> Result<(), ClusterError> {
+pub(super) fn run(command: &ClusterCommand, config: &Config) -> Result<(), OperatorError> {
     let node = Operator::new(config)?;
     match command {
         ClusterCommand::Status { json: true, .. } => {
-            let text = node.get()?;
+            let text = node.get("cluster")?;
             Ok(io::stdout().write_all(text.as_bytes())?)
         }
         ClusterCommand::Status { watch: true, .. } => watch(&node),
         ClusterCommand::Status { .. } => {
-            let table = render(&node.status()?);
+            let table = render(&status_of(&node)?);
             Ok(writeln!(io::stdout(), "{table}")?)
         }
         ClusterCommand::Add => {
-            let answer = node.post("add", &[])?;
+            let answer = node.post("cluster/add", &[])?;
             let answer: Added = parse(&answer)?;
             Ok(writeln!(io::stdout(), "{}", answer.token)?)
         }
-        ClusterCommand::Promote { node: number } => node.change("promote", Some(*number)),
-        ClusterCommand::Demote { node: number } => node.change("demote", Some(*number)),
-        ClusterCommand::Remove { node: number } => node.change("remove", Some(*number)),
-        ClusterCommand::TransferLeader { node: number } => node.change("transfer-leader", *number),
+        ClusterCommand::Promote { node: number } => change(&node, "promote", Some(*number)),
+        ClusterCommand::Demote { node: number } => change(&node, "demote", Some(*number)),
+        ClusterCommand::Remove { node: number } => change(&node, "remove", Some(*number)),
+        ClusterCommand::TransferLeader { node: number } => {
+            change(&node, "transfer-leader", *number)
+        }
         ClusterCommand::Drain { node: number } => drain(&node, *number),
     }
 }
@@ -94,71 +77,13 @@ struct Added {
     token: String,
 }
 
-#[derive(Debug, Deserialize)]
-struct Refusal {
-    reason: String,
+fn status_of(operator: &Operator) -> Result<Status, OperatorError> {
+    parse(&operator.get("cluster")?)
 }
 
-/// The operators' door of a running node.
-struct Operator {
-    address: SocketAddr,
-    agent: ureq::Agent,
-}
-
-impl Operator {
-    fn new(config: &Config) -> Result<Self, ClusterError> {
-        let address = config.admin_listen;
-        let agent = agent(address, ANSWER_LIMIT, &config.tls);
-        Ok(Self {
-            address,
-            agent: agent.map_err(ClusterError::Certificate)?,
-        })
-    }
-
-    fn get(&self) -> Result<String, ClusterError> {
-        let url = format!("http://{}/cluster", self.address);
-        self.read(self.agent.get(&url).call())
-    }
-
-    fn status(&self) -> Result<Status, ClusterError> {
-        parse(&self.get()?)
-    }
-
-    fn post(&self, wish: &str, query: &[(&str, String)]) -> Result<String, ClusterError> {
-        let url = format!("http://{}/cluster/{wish}", self.address);
-        let query = query.iter().map(|(name, value)| (*name, value.as_str()));
-        let asking = self.agent.post(&url).header(OPERATOR_HEADER, "1");
-        self.read(asking.query_pairs(query).send_empty())
-    }
-
-    fn change(&self, wish: &str, node: Option<u64>) -> Result<(), ClusterError> {
-        let query: Vec<_> = node.iter().map(|node| ("node", node.to_string())).collect();
-        self.post(wish, &query).map(drop)
-    }
-
-    fn read(
-        &self,
-        answered: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-    ) -> Result<String, ClusterError> {
-        let unreachable = |error: ureq::Error| ClusterError::Unreachable {
-            address: self.address,
-            reason: error.to_string(),
-        };
-        let mut answer = answered.map_err(unreachable)?;
-        let text = answer.body_mut().read_to_string().map_err(unreachable)?;
-        if answer.status().is_success() {
-            return Ok(text);
-        }
-        let refusal = serde_json::from_str::<Refusal>(&text);
-        Err(ClusterError::Refused(
-            refusal.map_or(text, |refusal| refusal.reason),
-        ))
-    }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, ClusterError> {
-    let unreadable = |error| ClusterError::Refused(format!("the answer cannot be read: {error}"));
-    serde_json::from_str(text).map_err(unreadable)
+fn change(operator: &Operator, wish: &str, node: Option<u64>) -> Result<(), OperatorError> {
+    let query: Vec<_> = node.iter().map(|node| ("node", node.to_string())).collect();
+    operator.post(&format!("cluster/{wish}"), &query).map(drop)
 }
 
 /// The table that `status` prints.
@@ -206,13 +131,13 @@ fn free(report: &Report) -> String {
 }
 
 /// Shows a bar for each node until none lacks anything.
-fn watch(operator: &Operator) -> Result<(), ClusterError> {
+fn watch(operator: &Operator) -> Result<(), OperatorError> {
     let bars = MultiProgress::new();
     let style = ProgressStyle::with_template("{prefix:>12} [{bar:40}] {pos}/{len} {msg}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     let mut shown: Vec<(u64, ProgressBar)> = Vec::new();
     loop {
-        let status = operator.status()?;
+        let status = status_of(operator)?;
         for node in &status.nodes {
             let known = shown.iter().position(|(number, _)| *number == node.number);
             if known.is_none() {
@@ -264,14 +189,14 @@ struct Leaning {
 
 /// Takes leadership and vote off a node, and waits until so many other nodes hold what
 /// it holds that it is not missed.
-fn drain(operator: &Operator, node: u64) -> Result<(), ClusterError> {
+fn drain(operator: &Operator, node: u64) -> Result<(), OperatorError> {
     let style = ProgressStyle::with_template("{prefix} [{bar:40}] {pos}/{len} blobs {msg}");
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(0).with_style(style);
     bar.set_prefix(format!("node {node}"));
     let mut refused = 0;
     loop {
-        match operator.post("drain", &[("node", node.to_string())]) {
+        match operator.post("cluster/drain", &[("node", node.to_string())]) {
             Ok(answer) => {
                 let leaning: Leaning = parse(&answer)?;
                 bar.set_length(leaning.blobs);
@@ -284,7 +209,7 @@ fn drain(operator: &Operator, node: u64) -> Result<(), ClusterError> {
                 refused = 0;
             }
             // An election, or a node that has to catch up first.
-            Err(ClusterError::Refused(reason)) if refused < DRAIN_REFUSALS_MAX => {
+            Err(OperatorError::Refused(reason)) if refused < DRAIN_REFUSALS_MAX => {
                 bar.set_message(reason);
                 refused += 1;
             }

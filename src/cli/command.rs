@@ -11,7 +11,7 @@ use clap::Parser as _;
 
 use super::access;
 use super::arguments::{Arguments, Join, Options, Task, TlsCommand};
-use super::cluster;
+use super::{cluster, token};
 use crate::config::{Config, ConfigError, Sources, load};
 use crate::server::{self, Invitation};
 
@@ -52,6 +52,10 @@ pub fn main() -> ExitCode {
         Task::HashPassword { user } => access::hash_password(&user),
         Task::Explain(explain) => access::explain(&explain, &config),
         Task::Tls(TlsCommand::SelfSigned { names, out }) => server::self_signed(&names, &out),
+        Task::Token(command) => match token::run(command, &config) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.to_string()),
+        },
         Task::Cluster(command) => match cluster::run(&command, &config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string()),

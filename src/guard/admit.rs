@@ -15,9 +15,10 @@ use super::keeper::Shared;
 use super::options::{Mode, Options};
 use super::pass::Pass;
 use super::proved::Proved;
+use super::robots::{CompiledScopes, Robot, Robots};
 use crate::auth::{
-    Credentials, Decision, Fault, Issuer, Login, Needed, Scope, Subject, TokenCache, TokenError,
-    TokenKind, TokenSource, Verified,
+    Credentials, Decision, Fault, Issuer, Login, Needed, RobotToken, Scope, Subject, TokenCache,
+    TokenError, TokenKind, TokenSource, Verified,
 };
 use crate::base::Clock;
 use crate::base::limits::{LOGIN_FAILURE_PAUSE, PASSWORD_BYTES_MAX};
@@ -41,9 +42,11 @@ pub struct Guard {
     /// Of the fetched keys by which tokens and identities are remembered.
     generation: Cell<u64>,
     source: TokenSource,
-    quotas: Quotas,
+    pub(super) quotas: Quotas,
+    pub(super) robots: Robots,
+    pub(super) robot_scopes: CompiledScopes,
     pub(super) clock: Clock,
-    metrics: Arc<Metrics>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 impl std::fmt::Debug for Guard {
@@ -76,8 +79,10 @@ pub enum Refused {
 pub(super) struct LoggedIn {
     pub(super) subject: Subject,
     /// When the proof ends, in seconds since the Unix epoch, where it is a signed
-    /// identity; passwords go on.
+    /// identity or a robot's secret; passwords go on.
     pub(super) ends_seconds: Option<u64>,
+    /// The robot, where it is one.
+    pub(super) robot: Option<Robot>,
 }
 
 /// Why credentials prove nobody.
@@ -127,6 +132,8 @@ impl Guard {
             },
             options: Arc::clone(&shared.options),
             books: RefCell::new(shared.books.clone()),
+            robots: shared.robots.clone(),
+            robot_scopes: CompiledScopes::default(),
             shared,
             tokens: RefCell::default(),
             identities: RefCell::default(),
@@ -246,14 +253,20 @@ impl Guard {
                 if !matches!(mode, Mode::Users(_)) {
                     return Ok(Pass::foreign(verified));
                 }
-                let subject = subject_of(&verified, client);
-                Ok(Pass::own(verified, book, subject))
+                let robot = self.robot_of(&verified)?;
+                let subject = match &robot {
+                    Some(robot) => Subject::robot(&robot.name, Some(client)),
+                    None => subject_of(&verified, client),
+                };
+                Ok(Pass::own(verified, book, subject, robot))
             }
-            (Credentials::Basic(login), Mode::Users(_)) => {
+            (Credentials::Basic(login), _) => {
                 let proved = self.login(&book, &login, client).await?;
-                Ok(Pass::subject(book, proved.subject))
+                Ok(match proved.robot {
+                    Some(robot) => Pass::robot(robot, book, proved.subject),
+                    None => Pass::subject(book, proved.subject),
+                })
             }
-            (Credentials::Basic(_), Mode::None | Mode::Token(_)) => Err(Unproved::Invalid),
         }
     }
 
@@ -313,19 +326,27 @@ impl Guard {
         }
     }
 
-    /// Checks a password, or a signed identity in its place; says who that is.
+    /// Checks a password, or a robot's secret or a signed identity in its place; says who
+    /// that is.
     pub(super) async fn login(
         &self,
         book: &Arc<Book>,
         login: &Login,
         client: IpAddr,
     ) -> Result<LoggedIn, Unproved> {
+        if let Some(token) = RobotToken::parse(&login.password) {
+            return self.login_robot(&token, login, client).await;
+        }
+        if !matches!(self.options.mode, Mode::Users(_)) {
+            return Err(Unproved::Invalid);
+        }
         let mut subject = Subject::user(&login.username, Some(client));
         let Some(issuer) = book.identities.get(&login.username) else {
             self.check_password(book, login, client).await?;
             return Ok(LoggedIn {
                 subject,
                 ends_seconds: None,
+                robot: None,
             });
         };
         let identity = self.identity(issuer, login, client).await?;
@@ -334,6 +355,7 @@ impl Guard {
         Ok(LoggedIn {
             subject,
             ends_seconds: Some(identity.expires_seconds),
+            robot: None,
         })
     }
 
@@ -349,7 +371,7 @@ impl Guard {
         if let Some(identity) = self.identities.borrow_mut().find(&key, now_seconds) {
             return Ok(identity);
         }
-        self.may_log_in(login, client)?;
+        self.may_log_in(&login.username, client)?;
         let logins = &self.metrics.access.logins;
         match self.check(issuer, &login.password).await? {
             Ok(identity) => {
@@ -373,8 +395,8 @@ impl Guard {
     }
 
     /// Whether a login may be looked at, after what was wrong before.
-    fn may_log_in(&self, login: &Login, client: IpAddr) -> Result<(), Exceeded> {
-        let looked = self.quotas.login(&login.username, client, &self.clock);
+    pub(super) fn may_log_in(&self, user: &str, client: IpAddr) -> Result<(), Exceeded> {
+        let looked = self.quotas.login(user, client, &self.clock);
         looked.map_err(|exceeded| self.limited_by(exceeded))
     }
 
@@ -391,7 +413,7 @@ impl Guard {
         if self.proved.borrow().contains(login, self.clock.now()) {
             return Ok(());
         }
-        self.may_log_in(login, client)?;
+        self.may_log_in(&login.username, client)?;
         let challenge = book.users.challenge(&login.username);
         let hasher = self.shared.hasher.as_ref().ok_or(Unproved::Invalid)?;
         let logins = &self.metrics.access.logins;

@@ -28,6 +28,7 @@ fn what_was_proved_before_a_change_is_forgotten() {
         hasher: None,
         sources: Arc::default(),
         generation: Generation::default(),
+        robots: Robots::new(|_| Ok(None)),
     };
     let guard = Guard::new(shared, "http://127.0.0.1/token", Arc::new(Metrics::new()));
     let token = Rc::new(Verified {

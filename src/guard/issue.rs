@@ -9,7 +9,8 @@ use serde_json::{Map, Value, json};
 use super::admit::{Guard, IDENTITY_CLAIM, LoggedIn, Unproved};
 use super::book::{Book, Trusted};
 use super::options::{Mode, UsersOptions};
-use crate::auth::{Actions, Login, Resource, Scope, Subject, TokenKind, Verified};
+use super::robots::{ROBOT_CLAIM, Robot};
+use crate::auth::{Actions, Login, Resource, Scope, Subject, TokenKind, Verified, robot_id_text};
 use crate::base::RequestId;
 use crate::base::limits::TOKEN_SCOPES_MAX;
 use crate::quota::{Caller, Exceeded};
@@ -103,6 +104,7 @@ impl Guard {
         let lasting = |subject| LoggedIn {
             subject,
             ends_seconds: None,
+            robot: None,
         };
         let proved = match request.grant {
             Grant::Anonymous => lasting(Subject::anonymous(Some(client))),
@@ -119,16 +121,28 @@ impl Guard {
             subject: subject.subject.as_deref(),
         });
         self.count_request(caller.as_ref(), client)?;
-        let scopes = given(&book, &subject, &request.scopes);
+        let robot = proved.robot.as_ref();
+        let scopes = given(&book, &subject, robot, &request.scopes);
         let issued_seconds = self.now_seconds();
-        let life = life(own.token_life, proved.ends_seconds, issued_seconds);
+        let life_min = match robot {
+            // Each request asks whether the robot still is.
+            Some(_) => Duration::ZERO,
+            None => IDENTITY_TOKEN_LIFE_MIN,
+        };
+        let ends = proved.ends_seconds;
+        let life = life((life_min, own.token_life), ends, issued_seconds);
         let mut claims = self.claims(user.as_deref(), issued_seconds, life);
         let access: Vec<Value> = scopes.iter().map(Scope::to_claim).collect();
         claims.insert("access".to_owned(), access.into());
         if let Some(identity) = subject.claims {
             claims.insert(IDENTITY_CLAIM.to_owned(), identity);
         }
-        let refresh_token = match user.filter(|_| request.is_offline) {
+        if let Some(robot) = robot {
+            claims.insert(ROBOT_CLAIM.to_owned(), robot_id_text(robot.id).into());
+        }
+        // A robot may have the name of a user.
+        let is_lasting = request.is_offline && robot.is_none();
+        let refresh_token = match user.filter(|_| is_lasting) {
             Some(user) => self.refresh_token(&book, own, &user, issued_seconds)?,
             None => None,
         };
@@ -194,12 +208,16 @@ impl Guard {
 }
 
 /// How long a token holds whose caller's proof ends at `ends_seconds`, if it does.
-fn life(most: Duration, ends_seconds: Option<u64>, now_seconds: u64) -> Duration {
+fn life(
+    (least, most): (Duration, Duration),
+    ends_seconds: Option<u64>,
+    now_seconds: u64,
+) -> Duration {
     let Some(ends_seconds) = ends_seconds else {
         return most;
     };
     let left = Duration::from_secs(ends_seconds.saturating_sub(now_seconds));
-    most.min(left.max(IDENTITY_TOKEN_LIFE_MIN))
+    most.min(left.max(least))
 }
 
 fn sign(
@@ -213,13 +231,18 @@ fn sign(
     })
 }
 
-/// As much of the scopes as the rules give. The list of repositories is for everybody:
-/// it shows to each what they may pull.
-fn given(book: &Book, subject: &Subject, asked: &[Scope]) -> Vec<Scope> {
+/// As much of the scopes as the rules give, or a robot has. The list of repositories is
+/// for everybody but robots, who must have been given it: it shows to each what they may
+/// pull.
+fn given(book: &Book, subject: &Subject, robot: Option<&Robot>, asked: &[Scope]) -> Vec<Scope> {
     let given = |scope: &Scope| match &scope.resource {
-        Resource::Catalog => Some(Scope::catalog()),
+        Resource::Catalog => robot
+            .is_none_or(|robot| robot.scopes.gives_catalog())
+            .then(Scope::catalog),
         Resource::Repository(name) => {
-            let actions = book.rules.given(subject, name) & scope.actions;
+            let by_scopes = robot.map(|robot| robot.scopes.given(name));
+            let given = book.rules.given(subject, name) | by_scopes.unwrap_or_default();
+            let actions = given & scope.actions;
             (actions != Actions::NONE).then(|| Scope::repository(name, actions))
         }
     };
@@ -248,8 +271,11 @@ mod tests {
             // Clocks differ: it was still good when it was looked at.
             (Some(990), 60),
         ] {
-            let life = life(most, ends_seconds, 1000);
-            assert_eq!(life.as_secs(), seconds, "{ends_seconds:?}");
+            let least = IDENTITY_TOKEN_LIFE_MIN;
+            let with_identity = life((least, most), ends_seconds, 1000);
+            assert_eq!(with_identity.as_secs(), seconds, "{ends_seconds:?}");
+            let bare = life((Duration::ZERO, most), ends_seconds, 1000).as_secs();
+            assert!(ends_seconds.is_none_or(|end| 1000 + bare <= end.max(1000)));
         }
     }
 }

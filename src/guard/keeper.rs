@@ -16,6 +16,7 @@ use super::fetch_keys::check_files;
 use super::hasher::Hasher;
 use super::issuer_keys::{Ages, Generation, Source};
 use super::options::{IssuerKeys, Mode, Options};
+use super::robots::Robots;
 use crate::runtime::Background;
 use crate::telemetry::Metrics;
 
@@ -34,11 +35,20 @@ pub struct Shared {
     pub(super) sources: Arc<[Source]>,
     /// Of their keys.
     pub(super) generation: Generation,
+    pub(super) robots: Robots,
 }
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Whether anybody is asked who they are.
+    #[must_use]
+    pub fn is_asking(&self) -> bool {
+        !matches!(self.options.mode, Mode::None)
     }
 }
 
@@ -87,6 +97,7 @@ impl Keeper {
     /// - Errors: something is not in order; a node does not start on half of its rules.
     pub fn start(
         options: Options,
+        robots: Robots,
         metrics: &Arc<Metrics>,
         background: &Background,
     ) -> Result<(Self, Shared), KeeperError> {
@@ -108,6 +119,7 @@ impl Keeper {
             hasher,
             sources,
             generation,
+            robots,
         };
         if files.is_empty() {
             let (stop, thread) = (None, None);

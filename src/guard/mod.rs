@@ -5,7 +5,7 @@
 //! shard's [`Guard`] admits requests by what it read last. `auth` decides.
 //!
 //! Floor: services
-//! Uses: base, telemetry, oci, http, runtime, disk, net, auth, quota
+//! Uses: base, telemetry, oci, http, runtime, disk, net, auth, metadata, quota
 //! Crates: serde_json, sha2, tokio
 
 mod admit;
@@ -20,6 +20,7 @@ mod options;
 mod pass;
 mod proved;
 mod refetch;
+mod robots;
 mod turns;
 mod users;
 
@@ -32,3 +33,4 @@ pub use keeper::{Keeper, Shared};
 pub use options::{IdentityIssuer, KeyFetch, KeysFrom, Mode, Options, TokenServer, UsersOptions};
 pub use pass::Pass;
 pub use refetch::KeyPace;
+pub use robots::Robots;

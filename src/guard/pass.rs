@@ -4,7 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::book::Book;
-use crate::auth::{Actions, Authority, Decision, Ground, Needed, Subject, Verified, authorize};
+use super::robots::Robot;
+use crate::auth::{
+    Actions, Authority, Decision, Ground, Needed, Subject, Verified, authorize, robot_id_text,
+};
 use crate::oci::Repository;
 use crate::quota::Caller;
 
@@ -21,7 +24,9 @@ enum Held {
     /// A token of another server.
     Foreign(Rc<Verified>),
     /// A token of this registry, and what its subject may see.
-    Own(Rc<Verified>, Arc<Book>, Subject),
+    Own(Rc<Verified>, Arc<Book>, Subject, Option<Rc<Robot>>),
+    /// A robot that showed its secret.
+    Robot(Rc<Robot>, Arc<Book>, Subject),
     /// A user, or an anonymous caller.
     Subject(Arc<Book>, Subject),
 }
@@ -41,8 +46,17 @@ impl Pass {
         Self(Held::Foreign(token))
     }
 
-    pub(super) const fn own(token: Rc<Verified>, book: Arc<Book>, subject: Subject) -> Self {
-        Self(Held::Own(token, book, subject))
+    pub(super) fn own(
+        token: Rc<Verified>,
+        book: Arc<Book>,
+        subject: Subject,
+        robot: Option<Robot>,
+    ) -> Self {
+        Self(Held::Own(token, book, subject, robot.map(Rc::new)))
+    }
+
+    pub(super) fn robot(robot: Robot, book: Arc<Book>, subject: Subject) -> Self {
+        Self(Held::Robot(Rc::new(robot), book, subject))
     }
 
     pub(super) const fn subject(book: Arc<Book>, subject: Subject) -> Self {
@@ -56,6 +70,9 @@ impl Pass {
             Held::Everything => Authority::Everything,
             Held::Foreign(token) | Held::Own(token, ..) => Authority::Token(token),
             Held::Subject(book, subject) => Authority::Rules(&book.rules, subject),
+            Held::Robot(robot, book, subject) => {
+                Authority::Robot(&robot.scopes, &book.rules, subject)
+            }
         };
         Some(authorize(authority, needed))
     }
@@ -69,7 +86,11 @@ impl Pass {
     pub(super) const fn is_anonymous(&self) -> bool {
         match &self.0 {
             Held::Subject(_, subject) => subject.is_anonymous,
-            Held::Everything | Held::Nothing | Held::Foreign(_) | Held::Own(..) => false,
+            Held::Everything
+            | Held::Nothing
+            | Held::Foreign(_)
+            | Held::Own(..)
+            | Held::Robot(..) => false,
         }
     }
 
@@ -79,7 +100,17 @@ impl Pass {
         match &self.0 {
             Held::Everything | Held::Nothing => None,
             Held::Foreign(token) | Held::Own(token, ..) => token.subject.as_deref(),
-            Held::Subject(_, subject) => subject.username.as_deref(),
+            Held::Subject(_, subject) | Held::Robot(_, _, subject) => subject.username.as_deref(),
+        }
+    }
+
+    /// The number of the robot that the caller is; `None` for everybody else. Names of
+    /// robots are given again, and users may have the same.
+    #[must_use]
+    pub fn robot_id(&self) -> Option<String> {
+        match &self.0 {
+            Held::Own(.., Some(robot)) | Held::Robot(robot, ..) => Some(robot_id_text(robot.id)),
+            _ => None,
         }
     }
 
@@ -88,7 +119,9 @@ impl Pass {
         let (name, subject) = match &self.0 {
             Held::Everything | Held::Nothing => (None, None),
             Held::Foreign(token) => (token.subject.as_deref(), None),
-            Held::Own(_, _, subject) | Held::Subject(_, subject) => {
+            Held::Own(_, _, subject, _)
+            | Held::Subject(_, subject)
+            | Held::Robot(_, _, subject) => {
                 (subject.username.as_deref(), subject.subject.as_deref())
             }
         };
@@ -101,6 +134,7 @@ impl Pass {
         match self.decide(needed) {
             Some(Decision::Allowed(Ground::Rule(rule))) => rule.to_string(),
             Some(Decision::Allowed(Ground::Token)) => "token".to_owned(),
+            Some(Decision::Allowed(Ground::Scopes)) => "scopes of the robot".to_owned(),
             Some(Decision::Allowed(Ground::Credentials)) => "credentials".to_owned(),
             Some(Decision::Allowed(Ground::Open)) | None => "nobody is asked".to_owned(),
             Some(Decision::Refused) => "none".to_owned(),
@@ -126,11 +160,14 @@ impl Pass {
     pub fn may_see(&self, repository: &Repository) -> bool {
         match &self.0 {
             Held::Foreign(token) => token.gives_catalog() || self.may(repository, Actions::PULL),
-            Held::Own(_, book, subject) => {
-                let given = book.rules.given(subject, repository.as_str());
-                given.contains(Actions::PULL)
+            Held::Own(_, book, subject, robot) => {
+                let by_rules = book.rules.given(subject, repository.as_str());
+                let by_scopes = robot
+                    .as_ref()
+                    .map(|one| one.scopes.given(repository.as_str()));
+                (by_rules | by_scopes.unwrap_or_default()).contains(Actions::PULL)
             }
-            Held::Everything | Held::Nothing | Held::Subject(..) => {
+            Held::Everything | Held::Nothing | Held::Subject(..) | Held::Robot(..) => {
                 self.may(repository, Actions::PULL)
             }
         }

@@ -17,14 +17,14 @@ pub(super) fn change_robot(
 ) -> Result<Outcome, StateError> {
     match command {
         RobotCommand::Add(robot) => add(draft, robot),
-        RobotCommand::Revoke { id } => revoke(draft, id),
+        RobotCommand::Revoke { id } => revoke(draft, *id),
     }
 }
 
 /// Adds a robot, unless another one that has not ended is called so. Where all places
 /// are taken, the oldest that has ended is forgotten.
 fn add(draft: &mut Draft<'_>, new: &NewRobot) -> Result<Outcome, StateError> {
-    if let Some(known) = robot(&draft.view, &new.id)? {
+    if let Some(known) = robot(&draft.view, new.id)? {
         let is_same = known.hash == new.hash && known.name == new.name;
         return Ok(if is_same {
             Outcome::Applied
@@ -57,7 +57,7 @@ fn add(draft: &mut Draft<'_>, new: &NewRobot) -> Result<Outcome, StateError> {
     Ok(Outcome::Applied)
 }
 
-fn revoke(draft: &mut Draft<'_>, id: &RobotId) -> Result<Outcome, StateError> {
+fn revoke(draft: &mut Draft<'_>, id: RobotId) -> Result<Outcome, StateError> {
     let Some(record) = robot(&draft.view, id)? else {
         return Ok(Outcome::NotFound(What::Robot));
     };
@@ -66,7 +66,7 @@ fn revoke(draft: &mut Draft<'_>, id: &RobotId) -> Result<Outcome, StateError> {
             revoked_ms: Some(draft.now_ms),
             ..record
         };
-        draft.put(key::robot(id), revoked.encode());
+        draft.put(key::robot(&id), revoked.encode());
     }
     Ok(Outcome::Applied)
 }

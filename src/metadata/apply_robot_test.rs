@@ -60,7 +60,7 @@ fn nobody_is_revoked_twice_and_nobody_unknown() {
     assert_eq!(revoke_in(&mut world, 1), Outcome::Applied);
     world.time_ms = 9;
     assert_eq!(revoke_in(&mut world, 1), Outcome::Applied);
-    let record = robot(&world.view, &[1; 8]).unwrap().unwrap();
+    let record = robot(&world.view, [1; 8]).unwrap().unwrap();
     assert_eq!(record.revoked_ms, Some(7));
 }
 
@@ -89,8 +89,8 @@ fn when_all_places_are_taken_the_oldest_that_ended_goes() {
         world.run(&Command::Robot(RobotCommand::Revoke { id }));
     }
     assert_eq!(add_to(&mut world, numbered(ROBOTS_MAX)), Outcome::Applied);
-    assert!(robot(&world.view, &5_u64.to_be_bytes()).unwrap().is_none());
-    assert!(robot(&world.view, &9_u64.to_be_bytes()).unwrap().is_some());
+    assert!(robot(&world.view, 5_u64.to_be_bytes()).unwrap().is_none());
+    assert!(robot(&world.view, 9_u64.to_be_bytes()).unwrap().is_some());
     assert_eq!(robots(&world.view).unwrap().len(), ROBOTS_MAX);
 }
 

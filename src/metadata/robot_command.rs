@@ -114,11 +114,11 @@ pub(super) fn name(reader: &mut Reader<'_>) -> Result<Box<str>, CodecError> {
 /// Takes scopes, as many and as long as there may be.
 pub(super) fn scopes(reader: &mut Reader<'_>) -> Result<Vec<Box<str>>, CodecError> {
     let scopes: Vec<Box<str>> = list(reader, |reader| reader.text("scope").map(Into::into))?;
-    let is_sound = |scope: &Box<str>| {
+    let is_sound = |scope: &str| {
         let is_long = scope.len() > ROBOT_SCOPE_BYTES_MAX;
         !is_long && scope.bytes().all(|byte| byte.is_ascii_graphic())
     };
-    if scopes.len() <= ROBOT_SCOPES_MAX && scopes.iter().all(is_sound) {
+    if scopes.len() <= ROBOT_SCOPES_MAX && scopes.iter().all(|scope| is_sound(scope)) {
         Ok(scopes)
     } else {
         Err(CodecError::Invalid { field: "scopes" })

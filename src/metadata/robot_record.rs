@@ -64,8 +64,8 @@ impl RobotRecord {
 }
 
 /// A robot by its number, revoked or not.
-pub fn robot(view: &dyn View, id: &RobotId) -> Result<Option<RobotRecord>, StateError> {
-    read(view.value(&key::robot(id))?, RobotRecord::decode)
+pub fn robot(view: &dyn View, id: RobotId) -> Result<Option<RobotRecord>, StateError> {
+    read(view.value(&key::robot(&id))?, RobotRecord::decode)
 }
 
 /// Every robot that is remembered, those that ended included, by number.

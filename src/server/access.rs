@@ -15,9 +15,10 @@ use crate::disk::{
     create_directories_synced, read_small_file_blocking, write_file_synced_blocking,
 };
 use crate::guard::{
-    BookError, IdentityIssuer, Keeper, KeyFetch, KeyPace, KeysFrom, Mode, Options, Shared,
+    BookError, IdentityIssuer, Keeper, KeyFetch, KeyPace, KeysFrom, Mode, Options, Robots, Shared,
     TokenServer, UsersOptions, read_rules,
 };
+use crate::metadata;
 use crate::peer::read_key_file;
 use crate::quota::Quotas;
 use crate::runtime::Background;
@@ -52,7 +53,9 @@ pub(super) fn start_keeper(
         AuthMode::Users => Some(signer(config, consensus.membership.as_ref())?),
         AuthMode::None | AuthMode::Token => None,
     };
-    let (keeper, guard) = Keeper::start(options(config, signer), metrics, background)?;
+    let journal = consensus.journal.clone();
+    let robots = Robots::new(move |id| metadata::robot(&journal.view(), id));
+    let (keeper, guard) = Keeper::start(options(config, signer), robots, metrics, background)?;
     let quotas = Quotas::new(&quota_options(config));
     Ok((keeper, Access { guard, quotas }))
 }

@@ -110,7 +110,9 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
             let answers = peers.answer(calls, operations.clone(), parts.copies.clone());
             answering = Some(spawn(answers));
         }
-        let door = admin::Door::new(Arc::clone(&parts.metrics), health, Some(operations), probe);
+        let robots = admin::Robots::new(parts.journal.clone(), parts.access.guard.is_asking());
+        let door = admin::Door::new(Arc::clone(&parts.metrics), health, Some(operations), probe)
+            .with_robots(robots);
         let handler = async move |exchange: &mut Exchange| door.handle(exchange).await;
         tasks.push(spawn(for_operators.accept(listener, entry, handler)).detach());
         if let Some(renewal) = operators.renewal {
