@@ -23,5 +23,6 @@ mod issuer;
 mod issuers;
 mod limits;
 mod matrix;
+mod robots;
 mod server;
 mod users;
