@@ -16,7 +16,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that tie code to a runtime, a disk format or a protocol.
-const GUARDED_CRATES: [&str; 18] = [
+const GUARDED_CRATES: [&str; 19] = [
     "fjall",
     "futures_rustls",
     "glommio",
@@ -35,6 +35,7 @@ const GUARDED_CRATES: [&str; 18] = [
     "tokio",
     "ureq",
     "webpki",
+    "x509_parser",
 ];
 /// The only files that may contain the keyword `unsafe`.
 const UNSAFE_FILES: [&str; 3] = ["disk/residency.rs", "disk/ring_file.rs", "net/zero_copy.rs"];

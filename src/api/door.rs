@@ -9,7 +9,7 @@ use super::audit::audit;
 use super::failure::Failure;
 use super::route::Route;
 use crate::exchange::{Closed, Exchange};
-use crate::guard::{Guard, Pass, Refused};
+use crate::guard::{Caller, Guard, Pass, Refused};
 use crate::http::{Method, Status};
 use crate::oci::ErrorCode;
 use crate::quota::UploadPlaces;
@@ -76,7 +76,12 @@ impl Door {
             return Ok(Some(Err(Failure::method(allowed(&route)))));
         };
         let client = exchange.client_address();
-        match self.guard.admit(&head, client, &needed).await {
+        let certified = exchange.certified().cloned();
+        let caller = Caller {
+            address: client,
+            certified: certified.as_deref(),
+        };
+        match self.guard.admit(&head, caller, &needed).await {
             Ok(pass) => {
                 let places = match self.upload_places(&route, head.method(), (&pass, client)) {
                     Ok(places) => places,

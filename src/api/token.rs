@@ -9,7 +9,7 @@ use super::failure::Failure;
 use crate::auth::{Credentials, Login, Scope};
 use crate::base::limits::TOKEN_FORM_BYTES_MAX;
 use crate::exchange::{BodyError, Closed, Exchange};
-use crate::guard::{Grant, Granted, TokenRequest, Ungranted};
+use crate::guard::{Caller, Grant, Granted, TokenRequest, Ungranted};
 use crate::http::{Query, Status, utc_time};
 use crate::oci::ErrorCode;
 
@@ -70,8 +70,11 @@ impl Door {
     }
 
     async fn token(&self, exchange: &Exchange, request: TokenRequest) -> Result<Answer, Ungranted> {
-        let client = exchange.client_address();
-        let granted = self.guard.grant(request, client).await?;
+        let caller = Caller {
+            address: exchange.client_address(),
+            certified: exchange.certified().map(|certified| &**certified),
+        };
+        let granted = self.guard.grant(request, caller).await?;
         let answer = Answer::json(Status::OK, body(&granted).to_string());
         Ok(answer.with("Cache-Control", "no-store"))
     }

@@ -8,6 +8,7 @@
 mod action;
 mod authorize;
 mod cache;
+mod certified;
 mod challenge;
 mod claim;
 mod credentials;
@@ -30,6 +31,7 @@ mod token;
 pub use action::{Action, Actions};
 pub use authorize::{Authority, Decision, Ground, Needed, authorize};
 pub use cache::TokenCache;
+pub use certified::{CertificateName, CertificateNames, Certified};
 pub use challenge::{Fault, TokenSource};
 pub use credentials::{Credentials, CredentialsError, Login};
 pub use discovery::{DiscoveryError, discovered_keys_url, discovery_url};

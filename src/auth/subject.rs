@@ -4,6 +4,8 @@ use std::net::IpAddr;
 
 use serde_json::Value;
 
+use super::certified::Certified;
+
 /// Who asks, once it is proved.
 #[expect(clippy::struct_field_names, reason = "the word of rules and of `sub`")]
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -31,6 +33,16 @@ impl Subject {
             network,
             is_anonymous: true,
             ..Self::default()
+        }
+    }
+
+    /// A caller whose certificate was checked.
+    #[must_use]
+    pub fn certified(certified: &Certified, network: Option<IpAddr>) -> Self {
+        Self {
+            subject: Some(certified.name.clone()),
+            claims: Some(certified.claims.clone()),
+            ..Self::user(&certified.name, network)
         }
     }
 

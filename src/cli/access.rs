@@ -2,14 +2,18 @@
 
 use std::fs;
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
 use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use super::arguments::Explain;
 use super::command::fail;
-use crate::auth::{Actions, Login, PasswordHash, Reason, Rules, Subject, Verdict};
+use crate::auth::{
+    Actions, Certified, Login, PasswordHash, Reason, RobotScopes, Rules, Subject, Verdict,
+};
 use crate::config::{AuthMode, Config};
+use crate::net::PeerCertificate;
 use crate::oci::Repository;
 use crate::server;
 
@@ -68,10 +72,21 @@ pub(super) fn explain(explain: &Explain, config: &Config) -> ExitCode {
         Ok(rules) => rules,
         Err(error) => return fail(&error.to_string()),
     };
-    let subject = match subject(explain) {
+    let subject = match subject(explain, config) {
         Ok(subject) => subject,
-        Err(error) => return fail(&format!("the file with claims: {error}")),
+        Err(reason) => return fail(&reason),
     };
+    let mut needed = needed;
+    if explain.robot {
+        let scopes = match RobotScopes::read(explain.scopes.iter().map(String::as_str)) {
+            Ok(scopes) => scopes,
+            Err(error) => return fail(&error.to_string()),
+        };
+        needed = needed & !scopes.given(&explain.repository);
+        if needed.is_empty() {
+            return print("allowed by the scopes of the token");
+        }
+    }
     match rules.decide(&subject, &explain.repository, needed) {
         Verdict::Given(rule) => print(&format!("allowed by {rule}")),
         Verdict::Withheld => {
@@ -81,21 +96,40 @@ pub(super) fn explain(explain: &Explain, config: &Config) -> ExitCode {
     }
 }
 
-fn subject(explain: &Explain) -> io::Result<Subject> {
-    let mut subject = if explain.user == NOBODY {
-        Subject::anonymous(explain.from)
-    } else {
-        Subject::user(&explain.user, explain.from)
-    };
+/// Whom the question is about.
+fn subject(explain: &Explain, config: &Config) -> Result<Subject, String> {
+    if let Some(path) = &explain.certificate {
+        return certified(path, config).map(|one| Subject::certified(&one, explain.from));
+    }
+    if explain.robot {
+        return Ok(Subject::robot(&explain.user, explain.from));
+    }
+    if explain.user == NOBODY {
+        return Ok(Subject::anonymous(explain.from));
+    }
+    let mut subject = Subject::user(&explain.user, explain.from);
     if let Some(path) = &explain.claims {
-        let claims: serde_json::Value = serde_json::from_str(&fs::read_to_string(path)?)?;
+        let told = |error: &dyn std::fmt::Display| format!("the file with claims: {error}");
+        let text = fs::read_to_string(path).map_err(|error| told(&error))?;
+        let claims: serde_json::Value =
+            serde_json::from_str(&text).map_err(|error| told(&error))?;
         subject.subject = claims
             .get("sub")
-            .and_then(|sub| sub.as_str())
+            .and_then(serde_json::Value::as_str)
             .map(Into::into);
         subject.claims = Some(claims);
     }
     Ok(subject)
+}
+
+/// Who a certificate says its owner is, by the names that the configuration takes.
+fn certified(path: &Path, config: &Config) -> Result<Certified, String> {
+    let told = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let text = fs::read_to_string(path).map_err(|error| told(&error))?;
+    let certificate = PeerCertificate::of_pem(text.as_bytes()).map_err(|error| told(&error))?;
+    server::certified(certificate, config).ok_or_else(|| {
+        told(&"it has none of the names that `tls.client_identity` takes, so its owner is nobody")
+    })
 }
 
 fn why_not(rules: &Rules, subject: &Subject, explain: &Explain) -> String {

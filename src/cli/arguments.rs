@@ -32,6 +32,8 @@ Tokens for machines, on a node that serves:
 Users and rules:
   windlass hash-password bob >> users      a line for `auth.users_file`
   windlass acl explain bob team/app push   which rule allows it, or why none does
+  windlass acl explain ci team/app push --robot --scope 'team/**:pull'
+  windlass acl explain - team/app pull --certificate client.pem
 
 TLS for a trial, with a certificate that clients have to be told about:
   windlass tls self-signed registry.example.org 192.0.2.7 --out /etc/windlass
@@ -174,7 +176,7 @@ enum AclCommand {
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct Explain {
-    /// Name of the user; `-` for a caller without credentials.
+    /// Name of the user; `-` for a caller without credentials, and also beside --certificate.
     pub(super) user: String,
     /// Name of the repository.
     pub(super) repository: String,
@@ -186,6 +188,15 @@ pub(super) struct Explain {
     /// File with the claims of a signed identity, as JSON.
     #[arg(long, value_name = "FILE")]
     pub(super) claims: Option<PathBuf>,
+    /// USER is the name of a token of a machine: only rules that say `robot` are for it.
+    #[arg(long)]
+    pub(super) robot: bool,
+    /// A scope of that token, as `windlass token list` shows it; as often as needed.
+    #[arg(long = "scope", value_name = "SCOPE", requires = "robot")]
+    pub(super) scopes: Vec<String>,
+    /// File with the certificate that the caller shows and nothing else, as PEM.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["claims", "robot"])]
+    pub(super) certificate: Option<PathBuf>,
 }
 
 /// What to do about tokens of machines.

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use super::auth::AuthMode;
 use super::check_cluster::check_cluster;
 use super::error::ConfigError;
 use super::schema::Config;
@@ -22,6 +23,7 @@ const STALL_MIN: Duration = Duration::from_secs(1);
 pub(super) fn check(config: &Config) -> Result<(), ConfigError> {
     check_addresses(config)?;
     check_tls(&config.tls)?;
+    check_identity(config)?;
     check_runtime(config)?;
     check_http(config)?;
     check_storage(config)?;
@@ -78,6 +80,23 @@ fn check_tls(tls: &TlsSection) -> Result<(), ConfigError> {
     }
     if tls.admin && !has_certificate {
         return Err(impossible("tls.admin", tls.admin, remedy));
+    }
+    Ok(())
+}
+
+/// Whoever says by what certificates name their owners believes that it counts.
+fn check_identity(config: &Config) -> Result<(), ConfigError> {
+    if config.tls.client_identity.is_empty() {
+        return Ok(());
+    }
+    let key = "tls.client_identity";
+    if config.tls.client_ca_file.is_none() {
+        let remedy = "without `tls.client_ca_file` nobody vouches for certificates of clients";
+        return Err(impossible(key, "given", remedy));
+    }
+    if config.auth.mode == AuthMode::None {
+        let remedy = "with `auth.mode = \"none\"` nobody is asked who they are: set `auth.mode` to \"users\" or \"token\", or remove the key";
+        return Err(impossible(key, "given", remedy));
     }
     Ok(())
 }
@@ -174,6 +193,11 @@ mod tests {
             ("tls.key_file = '/k'", "tls.certificate_file"),
             ("tls.client_ca_file = '/c'", "tls.client_ca_file"),
             ("tls.admin = true", "tls.admin"),
+            ("tls.client_identity = ['dns']", "tls.client_identity"),
+            (
+                "[tls]\ncertificate_file = '/c'\nkey_file = '/k'\nclient_ca_file = '/a'\nclient_identity = ['uri']",
+                "tls.client_identity",
+            ),
             ("runtime.shards = 0", "runtime.shards"),
             ("runtime.shard_pool = '64KiB'", "runtime.shard_pool"),
             ("runtime.shard_pool = '1TiB'", "runtime.shard_pool"),

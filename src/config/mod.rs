@@ -33,5 +33,5 @@ pub use load::{Sources, load};
 pub use schema::{
     Config, DeleteSection, HttpSection, JournalSection, LogSection, RuntimeSection, StorageSection,
 };
-pub use tls::{ClientCertificates, ProxySection, ProxyWord, TlsSection};
+pub use tls::{ClientCertificates, ClientIdentity, ProxySection, ProxyWord, TlsSection};
 pub use units::{ByteSize, Period, UnitError};

@@ -15,6 +15,20 @@ pub enum ClientCertificates {
     Required,
 }
 
+/// A name in a client's certificate that says who it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClientIdentity {
+    /// The first host name of the subject's alternative names.
+    Dns,
+    /// The first URI there.
+    Uri,
+    /// The first address of mail there.
+    Email,
+    /// The common name.
+    CommonName,
+}
+
 /// `[tls]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -28,6 +42,9 @@ pub struct TlsSection {
     pub client_ca_file: Option<PathBuf>,
     /// Whether they must.
     pub client_certificates: ClientCertificates,
+    /// Which names in them say who their owner is, the best first; none when a
+    /// certificate proves nothing but that its owner may ask.
+    pub client_identity: Vec<ClientIdentity>,
     /// Whether operators are spoken to in TLS as well.
     pub admin: bool,
 }
@@ -39,6 +56,7 @@ impl Default for TlsSection {
             key_file: None,
             client_ca_file: None,
             client_certificates: ClientCertificates::Required,
+            client_identity: Vec::new(),
             admin: false,
         }
     }

@@ -1,9 +1,11 @@
 //! A connection that may ask.
 
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::transport::Transport;
+use crate::auth::Certified;
 use crate::http::Refusal;
 use crate::net::{Stream, TlsStream};
 use crate::proxy::Proxies;
@@ -16,6 +18,8 @@ pub struct Client {
     pub(super) address: IpAddr,
     /// Whom its certificate names.
     pub(super) subject: Option<Box<str>>,
+    /// Who it is by that certificate, where one proves that.
+    pub(super) certified: Option<Rc<Certified>>,
     /// Believed about the client of each request.
     pub(super) proxies: Option<Arc<Proxies>>,
     /// The one answer it gets.
@@ -28,6 +32,7 @@ impl Client {
             address: transport.peer_address().ip(),
             transport,
             subject: None,
+            certified: None,
             proxies: None,
             refusal: None,
         }

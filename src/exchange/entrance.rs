@@ -2,14 +2,16 @@
 //! and TLS.
 
 use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::client::Client;
 use super::deadline::Elapsed;
 use super::door::Door;
+use crate::auth::{CertificateName, CertificateNames, Certified};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::http::{Refusal, Status};
-use crate::net::{self, Stream, TlsError, TlsServer};
+use crate::net::{self, PeerCertificate, Stream, TlsError, TlsServer, TlsStream};
 use crate::proxy::{HEADER_BYTES_MAX, Header, HeaderError, Proxies};
 use crate::telemetry::EntranceEnd;
 
@@ -27,6 +29,9 @@ pub struct Entrance {
     pub tls: Option<TlsServer>,
     /// Proxies that are believed about their clients.
     pub proxies: Option<Arc<Proxies>>,
+    /// Which names in a client's certificate say who it is, the best first; none when a
+    /// certificate proves nothing but that it may ask.
+    pub identities: Arc<[CertificateName]>,
 }
 
 /// Why a connection is not let in.
@@ -83,7 +88,7 @@ impl Entrance {
         }
         let mut client = match &self.tls {
             None => stream.into(),
-            Some(tls) => shake_hands(tls, stream).await?,
+            Some(tls) => shake_hands(tls, &self.identities, stream).await?,
         };
         if let Some(announced) = announced {
             client.address = announced.ip().to_canonical();
@@ -123,8 +128,40 @@ async fn read_proxy_header(stream: &mut Stream) -> Result<Option<SocketAddr>, En
     }
 }
 
+/// A client with the name by which its certificate proves who it is, if it does.
+fn certified(stream: TlsStream, kinds: &[CertificateName]) -> Client {
+    let named = if kinds.is_empty() {
+        None
+    } else {
+        stream.peer_named()
+    };
+    let certified = named.and_then(|named| identify(named, kinds)).map(Rc::new);
+    Client {
+        certified,
+        ..stream.into()
+    }
+}
+
+/// Who the owner of a certificate is, by the first of `kinds` that is in it.
+#[must_use]
+pub fn identify(named: PeerCertificate, kinds: &[CertificateName]) -> Option<Certified> {
+    let names = CertificateNames {
+        dns: named.dns,
+        uris: named.uris,
+        emails: named.emails,
+        common_name: named.common_name,
+        fingerprint: named.fingerprint,
+        ends_seconds: named.end_unix_seconds,
+    };
+    Certified::new(&names, kinds)
+}
+
 /// Does the TLS handshake. A client that speaks HTTP is told.
-async fn shake_hands(tls: &TlsServer, mut stream: Stream) -> Result<Client, EntranceError> {
+async fn shake_hands(
+    tls: &TlsServer,
+    identities: &[CertificateName],
+    mut stream: Stream,
+) -> Result<Client, EntranceError> {
     let mut first = [0; FIRST_READ_BYTES];
     let count = stream.read(&mut first).await?;
     let read = first.get(..count).unwrap_or_default();
@@ -132,7 +169,7 @@ async fn shake_hands(tls: &TlsServer, mut stream: Stream) -> Result<Client, Entr
         None => Err(EntranceError::Gone),
         Some(&TLS_RECORD_TAG) => {
             stream.put_back(read);
-            Ok(tls.shake_hands(stream).await?.into())
+            Ok(certified(tls.shake_hands(stream).await?, identities))
         }
         Some(letter) if letter.is_ascii_uppercase() => {
             let reason = "This port speaks TLS; use https.";

@@ -7,7 +7,7 @@
 //! [`crate::http::Connection`]; here are only bytes, time and counters.
 //!
 //! Floor: doors
-//! Uses: base, telemetry, http, proxy, runtime, net
+//! Uses: base, telemetry, http, proxy, auth, runtime, net
 //! Crates: -
 
 mod answer;
@@ -28,7 +28,7 @@ mod wire;
 
 pub use client::Client;
 pub use door::Door;
-pub use entrance::Entrance;
+pub use entrance::{Entrance, identify};
 pub use error::{BodyError, Closed};
 pub use options::Options;
 pub use request::Exchange;

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::auth::Certified;
 use crate::base::RequestId;
 use crate::http::{Connection, Head, Refusal, Status};
 use crate::telemetry::Route;
@@ -41,6 +42,7 @@ pub struct Exchange {
     client: IpAddr,
     /// Whom the client's certificate names.
     subject: Option<Box<str>>,
+    certified: Option<Rc<Certified>>,
     /// Tells the client of each request, behind proxies.
     proxies: Option<Arc<Proxies>>,
 }
@@ -83,6 +85,7 @@ impl Exchange {
             wire: Wire::new(client.transport, deadline),
             client: client.address,
             subject: client.subject,
+            certified: client.certified,
             proxies: client.proxies,
             is_cut: false,
             connection: Connection::new(options.connection),
@@ -152,6 +155,12 @@ impl Exchange {
     #[must_use]
     pub fn client_name(&self) -> Option<&str> {
         self.subject.as_deref()
+    }
+
+    /// Who the client is by its certificate, where one proves that.
+    #[must_use]
+    pub const fn certified(&self) -> Option<&Rc<Certified>> {
+        self.certified.as_ref()
     }
 
     /// Address of the other end of the connection.

@@ -2,42 +2,43 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::Value;
 use tokio::sync::watch;
 
-use super::book::{Book, Trusted};
+use super::book::Book;
 use super::hasher::Crowded;
-use super::issuer_keys::Renewal;
 use super::keeper::Shared;
 use super::options::{Mode, Options};
 use super::pass::Pass;
 use super::proved::Proved;
 use super::robots::{CompiledScopes, Robot, Robots};
 use crate::auth::{
-    Credentials, Decision, Fault, Issuer, Login, Needed, RobotToken, Scope, Subject, TokenCache,
-    TokenError, TokenKind, TokenSource, Verified,
+    Certified, Credentials, Decision, Fault, Login, Needed, RobotToken, Scope, Subject, TokenCache,
+    TokenSource, Verified,
 };
 use crate::base::Clock;
 use crate::base::limits::{LOGIN_FAILURE_PAUSE, PASSWORD_BYTES_MAX};
 use crate::http::Head;
-use crate::quota::{Caller, Exceeded, Quotas, UploadPlaces};
+use crate::quota::{self, Exceeded, Quotas, UploadPlaces};
 use crate::runtime::sleep;
-use crate::telemetry::{AccessDecision, LoginEnd, Metrics, TokenCheck};
+use crate::telemetry::{AccessDecision, LoginEnd, Metrics};
 
 /// Where a token keeps the claims of the signed identity that it was made for.
 pub(super) const IDENTITY_CLAIM: &str = "identity";
+
+/// Where the claims of a caller keep what its certificate says.
+const CERTIFICATE_CLAIM: &str = "certificate";
 
 /// The guard of one shard's door. Owned by that shard.
 pub struct Guard {
     pub(super) options: Arc<Options>,
     books: RefCell<watch::Receiver<Arc<Book>>>,
-    shared: Shared,
-    tokens: RefCell<TokenCache>,
+    pub(super) shared: Shared,
+    pub(super) tokens: RefCell<TokenCache>,
     /// Signed identities, behind the names they came with: none is an access token.
-    identities: RefCell<TokenCache>,
+    pub(super) identities: RefCell<TokenCache>,
     proved: RefCell<Proved>,
     /// Of the fetched keys by which tokens and identities are remembered.
     generation: Cell<u64>,
@@ -73,6 +74,15 @@ pub enum Refused {
     Limited(Exceeded),
     /// The keys that would tell are not there: their issuer does not answer.
     Unready,
+}
+
+/// Who asks, as far as the connection says.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    /// Where the request came from.
+    pub address: IpAddr,
+    /// Who that is by the certificate of the connection.
+    pub certified: Option<&'a Certified>,
 }
 
 /// Whom a login proved.
@@ -168,7 +178,7 @@ impl Guard {
     /// Counts a request of a caller that is known.
     pub(super) fn count_request(
         &self,
-        caller: Option<&Caller<'_>>,
+        caller: Option<&quota::Caller<'_>>,
         client: IpAddr,
     ) -> Result<(), Exceeded> {
         let counted = caller.map_or(Ok(()), |caller| {
@@ -177,16 +187,17 @@ impl Guard {
         counted.map_err(|exceeded| self.limited_by(exceeded))
     }
 
-    /// Lets a request in, or says why not. `client` is where it came from.
+    /// Lets a request in, or says why not. What a request shows itself counts before the
+    /// certificate of its connection, also when it is not good.
     ///
     /// - Cancel: nothing happened but a password may still be checked.
     pub async fn admit(
         &self,
         head: &Head,
-        client: IpAddr,
+        caller: Caller<'_>,
         needed: &Needed<'_>,
     ) -> Result<Pass, Refused> {
-        let admitted = self.decide(head, client, needed).await;
+        let admitted = self.decide(head, caller, needed).await;
         let decision = match &admitted {
             Ok(_) => AccessDecision::Allowed,
             Err(Refused::Challenged { fault, .. }) => match fault {
@@ -206,9 +217,10 @@ impl Guard {
     async fn decide(
         &self,
         head: &Head,
-        client: IpAddr,
+        caller: Caller<'_>,
         needed: &Needed<'_>,
     ) -> Result<Pass, Refused> {
+        let client = caller.address;
         let counted = self.quotas.request_from(client, &self.clock);
         counted.map_err(|exceeded| self.limited_by(exceeded))?;
         if matches!(self.options.mode, Mode::None) {
@@ -217,7 +229,7 @@ impl Guard {
         if *needed == Needed::Nothing {
             return Ok(Pass::nothing());
         }
-        let pass = match self.prove(head.header("Authorization"), client).await {
+        let pass = match self.prove(head.header("Authorization"), caller).await {
             Ok(pass) => pass,
             Err(Unproved::Invalid) => return Err(self.challenged(needed, Fault::Invalid)),
             Err(Unproved::Crowded) => return Err(Refused::Crowded),
@@ -230,7 +242,8 @@ impl Guard {
                 tracing::trace!(?ground, path = head.path(), "a request is let in");
                 Ok(pass)
             }
-            Some(Decision::Refused) | None if pass.is_anonymous() => {
+            // Whoever shows a certificate may still show something better.
+            Some(Decision::Refused) | None if pass.is_anonymous() || pass.is_certified() => {
                 Err(self.challenged(needed, Fault::Missing))
             }
             Some(Decision::Refused) | None if pass.is_token() => {
@@ -241,10 +254,20 @@ impl Guard {
     }
 
     /// Who asks, as far as it is proved.
-    async fn prove(&self, authorization: Option<&str>, client: IpAddr) -> Result<Pass, Unproved> {
-        let book = self.book();
+    async fn prove(
+        &self,
+        authorization: Option<&str>,
+        caller: Caller<'_>,
+    ) -> Result<Pass, Unproved> {
+        let (book, client) = (self.book(), caller.address);
         let Some(header) = authorization else {
-            return Ok(Pass::subject(book, Subject::anonymous(Some(client))));
+            return Ok(match self.certified(caller) {
+                Some(certified) => {
+                    let subject = Subject::certified(certified, Some(client));
+                    Pass::certified(book, subject)
+                }
+                None => Pass::subject(book, Subject::anonymous(Some(client))),
+            });
         };
         let credentials = Credentials::parse(header).map_err(|_| Unproved::Invalid)?;
         match (credentials, &self.options.mode) {
@@ -270,60 +293,11 @@ impl Guard {
         }
     }
 
-    async fn verified(&self, book: &Book, token: &str) -> Result<Rc<Verified>, Unproved> {
+    /// Who the caller is by its certificate, while that holds: a connection may be older.
+    pub(super) fn certified<'a>(&self, caller: Caller<'a>) -> Option<&'a Certified> {
         let now_seconds = self.now_seconds();
-        let checks = &self.metrics.access.tokens;
-        if let Some(verified) = self.tokens.borrow_mut().find(token, now_seconds) {
-            checks.of(TokenCheck::Remembered).count();
-            return Ok(verified);
-        }
-        let trusted = book.issuer.as_ref().ok_or(Unproved::Invalid)?;
-        match self.check(trusted, token).await? {
-            Ok(verified) => {
-                checks.of(TokenCheck::Verified).count();
-                let verified = Rc::new(verified);
-                self.tokens.borrow_mut().keep(token, Rc::clone(&verified));
-                Ok(verified)
-            }
-            Err(error) => {
-                checks.of(TokenCheck::Refused).count();
-                tracing::debug!(%error, "a token is refused");
-                Err(Unproved::Invalid)
-            }
-        }
-    }
-
-    /// Checks a token by the keys of its issuer; where it needs one that nobody has seen
-    /// here, by those that the issuer has now.
-    ///
-    /// - Errors: nobody can say, or has time to.
-    async fn check(
-        &self,
-        trusted: &Trusted,
-        token: &str,
-    ) -> Result<Result<Verified, TokenError>, Unproved> {
-        let verify = |issuer: &Issuer| issuer.verify(token, TokenKind::Access, self.now_seconds());
-        let place = match trusted {
-            Trusted::Known(issuer) => return Ok(verify(issuer)),
-            Trusted::Fetched(place) => *place,
-        };
-        let source = self.shared.sources.get(place).ok_or(Unproved::Invalid)?;
-        let issuer = source.issuer();
-        let error = match verify(&issuer) {
-            Err(error) if issuer.may_lack_its_key(error) => error,
-            checked => return Ok(checked),
-        };
-        let checked = match source.renewed(self.clock.now()).await {
-            Renewal::Crowded => return Err(Unproved::Crowded),
-            Renewal::Done => verify(&source.issuer()),
-            Renewal::None => Err(error),
-        };
-        match checked {
-            Err(TokenError::UnknownKey) if source.issuer().keys.is_empty() => {
-                Err(Unproved::Unready)
-            }
-            checked => Ok(checked),
-        }
+        let holds = |one: &&Certified| now_seconds <= one.ends_seconds;
+        caller.certified.filter(holds)
     }
 
     /// Checks a password, or a robot's secret or a signed identity in its place; says who
@@ -351,47 +325,15 @@ impl Guard {
         };
         let identity = self.identity(issuer, login, client).await?;
         subject.subject.clone_from(&identity.subject);
-        subject.claims = Some(Value::Object(identity.claims.clone()));
+        let mut claims = identity.claims.clone();
+        // What certificates say, no issuer of tokens says in their place.
+        claims.remove(CERTIFICATE_CLAIM);
+        subject.claims = Some(Value::Object(claims));
         Ok(LoggedIn {
             subject,
             ends_seconds: Some(identity.expires_seconds),
             robot: None,
         })
-    }
-
-    /// What a signed identity says, unless it is none.
-    async fn identity(
-        &self,
-        issuer: &Trusted,
-        login: &Login,
-        client: IpAddr,
-    ) -> Result<Rc<Verified>, Unproved> {
-        let now_seconds = self.now_seconds();
-        let key = identity_key(login);
-        if let Some(identity) = self.identities.borrow_mut().find(&key, now_seconds) {
-            return Ok(identity);
-        }
-        self.may_log_in(&login.username, client)?;
-        let logins = &self.metrics.access.logins;
-        match self.check(issuer, &login.password).await? {
-            Ok(identity) => {
-                logins.of(LoginEnd::Proved).count();
-                let identity = Rc::new(identity);
-                self.identities
-                    .borrow_mut()
-                    .keep(&key, Rc::clone(&identity));
-                self.quotas
-                    .logged_in(&login.username, client, &self.clock, true);
-                Ok(identity)
-            }
-            Err(error) => {
-                logins.of(LoginEnd::Wrong).count();
-                self.quotas
-                    .logged_in(&login.username, client, &self.clock, false);
-                tracing::warn!(user = %login.username, %error, "a signed identity is refused");
-                Err(Unproved::Invalid)
-            }
-        }
     }
 
     /// Whether a login may be looked at, after what was wrong before.
@@ -472,12 +414,6 @@ impl Guard {
     pub(super) fn now_seconds(&self) -> u64 {
         self.clock.unix_ms() / 1000
     }
-}
-
-/// What a signed identity is remembered by. Names hold no control characters, so that
-/// no two logins are one.
-fn identity_key(login: &Login) -> String {
-    format!("{}\0{}", login.username, login.password)
 }
 
 /// Whom a token of this registry was made for, with the claims that it was made by.

@@ -1,7 +1,10 @@
 use serde_json::Map;
 
+use std::rc::Rc;
+
 use super::*;
 use crate::guard::issuer_keys::Generation;
+use crate::guard::verify::identity_key;
 
 #[test]
 fn no_two_logins_share_the_memory_of_an_identity() {

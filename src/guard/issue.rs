@@ -1,19 +1,18 @@
 //! Making tokens: what the token endpoint answers.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::admit::{Guard, IDENTITY_CLAIM, LoggedIn, Unproved};
+use super::admit::{Caller, Guard, IDENTITY_CLAIM, LoggedIn, Unproved};
 use super::book::{Book, Trusted};
 use super::options::{Mode, UsersOptions};
 use super::robots::{ROBOT_CLAIM, Robot};
 use crate::auth::{Actions, Login, Resource, Scope, Subject, TokenKind, Verified, robot_id_text};
 use crate::base::RequestId;
 use crate::base::limits::TOKEN_SCOPES_MAX;
-use crate::quota::{Caller, Exceeded};
+use crate::quota::{self, Exceeded};
 
 /// A token for a signed identity ends with the identity, but not before this: clients
 /// take less for a mistake. Source: distribution, "Token Authentication
@@ -23,7 +22,7 @@ const IDENTITY_TOKEN_LIFE_MIN: Duration = Duration::from_secs(60);
 /// Who asks for a token.
 #[derive(Debug)]
 pub enum Grant {
-    /// Somebody without credentials.
+    /// Somebody without credentials, beyond the certificate of the connection.
     Anonymous,
     /// A user with a password.
     Password(Login),
@@ -96,18 +95,29 @@ impl Guard {
     ///
     /// - Source: distribution, "Token Authentication Specification" and "Oauth2 Token
     ///   Authentication".
-    pub async fn grant(&self, request: TokenRequest, client: IpAddr) -> Result<Granted, Ungranted> {
+    pub async fn grant(
+        &self,
+        request: TokenRequest,
+        caller: Caller<'_>,
+    ) -> Result<Granted, Ungranted> {
         let Mode::Users(own) = &self.options.mode else {
             return Err(Ungranted::Elsewhere);
         };
-        let book = self.book();
+        let (book, client) = (self.book(), caller.address);
         let lasting = |subject| LoggedIn {
             subject,
             ends_seconds: None,
             robot: None,
         };
         let proved = match request.grant {
-            Grant::Anonymous => lasting(Subject::anonymous(Some(client))),
+            Grant::Anonymous => match self.certified(caller) {
+                Some(certified) => LoggedIn {
+                    subject: Subject::certified(certified, Some(client)),
+                    ends_seconds: Some(certified.ends_seconds),
+                    robot: None,
+                },
+                None => lasting(Subject::anonymous(Some(client))),
+            },
             Grant::Password(login) => self.login(&book, &login, client).await?,
             Grant::Refresh(token) => {
                 let user = self.refreshed(&book, &token).ok_or(Ungranted::Invalid)?;
@@ -116,11 +126,11 @@ impl Guard {
         };
         let subject = proved.subject;
         let user = subject.username.clone();
-        let caller = user.as_deref().map(|name| Caller {
+        let counted = user.as_deref().map(|name| quota::Caller {
             name,
             subject: subject.subject.as_deref(),
         });
-        self.count_request(caller.as_ref(), client)?;
+        self.count_request(counted.as_ref(), client)?;
         let robot = proved.robot.as_ref();
         let scopes = given(&book, &subject, robot, &request.scopes);
         let issued_seconds = self.now_seconds();
@@ -140,8 +150,8 @@ impl Guard {
         if let Some(robot) = robot {
             claims.insert(ROBOT_CLAIM.to_owned(), robot_id_text(robot.id).into());
         }
-        // A robot may have the name of a user.
-        let is_lasting = request.is_offline && robot.is_none();
+        // Robots and owners of certificates may have the names of users.
+        let is_lasting = request.is_offline && robot.is_none() && proved.ends_seconds.is_none();
         let refresh_token = match user.filter(|_| is_lasting) {
             Some(user) => self.refresh_token(&book, own, &user, issued_seconds)?,
             None => None,

@@ -23,8 +23,9 @@ mod refetch;
 mod robots;
 mod turns;
 mod users;
+mod verify;
 
-pub use admit::{Guard, Refused};
+pub use admit::{Caller, Guard, Refused};
 pub use book::{Book, read_rules};
 pub use error::{BookError, KeeperError};
 pub use fetch_keys::KeysError;

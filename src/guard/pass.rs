@@ -27,6 +27,8 @@ enum Held {
     Own(Rc<Verified>, Arc<Book>, Subject, Option<Rc<Robot>>),
     /// A robot that showed its secret.
     Robot(Rc<Robot>, Arc<Book>, Subject),
+    /// A caller whose certificate says who it is, and that showed nothing else.
+    Certified(Arc<Book>, Subject),
     /// A user, or an anonymous caller.
     Subject(Arc<Book>, Subject),
 }
@@ -63,13 +65,19 @@ impl Pass {
         Self(Held::Subject(book, subject))
     }
 
+    pub(super) const fn certified(book: Arc<Book>, subject: Subject) -> Self {
+        Self(Held::Certified(book, subject))
+    }
+
     /// Decides, as for any request.
     pub(super) fn decide(&self, needed: &Needed<'_>) -> Option<Decision<'_>> {
         let authority = match &self.0 {
             Held::Nothing => return None,
             Held::Everything => Authority::Everything,
             Held::Foreign(token) | Held::Own(token, ..) => Authority::Token(token),
-            Held::Subject(book, subject) => Authority::Rules(&book.rules, subject),
+            Held::Certified(book, subject) | Held::Subject(book, subject) => {
+                Authority::Rules(&book.rules, subject)
+            }
             Held::Robot(robot, book, subject) => {
                 Authority::Robot(&robot.scopes, &book.rules, subject)
             }
@@ -82,6 +90,11 @@ impl Pass {
         matches!(self.0, Held::Foreign(_) | Held::Own(..))
     }
 
+    /// Whether the caller showed a certificate and nothing else.
+    pub(super) const fn is_certified(&self) -> bool {
+        matches!(self.0, Held::Certified(..))
+    }
+
     /// Whether the caller showed nothing.
     pub(super) const fn is_anonymous(&self) -> bool {
         match &self.0 {
@@ -90,7 +103,8 @@ impl Pass {
             | Held::Nothing
             | Held::Foreign(_)
             | Held::Own(..)
-            | Held::Robot(..) => false,
+            | Held::Robot(..)
+            | Held::Certified(..) => false,
         }
     }
 
@@ -100,7 +114,9 @@ impl Pass {
         match &self.0 {
             Held::Everything | Held::Nothing => None,
             Held::Foreign(token) | Held::Own(token, ..) => token.subject.as_deref(),
-            Held::Subject(_, subject) | Held::Robot(_, _, subject) => subject.username.as_deref(),
+            Held::Subject(_, subject)
+            | Held::Certified(_, subject)
+            | Held::Robot(_, _, subject) => subject.username.as_deref(),
         }
     }
 
@@ -121,6 +137,7 @@ impl Pass {
             Held::Foreign(token) => (token.subject.as_deref(), None),
             Held::Own(_, _, subject, _)
             | Held::Subject(_, subject)
+            | Held::Certified(_, subject)
             | Held::Robot(_, _, subject) => {
                 (subject.username.as_deref(), subject.subject.as_deref())
             }
@@ -167,9 +184,11 @@ impl Pass {
                     .map(|one| one.scopes.given(repository.as_str()));
                 (by_rules | by_scopes.unwrap_or_default()).contains(Actions::PULL)
             }
-            Held::Everything | Held::Nothing | Held::Subject(..) | Held::Robot(..) => {
-                self.may(repository, Actions::PULL)
-            }
+            Held::Everything
+            | Held::Nothing
+            | Held::Subject(..)
+            | Held::Certified(..)
+            | Held::Robot(..) => self.may(repository, Actions::PULL),
         }
     }
 }

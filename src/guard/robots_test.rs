@@ -13,12 +13,15 @@ use crate::base::Clock;
 use crate::guard::book::Book;
 use crate::guard::issuer_keys::Generation;
 use crate::guard::keeper::Shared;
-use crate::guard::{Grant, Granted, Mode, Options, Refused, TokenRequest, UsersOptions};
+use crate::guard::{Caller, Grant, Granted, Mode, Options, Refused, TokenRequest, UsersOptions};
 use crate::http::Head;
 use crate::runtime::run_alone;
 use crate::telemetry::Metrics;
 
-const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+const CLIENT: Caller<'_> = Caller {
+    address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    certified: None,
+};
 /// Never, or not yet.
 const NEVER_MS: u64 = u64::MAX;
 

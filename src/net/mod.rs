@@ -3,13 +3,14 @@
 //!
 //! Floor: machinery.
 //! Uses: base, runtime
-//! Crates: futures_rustls, glommio, rcgen, rustix, rustls_native_certs, ureq, webpki
+//! Crates: futures_rustls, glommio, rcgen, rustix, rustls_native_certs, ureq, webpki, x509_parser
 
 mod certificate;
 mod error;
 mod fetch;
 mod known_server;
 mod listener;
+mod peer_certificate;
 mod self_signed;
 mod stream;
 mod tls;
@@ -23,6 +24,7 @@ pub use error::{Error, SendFileError};
 pub use fetch::{FetchError, FetchLimits, Fetched, Fetcher};
 pub use known_server::{KnownServer, KnownStream};
 pub use listener::Listener;
+pub use peer_certificate::PeerCertificate;
 pub use self_signed::{SelfSigned, SelfSignedError};
 pub use stream::Stream;
 pub use tls::{TlsClient, TlsClients, TlsServer, check_identity, check_identity_in};

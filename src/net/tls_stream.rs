@@ -13,6 +13,7 @@ use futures_lite::{AsyncRead as _, AsyncWrite as _};
 use futures_rustls::pki_types::CertificateDer;
 
 use super::error::{Error, SendFileError};
+use super::peer_certificate::PeerCertificate;
 use super::stream::Stream;
 use super::tls_material::{names_of, subject_of};
 use crate::base::units::{KIB, index_of, to_u64, to_usize};
@@ -57,6 +58,14 @@ impl TlsStream {
     #[must_use]
     pub fn peer_subject(&self) -> Option<Box<str>> {
         self.peer_certificate().and_then(subject_of)
+    }
+
+    /// Everything that the certificate of the other end says of its owner. Parses it:
+    /// ask once.
+    #[must_use]
+    pub fn peer_named(&self) -> Option<PeerCertificate> {
+        self.peer_certificate()
+            .and_then(|certificate| PeerCertificate::read(certificate))
     }
 
     fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {

@@ -7,18 +7,20 @@ use std::sync::Arc;
 use super::consensus::Consensus;
 use super::error::ServerError;
 use super::membership::Membership;
-use super::options::quota_options;
-use crate::auth::{Rules, SigningKey};
+use super::options::{identities, quota_options};
+use crate::auth::{Certified, Rules, SigningKey};
 use crate::base::units::KIB;
 use crate::config::{AuthMode, Config, IdentitySection, KeysAt, PeerSecurity, Secret};
 use crate::disk::{
     create_directories_synced, read_small_file_blocking, write_file_synced_blocking,
 };
+use crate::exchange::identify;
 use crate::guard::{
     BookError, IdentityIssuer, Keeper, KeyFetch, KeyPace, KeysFrom, Mode, Options, Robots, Shared,
     TokenServer, UsersOptions, read_rules,
 };
 use crate::metadata;
+use crate::net::PeerCertificate;
 use crate::peer::read_key_file;
 use crate::quota::Quotas;
 use crate::runtime::Background;
@@ -141,6 +143,12 @@ fn keys(config: &Config, at: KeysAt<'_>) -> KeysFrom {
 /// The rules that the configuration and its file hold, for a command that asks.
 pub fn rules(config: &Config) -> Result<Rules, BookError> {
     read_rules(&options(config, None))
+}
+
+/// Who the owner of a certificate is, as the configuration says; for a command that asks.
+#[must_use]
+pub fn certified(certificate: PeerCertificate, config: &Config) -> Option<Certified> {
+    identify(certificate, &identities(config))
 }
 
 /// Where clients get tokens, as far as the configuration says.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::connections::Entry;
 use super::error::ServerError;
-use super::options::proxies;
+use super::options::{identities, proxies};
 use super::shard::Operators;
 use super::tls_files::{Renewal, TlsFiles, show};
 use crate::admin::Health;
@@ -49,6 +49,7 @@ impl Entries {
         let entrance = Entrance {
             tls: None,
             proxies: proxies(config),
+            identities: identities(config),
         };
         let Some(files) = TlsFiles::of(&config.tls) else {
             let entry = |()| Entry {

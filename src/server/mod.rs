@@ -22,7 +22,7 @@ mod self_signed;
 mod shard;
 mod tls_files;
 
-pub use access::rules;
+pub use access::{certified, rules};
 pub use join::{Invitation, init, join};
 pub use run::run;
 pub use self_signed::self_signed;

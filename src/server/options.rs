@@ -3,8 +3,9 @@
 use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::Arc;
 
+use crate::auth::CertificateName;
 use crate::base::units::sector_floor;
-use crate::config::{AckLevel, AllowanceSection, ByteSize, Config, ProxyWord};
+use crate::config::{AckLevel, AllowanceSection, ByteSize, ClientIdentity, Config, ProxyWord};
 use crate::proxy::{Proxies, Word};
 use crate::registry::DiskSpaceOptions;
 use crate::telemetry::Metrics;
@@ -62,6 +63,17 @@ pub(super) fn proxies(config: &Config) -> Option<Arc<Proxies>> {
     let networks = &config.proxy.trusted;
     let proxies = || Arc::new(Proxies::new(networks, word));
     (!networks.is_empty()).then(proxies)
+}
+
+/// Which names in clients' certificates say who they are.
+pub(super) fn identities(config: &Config) -> Arc<[CertificateName]> {
+    let name = |kind: &ClientIdentity| match kind {
+        ClientIdentity::Dns => CertificateName::Dns,
+        ClientIdentity::Uri => CertificateName::Uri,
+        ClientIdentity::Email => CertificateName::Email,
+        ClientIdentity::CommonName => CertificateName::CommonName,
+    };
+    config.tls.client_identity.iter().map(name).collect()
 }
 
 /// What consensus and its journal are told.

@@ -25,4 +25,5 @@ mod limits;
 mod matrix;
 mod robots;
 mod server;
+mod table;
 mod users;

@@ -2,254 +2,55 @@
 //! route needs and what each kind gives, and nothing else decides.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use super::robots::{basic, create};
+use super::server::{configured, trusting};
+use super::table::Right::{Catalog, Credentials, Delete, Pull, Push};
+use super::table::{Caller, bearers, prepare, walk};
+use crate::support::{Cluster, Node, Registry, Request, wait_for};
 
-use super::server::{
-    REALM, SERVICE, bearing, claims, configured, forged, now_seconds, signed, token, trusting,
-};
-use crate::support::{
-    Cluster, MANIFEST_TYPE, Node, Registry, Request, Response, image, location, sha256,
-};
+const REPOSITORY: &str = "team/app";
+/// What one node knows all know within this time.
+const NEWS_MAX: Duration = Duration::from_secs(20);
 
-const CONTENT: &[u8] = b"a blob";
-const ABSENT: &str = "sha256:00000000000000000000000000000000000000000000000000000000000000aa";
-
-/// What a request needs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Right {
-    Credentials,
-    Catalog,
-    Pull,
-    Push,
-    Delete,
-}
-
-/// What a caller shows, and what it gives on the repository of the requests.
-struct Caller {
-    name: &'static str,
-    token: Option<String>,
-    /// The `error` of the challenge where the right is not among these.
-    error: Option<&'static str>,
-    rights: &'static [Right],
-}
-
-fn callers(repository: &str) -> Vec<Caller> {
-    use Right::{Catalog, Credentials, Delete, Pull, Push};
-    let all = format!("repository:{repository}:*");
-    let expired = json!(now_seconds() - 3600);
-    let with = |member: &str, value: Value| {
-        let mut claims = claims(&all);
-        claims[member] = value;
-        claims
+/// Everybody with a token, and robots that are made through a node.
+fn callers(admin: SocketAddr) -> Vec<Caller> {
+    let robot = |name, scopes: &[&str], rights| {
+        Caller::robot(name, &create(admin, name, scopes, &[]), rights)
     };
-    let bad = |name, token| Caller {
-        name,
-        token: Some(token),
-        error: Some("invalid_token"),
-        rights: &[],
-    };
-    let good = |name, scopes: &str, rights| Caller {
-        name,
-        token: Some(token(scopes)),
-        error: Some("insufficient_scope"),
-        rights,
-    };
-    let scope = |words: &str| format!("repository:{repository}:{words}");
-    vec![
-        Caller {
-            name: "nobody",
-            token: None,
-            error: None,
-            rights: &[],
-        },
-        bad("malformed", "a.b.c".to_owned()),
-        bad("expired", signed(&with("exp", expired))),
-        bad("of another issuer", signed(&with("iss", json!("mallory")))),
-        bad("for another registry", signed(&with("aud", json!("other")))),
-        bad("forged", forged(&claims(&all))),
-        good("for nothing", "", &[Credentials]),
-        good(
-            "for another repository",
-            "repository:other/app:*",
+    let robots = vec![
+        robot(
+            "robot-other",
+            &["team/app/*:admin", "other/app:admin"],
             &[Credentials],
         ),
-        good(
-            "for a longer name",
-            &format!("repository:{repository}/x:*"),
-            &[Credentials],
-        ),
-        good("pull", &scope("pull"), &[Credentials, Pull]),
-        good("push", &scope("push"), &[Credentials, Push]),
-        good("tag-create", &scope("tag-create"), &[Credentials, Push]),
-        good(
-            "pull and push",
-            &scope("pull,push"),
+        robot("robot-pull", &["team/*:pull"], &[Credentials, Pull]),
+        robot("robot-push", &["team/app:push"], &[Credentials, Push]),
+        robot(
+            "robot-tags",
+            &["team/app:pull,tag-create"],
             &[Credentials, Pull, Push],
         ),
-        good("delete", &scope("delete"), &[Credentials, Delete]),
-        good("catalog for nothing", "registry:catalog:", &[Credentials]),
-        good("catalog for pull", "registry:catalog:pull", &[Credentials]),
-        good("catalog", "registry:catalog:*", &[Credentials, Catalog]),
-        good("admin", &all, &[Credentials, Pull, Push, Delete]),
-    ]
-}
-
-/// Requests with the right that each needs, and what is answered with it. The order
-/// lets each find what it asks for.
-fn requests(repository: &str, session: &str, manifest: &str) -> Vec<(Request, Right, Vec<u16>)> {
-    use Right::{Catalog, Credentials, Delete, Pull, Push};
-    let blob = sha256(CONTENT);
-    let at = |rest: &str| format!("/v2/{repository}/{rest}");
-    let get = |target: String| Request::new("GET", target);
-    let head = |target: String| Request::new("HEAD", target);
-    let put = Request::new("PUT", at("manifests/new")).header("Content-Type", "text/plain");
-    let mut rows = vec![
-        (get("/v2/".to_owned()), Credentials, vec![200]),
-        (head("/v2/".to_owned()), Credentials, vec![200]),
-        (get("/v2/_catalog".to_owned()), Catalog, vec![200]),
-        (head("/v2/_catalog".to_owned()), Catalog, vec![200]),
+        robot("robot-delete", &["**:delete"], &[Credentials, Delete]),
+        robot("robot-catalog", &["catalog"], &[Credentials, Catalog]),
+        robot(
+            "robot-admin",
+            &["**:admin", "catalog"],
+            &[Credentials, Catalog, Pull, Push, Delete],
+        ),
     ];
-    for target in [
-        at("tags/list"),
-        at(&format!("blobs/{blob}")),
-        at("manifests/latest"),
-        at(&format!("manifests/{manifest}")),
-        at(&format!("referrers/{manifest}")),
-    ] {
-        rows.push((get(target.clone()), Pull, vec![200]));
-        rows.push((head(target), Pull, vec![200]));
-    }
-    rows.push((get(at(&format!("blobs/{ABSENT}"))), Pull, vec![404]));
-    rows.push((get(at("manifests/absent")), Pull, vec![404]));
-    rows.extend([
-        (Request::new("POST", at("blobs/uploads/")), Push, vec![202]),
-        (
-            Request::new("POST", at(&format!("blobs/uploads/?digest={blob}"))).body(CONTENT),
-            Push,
-            vec![201],
-        ),
-        (get(session.to_owned()), Push, vec![204]),
-        (head(session.to_owned()), Push, vec![204]),
-        (Request::new("PATCH", session).body(""), Push, vec![202]),
-        (Request::new("PUT", session).body(""), Push, vec![400]),
-        (
-            Request::new("DELETE", at("blobs/uploads/absent")),
-            Push,
-            vec![404],
-        ),
-        (put.body("{}"), Push, vec![400]),
-        (
-            Request::new("DELETE", at("manifests/absent")),
-            Delete,
-            vec![404],
-        ),
-        (
-            Request::new("DELETE", at(&format!("blobs/{ABSENT}"))),
-            Delete,
-            vec![404],
-        ),
-    ]);
-    rows
-}
-
-fn scope(right: Right, repository: &str) -> Option<String> {
-    let words = match right {
-        Right::Credentials => return None,
-        Right::Catalog => return Some("registry:catalog:*".to_owned()),
-        Right::Pull => "pull",
-        Right::Push => "pull,push",
-        Right::Delete => "delete",
-    };
-    Some(format!("repository:{repository}:{words}"))
-}
-
-#[track_caller]
-fn check_refusal(
-    response: &Response,
-    right: Right,
-    repository: &str,
-    error: Option<&str>,
-    about: &str,
-) {
-    assert_eq!(response.status, 401, "{about}");
-    let part = |name: &str, value: Option<&str>| {
-        value.map_or_else(String::new, |value| format!(",{name}=\"{value}\""))
-    };
-    let expected = format!(
-        "Bearer realm=\"{REALM}\",service=\"{SERVICE}\"{}{}",
-        part("scope", scope(right, repository).as_deref()),
-        part("error", error)
-    );
-    assert_eq!(response.only("WWW-Authenticate"), expected, "{about}");
-    if !response.body.is_empty() {
-        let code = if error == Some("insufficient_scope") {
-            "DENIED"
-        } else {
-            "UNAUTHORIZED"
-        };
-        assert_eq!(response.code(), code, "{about}");
-    }
-}
-
-/// Pushes an image with a blob, and opens a session; gives session and manifest.
-fn prepare(address: SocketAddr, repository: &str) -> (String, String) {
-    let mut registry = Registry::new(address);
-    let token = token(&format!("repository:{repository}:pull,push"));
-    let mut send = |request| registry.send(&bearing(request, &token));
-    for content in [CONTENT, b"{}"] {
-        let target = format!("/v2/{repository}/blobs/uploads/?digest={}", sha256(content));
-        send(Request::new("POST", target).body(content)).expect(201);
-    }
-    let manifest = image((&sha256(b"{}"), 2), &[(&sha256(CONTENT), CONTENT.len())]).to_string();
-    let target = format!("/v2/{repository}/manifests/latest");
-    let put = Request::new("PUT", target).header("Content-Type", MANIFEST_TYPE);
-    send(put.body(manifest.as_str())).expect(201);
-    let target = format!("/v2/{repository}/blobs/uploads/");
-    let session = location(&send(Request::new("POST", target)).expect(202));
-    (session, sha256(manifest.as_bytes()))
-}
-
-/// The request line, for messages.
-fn line(request: &Request) -> String {
-    let head = String::from_utf8(request.head_bytes()).unwrap();
-    head.lines().next().unwrap_or_default().to_owned()
-}
-
-fn walk(address: SocketAddr, repository: &str, session: &str, manifest: &str) -> usize {
-    let mut registry = Registry::new(address);
-    let callers = callers(repository);
-    let mut count = 0;
-    for (request, right, statuses) in requests(repository, session, manifest) {
-        for caller in &callers {
-            let request = match &caller.token {
-                Some(token) => bearing(request.clone(), token),
-                None => request.clone(),
-            };
-            let about = format!("{address} {}: {}", line(&request), caller.name);
-            let response = registry.send(&request);
-            if caller.rights.contains(&right) {
-                assert!(
-                    statuses.contains(&response.status),
-                    "{about}: {}",
-                    response.status
-                );
-            } else {
-                check_refusal(&response, right, repository, caller.error, &about);
-            }
-            count += 1;
-        }
-    }
-    count
+    bearers(REPOSITORY).into_iter().chain(robots).collect()
 }
 
 #[test]
 fn every_route_gives_what_the_credentials_say() {
     let (_home, options) = configured(&trusting(""));
     let node = Node::start_with(options);
-    let (session, manifest) = prepare(node.address, "team/app");
-    let count = walk(node.address, "team/app", &session, &manifest);
-    assert!(count > 400, "{count}");
+    let (session, manifest) = prepare(node.address, REPOSITORY);
+    let callers = callers(node.admin_address);
+    let count = walk(node.address, REPOSITORY, (&session, &manifest), &callers);
+    assert!(count > 600, "{count}");
 }
 
 #[test]
@@ -258,8 +59,14 @@ fn every_node_of_a_cluster_decides_alike() {
     let mut cluster = Cluster::start_with(3, &options);
     let leader = cluster.leader();
     let pushed_at = cluster.addresses()[(leader + 1) % 3];
-    let (session, manifest) = prepare(pushed_at, "team/app");
+    let (session, manifest) = prepare(pushed_at, REPOSITORY);
+    let admin = cluster.nodes[0].node.admin_address;
+    let callers = callers(admin);
+    let last = create(admin, "last", &["catalog"], &[]);
     for address in cluster.addresses() {
-        walk(address, "team/app", &session, &manifest);
+        let mut registry = Registry::new(address);
+        let ping = basic(Request::new("GET", "/v2/"), "last", &last);
+        assert!(wait_for(NEWS_MAX, || registry.send(&ping).status == 200));
+        walk(address, REPOSITORY, (&session, &manifest), &callers);
     }
 }

@@ -152,6 +152,32 @@ docker_keeps_no_password() {
     ! grep -q "$(printf 'bob:sesame' | base64)" "$DOCKER_CONFIG/config.json"
 }
 
+token() { "$BINARY" token "$@" --admin-listen "127.0.0.1:$ADMIN_PORT"; }
+
+# A machine with a token works like a user until the token is revoked, also with what
+# it got for the token before.
+robots_log_in() {
+    local secret
+    rm -rf "$DOCKER_CONFIG"
+    secret=$(token create ci --scope 'robots/*:pull,push' --expires 1h)
+    "$DOCKER" login -u ci --password-stdin "$R" <<<"$secret"
+    "$DOCKER" tag local/image:v1 "$R/robots/app:v1"
+    "$DOCKER" push -q "$R/robots/app:v1"
+    "$DOCKER" tag local/image:v1 "$R/bob/robot:v1"
+    fails_with 'denied\|unauthorized' "$DOCKER" push -q "$R/bob/robot:v1"
+    "$DOCKER" rmi -f "$R/robots/app:v1" "$R/bob/robot:v1"
+    "$DOCKER" pull -q "$R/robots/app:v1"
+    forget
+    login ci "$secret"
+    copy "docker://$R/robots/app:v1" "docker://$R/robots/second:v1"
+    token list | grep -q ' ci .*active'
+    token revoke ci
+    fails_with 'denied\|unauthorized' "$DOCKER" pull -q "$R/robots/second:v1"
+    fails_with 'denied\|unauthorized\|authentication' \
+        skopeo inspect --tls-verify=false "docker://$R/robots/app:v1"
+    ! grep -rqF "${secret:21:64}" "$SCRATCH/server.log" "$SCRATCH/registry"
+}
+
 no_secret_is_logged() {
     local secret
     for secret in sesame 'argon2id' "$(printf 'bob:sesame' | base64)" 'eyJ'; do
@@ -180,6 +206,7 @@ check 'users: everybody pulls what is public' everybody_pulls_what_is_public use
 rm -rf "$DOCKER_CONFIG"
 check 'users: docker logs in anew' docker_pushes_and_pulls
 check 'users: docker keeps a refresh token, no password' docker_keeps_no_password
+check 'users: docker and skopeo log in with the token of a machine' robots_log_in
 stop_server
 rm -rf "$DOCKER_CONFIG" "$SCRATCH/registry"
 with_token_server

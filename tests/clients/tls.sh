@@ -117,6 +117,59 @@ renewal_without_a_restart() {
         --resolve "$HOST:$PORT:$LISTEN" "https://$T/v2/"
 }
 
+# An authority of clients, a certificate that it made for `robot.example`, and a server
+# that lets its owner push and pull, and nobody else.
+clients_are_known() {
+    local curve=(-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes)
+    cd "$SCRATCH"
+    openssl req -x509 "${curve[@]}" -days 2 -subj /CN=clients -keyout ca.key -out clients.pem
+    openssl req "${curve[@]}" -subj /CN=robot -keyout client.key -out client.csr
+    printf 'subjectAltName=DNS:robot.example\nextendedKeyUsage=clientAuth\n' >client.names
+    openssl x509 -req -in client.csr -CA clients.pem -CAkey ca.key -CAcreateserial -days 2 \
+        -extfile client.names -out client.cert
+    grep -E '^(\[tls\]|certificate_file|key_file)' printed.toml >clients.toml
+    cat >>clients.toml <<END
+client_ca_file = "$SCRATCH/clients.pem"
+client_certificates = "requested"
+client_identity = ["dns"]
+[auth]
+mode = "users"
+[[auth.rules]]
+subject.username = "robot.example"
+resource.repository.starts = "tls/"
+actions = ["pull", "push"]
+END
+    cp tls.pem "$CERTS/ca.crt"
+    cp tls.pem "$DOCKER_CERTIFICATES/ca.crt"
+}
+
+curl_shows_its_certificate() {
+    local own=(--cert "$SCRATCH/client.cert" --key "$SCRATCH/client.key") code=(-w '%{http_code}')
+    curl_tls "${own[@]}" "https://$T/v2/tls/docker/tags/list"
+    fails_with '401' curl_tls "https://$T/v2/tls/docker/tags/list"
+    equal 401 "$(curl_tls -f "${own[@]}" -u robot.example:x -o /dev/null "${code[@]}" "https://$T/v2/" || true)"
+    equal 401 "$(curl_tls "${own[@]}" -o /dev/null "${code[@]}" "https://$T/v2/other/tags/list" || true)"
+}
+
+docker_shows_its_certificate() {
+    fails_with 'unauthorized\|authentication required\|no basic auth' "$DOCKER" push -q "$T/tls/docker:v1"
+    cp "$SCRATCH/client.cert" "$SCRATCH/client.key" "$DOCKER_CERTIFICATES"
+    "$DOCKER" tag "$T/tls/docker:v1" "$T/tls/certified:v1"
+    "$DOCKER" push -q "$T/tls/certified:v1"
+    "$DOCKER" rmi -f "$T/tls/certified:v1"
+    "$DOCKER" pull -q "$T/tls/certified:v1"
+}
+
+podman_and_skopeo_show_theirs() {
+    local list=(skopeo list-tags --cert-dir "$CERTS" "docker://$T/tls/certified")
+    fails_with 'authentication required\|unauthorized' "${list[@]}"
+    cp "$SCRATCH/client.cert" "$SCRATCH/client.key" "$CERTS"
+    equal '["v1"]' "$("${list[@]}" | jq -c .Tags)"
+    skopeo copy -q --dest-cert-dir "$CERTS" "oci:$SCRATCH/out-image:v1" "docker://$T/tls/own:v1"
+    "${PODMAN[@]}" pull -q --cert-dir "$CERTS" "docker://$T/tls/own:v1"
+    "${PODMAN[@]}" push -q --cert-dir "$CERTS" "$T/tls/own:v1" "docker://$T/tls/own:v2"
+}
+
 nothing_bad_is_offered() {
     local code=0
     (cd "$SCRATCH" && timeout 170 testssl --quiet --color 0 --warnings off --ip "$LISTEN" \
@@ -146,4 +199,11 @@ check 'podman pulls and pushes with --cert-dir' podman_pulls_and_pushes
 check 'skopeo copies both ways with --cert-dir' skopeo_copies
 check 'testssl.sh finds nothing above LOW' nothing_bad_is_offered
 check 'a new certificate is shown without a restart' renewal_without_a_restart
+check 'an authority of clients is set up' clients_are_known
+stop_server
+SERVER_OPTIONS=(--config "$SCRATCH/clients.toml")
+start_server
+check 'curl is whom its certificate names' curl_shows_its_certificate
+check 'docker pushes and pulls with a certificate in certs.d' docker_shows_its_certificate
+check 'podman and skopeo work with one in --cert-dir' podman_and_skopeo_show_theirs
 finish

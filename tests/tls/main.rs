@@ -19,8 +19,16 @@
 )]
 mod support;
 
+#[path = "../access/server.rs"]
+#[expect(dead_code, reason = "a part of what it does is for tests without TLS")]
+mod server;
+#[path = "../access/table.rs"]
+#[expect(dead_code, reason = "a part of the table is for tests without TLS")]
+mod table;
+
 mod certificates;
 mod clients;
+mod identities;
 mod half_open;
 mod handshake;
 mod material;

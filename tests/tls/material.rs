@@ -51,7 +51,12 @@ impl Material {
 
     /// A certificate that holds until the year's end.
     pub(crate) fn pair(&self, name: &str, year: i32) -> Pair {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        self.signed(params, year)
+    }
+
+    /// The same with other names.
+    pub(crate) fn signed(&self, mut params: CertificateParams, year: i32) -> Pair {
         params.not_before = date_time_ymd(2020, 1, 1);
         params.not_after = date_time_ymd(year, 12, 31);
         params.extended_key_usages = vec![

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_rustls::rustls::ClientConnection;
 
-use super::material::Material;
+use super::material::{Material, Pair};
 use super::session::{Session, Wishes, client, connect, get};
 use super::support::{Client, Random, Registry, Request, location, sha256};
 
@@ -16,14 +16,15 @@ use super::support::{Client, Random, Registry, Request, location, sha256};
 const LARGE_BYTES: usize = 64 * 1024 * 1024;
 const END_MAX: Duration = Duration::from_secs(30);
 
-/// Listens in the open, and passes each connection on under TLS. Lives as long as the
+/// Listens in the open, and passes each connection on under TLS, with a certificate of
+/// its own if there is one. Lives as long as the
 /// process.
-fn tunnel(server: SocketAddr, trusted: String) -> SocketAddr {
+pub(crate) fn tunnel(server: SocketAddr, trusted: String, own: Option<Pair>) -> SocketAddr {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
         for open in listener.incoming().flatten() {
-            let state = client(&trusted, &Wishes::default(), None);
+            let state = client(&trusted, &Wishes::default(), own.as_ref());
             let Ok(session) = Session::over(connect(server), state) else {
                 continue;
             };
@@ -100,7 +101,7 @@ fn unwrap(mut from: TcpStream, mut into: TcpStream, state: &Mutex<ClientConnecti
 fn large_blobs_and_images_go_both_ways() {
     let material = Material::new();
     let node = material.node("");
-    let address = tunnel(node.address, material.trusted);
+    let address = tunnel(node.address, material.trusted, None);
     let mut registry = Registry::new(address);
     for number in 0..3 {
         registry.push_image("under/tls", &format!("v{number}"), number);

@@ -1,0 +1,115 @@
+//! Tokens and signed identities: each is checked once, by the keys of its issuer, and
+//! remembered until it ends.
+
+use std::net::IpAddr;
+use std::rc::Rc;
+
+use super::admit::{Guard, Unproved};
+use super::book::{Book, Trusted};
+use super::issuer_keys::Renewal;
+use crate::auth::{Issuer, Login, TokenError, TokenKind, Verified};
+use crate::telemetry::{LoginEnd, TokenCheck};
+
+impl Guard {
+    /// What a token of a request says, unless it is none.
+    pub(super) async fn verified(
+        &self,
+        book: &Book,
+        token: &str,
+    ) -> Result<Rc<Verified>, Unproved> {
+        let now_seconds = self.now_seconds();
+        let checks = &self.metrics.access.tokens;
+        if let Some(verified) = self.tokens.borrow_mut().find(token, now_seconds) {
+            checks.of(TokenCheck::Remembered).count();
+            return Ok(verified);
+        }
+        let trusted = book.issuer.as_ref().ok_or(Unproved::Invalid)?;
+        match self.check(trusted, token).await? {
+            Ok(verified) => {
+                checks.of(TokenCheck::Verified).count();
+                let verified = Rc::new(verified);
+                self.tokens.borrow_mut().keep(token, Rc::clone(&verified));
+                Ok(verified)
+            }
+            Err(error) => {
+                checks.of(TokenCheck::Refused).count();
+                tracing::debug!(%error, "a token is refused");
+                Err(Unproved::Invalid)
+            }
+        }
+    }
+
+    /// Checks a token by the keys of its issuer; where it needs one that nobody has seen
+    /// here, by those that the issuer has now.
+    ///
+    /// - Errors: nobody can say, or has time to.
+    async fn check(
+        &self,
+        trusted: &Trusted,
+        token: &str,
+    ) -> Result<Result<Verified, TokenError>, Unproved> {
+        let verify = |issuer: &Issuer| issuer.verify(token, TokenKind::Access, self.now_seconds());
+        let place = match trusted {
+            Trusted::Known(issuer) => return Ok(verify(issuer)),
+            Trusted::Fetched(place) => *place,
+        };
+        let source = self.shared.sources.get(place).ok_or(Unproved::Invalid)?;
+        let issuer = source.issuer();
+        let error = match verify(&issuer) {
+            Err(error) if issuer.may_lack_its_key(error) => error,
+            checked => return Ok(checked),
+        };
+        let checked = match source.renewed(self.clock.now()).await {
+            Renewal::Crowded => return Err(Unproved::Crowded),
+            Renewal::Done => verify(&source.issuer()),
+            Renewal::None => Err(error),
+        };
+        match checked {
+            Err(TokenError::UnknownKey) if source.issuer().keys.is_empty() => {
+                Err(Unproved::Unready)
+            }
+            checked => Ok(checked),
+        }
+    }
+
+    /// What a signed identity says, unless it is none.
+    pub(super) async fn identity(
+        &self,
+        issuer: &Trusted,
+        login: &Login,
+        client: IpAddr,
+    ) -> Result<Rc<Verified>, Unproved> {
+        let now_seconds = self.now_seconds();
+        let key = identity_key(login);
+        if let Some(identity) = self.identities.borrow_mut().find(&key, now_seconds) {
+            return Ok(identity);
+        }
+        self.may_log_in(&login.username, client)?;
+        let logins = &self.metrics.access.logins;
+        match self.check(issuer, &login.password).await? {
+            Ok(identity) => {
+                logins.of(LoginEnd::Proved).count();
+                let identity = Rc::new(identity);
+                self.identities
+                    .borrow_mut()
+                    .keep(&key, Rc::clone(&identity));
+                self.quotas
+                    .logged_in(&login.username, client, &self.clock, true);
+                Ok(identity)
+            }
+            Err(error) => {
+                logins.of(LoginEnd::Wrong).count();
+                self.quotas
+                    .logged_in(&login.username, client, &self.clock, false);
+                tracing::warn!(user = %login.username, %error, "a signed identity is refused");
+                Err(Unproved::Invalid)
+            }
+        }
+    }
+}
+
+/// What a signed identity is remembered by. Names hold no control characters, so that
+/// no two logins are one.
+pub(super) fn identity_key(login: &Login) -> String {
+    format!("{}\0{}", login.username, login.password)
+}
