@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Real clients and access: docker, podman and skopeo log in, push and pull what they
-# may and are refused the rest; against users of the registry's own, then against a
-# token server.
+# Real clients and access: docker, podman, skopeo and oras log in, push and pull what
+# they may and are refused the rest; against users of the registry's own, with the
+# identities of a pipeline, then against a token server.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/harness.sh"
 
@@ -9,6 +9,10 @@ DOCKER=$(command -v /usr/bin/docker || command -v docker)
 ENGINE=$SCRATCH/engine
 ENGINE_PID=
 TOKENS_PID=
+ISSUER_PID=
+ISSUER_PORT=
+# Made by tests/install.
+PYTHON=$ROOT/target/clients-venv/bin/python
 export DOCKER_HOST=unix://$ENGINE/docker.sock DOCKER_CONFIG=$SCRATCH/docker-config
 export REGISTRY_AUTH_FILE=$SCRATCH/auth.json WINDLASS_CONFIG=$SCRATCH/windlass.toml
 
@@ -29,6 +33,7 @@ start_engine() {
 end_client() {
     [ -z "$ENGINE_PID" ] || end_process "$ENGINE_PID" 30
     [ -z "$TOKENS_PID" ] || end_process "$TOKENS_PID" 5
+    [ -z "$ISSUER_PID" ] || end_process "$ISSUER_PID" 5
 }
 
 # Users of the registry's own; public/ is for everybody, eve pushes there.
@@ -54,6 +59,37 @@ subject.anonymous = true
 resource.repository.starts = "public/"
 actions = ["pull"]
 END
+}
+
+# Jobs of a pipeline, whose issuer publishes its keys over HTTPS.
+with_issuer() {
+    local tls=$SCRATCH/issuer.pem
+    ISSUER_PORT=$(free_port)
+    openssl ecparam -genkey -name prime256v1 -noout -out "$SCRATCH/issuer.key"
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=issuer \
+        -addext subjectAltName=IP:127.0.0.1 -addext basicConstraints=critical,CA:FALSE \
+        -keyout "$tls.key" -out "$tls.crt" 2>"$SCRATCH/issuer.log"
+    cat "$tls.crt" "$tls.key" >"$tls"
+    issuer serve "$tls" &
+    ISSUER_PID=$!
+    until_true 20 curl -fsS --cacert "$tls.crt" "https://127.0.0.1:$ISSUER_PORT/keys"
+    cat >"$WINDLASS_CONFIG" <<END
+[auth]
+mode = "users"
+identities = [{ name = "gitlab", issuer = "https://127.0.0.1:$ISSUER_PORT", audiences = ["registry"], jwks_ca_file = "$tls.crt" }]
+[[auth.rules]]
+subject.username = "gitlab"
+subject.claims = [{ pointer = "/project_path", match = "team/app" }, { pointer = "/ref", match = "main" }]
+resource.repository.starts = "team/"
+actions = ["pull", "push"]
+END
+}
+
+# issuer serve|token ARGUMENT…
+issuer() {
+    local word=$1
+    shift
+    exec python3 "$ROOT/tests/clients/issuer.py" "$word" "$ISSUER_PORT" "$SCRATCH/issuer.key" "$@"
 }
 
 # The same rights from a server that makes tokens, with a key as operators make one.
@@ -188,6 +224,40 @@ no_secret_is_logged() {
     done
 }
 
+oras_logs_in() {
+    mkdir -p "$SCRATCH/oras.$1"
+    cd "$SCRATCH/oras.$1"
+    HOME=$SCRATCH/oras.$1 DOCKER_CONFIG=$SCRATCH/oras.$1 \
+        "$PYTHON" "$ROOT/tests/clients/oras_login.py" "$R" bob sesame bob/artifact eve/artifact
+}
+
+skopeo_shows_the_identity_of_a_job() {
+    local job
+    job=$(issuer token registry main)
+    forget
+    copy --dest-creds "gitlab:$job" "docker-archive:$SCRATCH/image.tar" "docker://$R/team/app:v1"
+    copy --src-creds "gitlab:$job" "docker://$R/team/app:v1" "dir:$SCRATCH/job"
+    fails_with 'denied\|unauthorized\|authentication' \
+        copy --dest-creds "gitlab:$job" "docker-archive:$SCRATCH/image.tar" "docker://$R/other/app:v1"
+}
+
+docker_shows_the_identity_of_a_job() {
+    issuer token registry main | "$DOCKER" login -u gitlab --password-stdin "$R"
+    "$DOCKER" tag local/image:v1 "$R/team/docker:v1"
+    "$DOCKER" push -q "$R/team/docker:v1"
+    "$DOCKER" rmi -f "$R/team/docker:v1"
+    "$DOCKER" pull -q "$R/team/docker:v1"
+    "$DOCKER" logout "$R"
+}
+
+jobs_of_others_are_refused() {
+    local job
+    for job in "$(issuer token registry feature-1)" "$(issuer token elsewhere main)" sesame; do
+        fails_with 'denied\|unauthorized\|authentication\|invalid' \
+            copy --dest-creds "gitlab:$job" "docker-archive:$SCRATCH/image.tar" "docker://$R/team/stolen:v1"
+    done
+}
+
 walk() {
     check "$1: a wrong password is refused" wrong_password_is_refused
     check "$1: skopeo pushes and pulls its own" skopeo_pushes_and_pulls_its_own "$2"
@@ -195,8 +265,10 @@ walk() {
     check "$1: skopeo deletes its own" skopeo_deletes_its_own
     check "$1: podman logs in and lists" podman_logs_in
     check "$1: docker logs in, pushes and pulls" docker_pushes_and_pulls
+    check "$1: oras logs in, pushes and pulls" oras_logs_in "$2"
 }
 
+"$PYTHON" -c 'import oras' || die "no oras in $ROOT/target/clients-venv; run tests/install"
 start_engine
 check 'an image is made' make_image
 with_users
@@ -207,6 +279,13 @@ rm -rf "$DOCKER_CONFIG"
 check 'users: docker logs in anew' docker_pushes_and_pulls
 check 'users: docker keeps a refresh token, no password' docker_keeps_no_password
 check 'users: docker and skopeo log in with the token of a machine' robots_log_in
+stop_server
+rm -rf "$DOCKER_CONFIG" "$SCRATCH/registry"
+with_issuer
+start_server
+check 'identities: skopeo shows that of a job' skopeo_shows_the_identity_of_a_job
+check 'identities: docker shows that of a job' docker_shows_the_identity_of_a_job
+check 'identities: jobs of others are refused' jobs_of_others_are_refused
 stop_server
 rm -rf "$DOCKER_CONFIG" "$SCRATCH/registry"
 with_token_server

@@ -8,34 +8,14 @@ below a folder of their own; everybody may pull what is in public/.
 import base64
 import http.server
 import json
-import subprocess
 import sys
 import time
 import urllib.parse
 
+from tokens import signed
+
 PORT, KEY, SERVICE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 USERS = {"bob": "sesame", "eve": "open"}
-
-
-def encoded(data):
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
-
-
-def number(der, at):
-    """The integer at an offset of a DER signature, as 32 bytes, and what follows."""
-    length = der[at + 1]
-    value = int.from_bytes(der[at + 2 : at + 2 + length], "big")
-    return value.to_bytes(32, "big"), at + 2 + length
-
-
-def signed(claims):
-    header = {"alg": "ES256", "typ": "JWT"}
-    message = b".".join(encoded(json.dumps(part).encode()) for part in (header, claims))
-    command = ["openssl", "dgst", "-sha256", "-sign", KEY]
-    der = subprocess.run(command, input=message, stdout=subprocess.PIPE, check=True).stdout
-    first, at = number(der, 2)
-    second, _ = number(der, at)
-    return b".".join((message, encoded(first + second))).decode()
 
 
 def given(user, scope):
@@ -66,7 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             "iss": "tests", "aud": SERVICE, "sub": user, "iat": now, "nbf": now,
             "exp": now + 300, "access": [given(user, scope) for scope in scopes],
         }
-        return self.answer(200, {"token": signed(claims), "expires_in": 300})
+        return self.answer(200, {"token": signed(KEY, claims), "expires_in": 300})
 
     def do_POST(self):
         self.answer(404, {})
