@@ -328,6 +328,10 @@ mod tests {
                 "[auth]\nmode = 'token'\nrealm = 'https://a/token'\nissuer = 'a'",
                 "auth.key_files",
             ),
+            (
+                "[auth]\nmode = 'token'\nrealm = 'https://a/token'\nissuer = 'http://a'",
+                "auth.key_files",
+            ),
             ("auth.realm = 'auth.example.org'", "auth.realm"),
             ("auth.service = ''", "auth.service"),
             (

@@ -91,3 +91,65 @@ impl JwksSection {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at<'a>(issuer: &'a str, url: Option<&'a str>, files: &'a [PathBuf]) -> KeysAt<'a> {
+        KeysAt {
+            issuer,
+            files,
+            url,
+            ca_file: None,
+            token_file: None,
+        }
+    }
+
+    #[test]
+    fn keys_come_from_files_or_by_https() {
+        let files = [PathBuf::from("k")];
+        let jwks = JwksSection::default();
+        let is_good = |at: KeysAt<'_>| at.fault(&jwks).is_none();
+        assert!(is_good(at("auth", None, &files)));
+        assert!(is_good(at("https://auth", None, &[])));
+        assert!(is_good(at("auth", Some("https://auth/keys"), &[])));
+        assert!(!is_good(at("auth", None, &[])));
+        assert!(!is_good(at(
+            "https://auth",
+            Some("http://127.0.0.1/keys"),
+            &[]
+        )));
+        assert!(!is_good(at(
+            "https://auth",
+            Some("https://auth/keys"),
+            &files
+        )));
+        let ca_file = Some(Path::new("ca"));
+        let both = KeysAt {
+            ca_file,
+            ..at("https://auth", None, &files)
+        };
+        assert!(!is_good(both));
+        let open = JwksSection {
+            allow_loopback_http: true,
+            ..JwksSection::default()
+        };
+        let plain = at("auth", Some("http://127.0.0.1/keys"), &[]);
+        assert_eq!(plain.fault(&open), None);
+    }
+
+    #[test]
+    fn a_pace_that_cannot_be_kept_is_named() {
+        for (text, key) in [
+            ("fresh_min = '0s'", "auth.jwks.fresh_min"),
+            ("ask_pause = '999ms'", "auth.jwks.ask_pause"),
+            ("fresh_max = '4m'", "auth.jwks.fresh_max"),
+        ] {
+            let section: JwksSection = toml::from_str(text).unwrap();
+            let error = section.check().unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{key}` is ")), "{error}");
+        }
+        assert!(JwksSection::default().check().is_ok());
+    }
+}

@@ -25,12 +25,13 @@ fn what_was_proved_before_a_change_is_forgotten() {
     });
     let book = || Arc::new(Book::read(&options).unwrap());
     let (sender, books) = watch::channel(book());
+    let generation = Generation::default();
     let shared = Shared {
         options: Arc::clone(&options),
         books,
         hasher: None,
         sources: Arc::default(),
-        generation: Generation::default(),
+        generation: generation.clone(),
         robots: Robots::new(|_| Ok(None)),
     };
     let guard = Guard::new(shared, "http://127.0.0.1/token", Arc::new(Metrics::new()));
@@ -70,4 +71,8 @@ fn what_was_proved_before_a_change_is_forgotten() {
     keep();
     guard.book();
     assert_eq!(kept(), [true; 3]);
+    // Keys of issuers have nothing to do with passwords.
+    generation.rise();
+    guard.book();
+    assert_eq!(kept(), [false, false, true]);
 }

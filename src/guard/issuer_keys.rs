@@ -57,7 +57,7 @@ impl Generation {
         self.0.load(Ordering::Acquire)
     }
 
-    fn rise(&self) {
+    pub(super) fn rise(&self) {
         self.0.fetch_add(1, Ordering::Release);
     }
 }

@@ -217,12 +217,13 @@ fn a_new_key_is_looked_for_at_once_and_a_crowd_costs_one_fetch() {
 #[test]
 fn a_node_starts_without_its_issuer_and_learns_of_it_later() {
     let signer = Signer::p256("one");
-    let issuer = TestIssuer::start(Behaviour::Down);
+    let issuer = TestIssuer::start(Behaviour::Held);
     let (_home, node) = node(&issuer, &["gitlab"], "ask_pause = '1s'", "");
     let mut registry = Registry::new(node.address);
     let token = signer.sign(&job(&issuer, "main"));
     let unready = push(&mut registry, "production/app", "gitlab", &token).expect(503);
     assert_eq!(unready.only("Retry-After"), "2");
+    is_logged(&node, "no answer within 5s");
     is_logged(&node, "cannot be fetched and there are no older ones");
     assert_eq!(metric(&node, "windlass_issuers_without_keys "), 1);
     issuer.becomes(Behaviour::Keys(key_set(&[&signer])));
