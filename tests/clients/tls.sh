@@ -152,7 +152,7 @@ curl_shows_its_certificate() {
 }
 
 docker_shows_its_certificate() {
-    fails_with 'unauthorized\|authentication required\|no basic auth' "$DOCKER" push -q "$T/tls/docker:v1"
+    fails_with 'denied\|unauthorized' "$DOCKER" push -q "$T/tls/docker:v1"
     cp "$SCRATCH/client.cert" "$SCRATCH/client.key" "$DOCKER_CERTIFICATES"
     "$DOCKER" tag "$T/tls/docker:v1" "$T/tls/certified:v1"
     "$DOCKER" push -q "$T/tls/certified:v1"
@@ -162,7 +162,7 @@ docker_shows_its_certificate() {
 
 podman_and_skopeo_show_theirs() {
     local list=(skopeo list-tags --cert-dir "$CERTS" "docker://$T/tls/certified")
-    fails_with 'authentication required\|unauthorized' "${list[@]}"
+    fails_with 'denied\|unauthorized' "${list[@]}"
     cp "$SCRATCH/client.cert" "$SCRATCH/client.key" "$CERTS"
     equal '["v1"]' "$("${list[@]}" | jq -c .Tags)"
     skopeo copy -q --dest-cert-dir "$CERTS" "oci:$SCRATCH/out-image:v1" "docker://$T/tls/own:v1"
