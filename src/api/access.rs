@@ -77,7 +77,9 @@ impl From<Refused> for Failure {
     /// Says what would do, and nothing about what is there.
     fn from(refused: Refused) -> Self {
         match refused {
-            Refused::Challenged { fault, challenge } => {
+            Refused::Challenged {
+                fault, challenge, ..
+            } => {
                 let (code, message) = match fault {
                     Fault::Missing => (ErrorCode::Unauthorized, "authentication is required"),
                     Fault::Invalid => (ErrorCode::Unauthorized, "the credentials are not valid"),
@@ -85,7 +87,7 @@ impl From<Refused> for Failure {
                 };
                 Self::new(Status::UNAUTHORIZED, code, message).with("WWW-Authenticate", challenge)
             }
-            Refused::Denied => {
+            Refused::Denied { .. } => {
                 let message = "the user may not do this";
                 Self::new(Status::FORBIDDEN, ErrorCode::Denied, message)
             }

@@ -16,6 +16,8 @@ pub(super) struct Answer {
     pub(super) body: Bytes,
     /// What `Content-Length` says when the body is not here: streamed, or HEAD.
     pub(super) length_bytes: Option<u64>,
+    /// The entry of the journal that made the change which is answered.
+    pub(super) journal_index: Option<u64>,
 }
 
 /// What a client is told of an answer that no quorum confirmed.
@@ -35,6 +37,7 @@ impl Answer {
             headers: Vec::new(),
             body: Bytes::new(),
             length_bytes: None,
+            journal_index: None,
         }
     }
 
@@ -48,6 +51,12 @@ impl Answer {
     /// Adds a header line.
     pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Says which entry made the change.
+    pub(super) const fn committed(mut self, journal_index: Option<u64>) -> Self {
+        self.journal_index = journal_index;
         self
     }
 

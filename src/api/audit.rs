@@ -1,51 +1,262 @@
-//! Who changed what: one line in the log for each push and delete.
+//! Who did what: one line for each push and delete, and, where operators want them, for
+//! each request that was not let in and each token that was made.
 
 use std::net::IpAddr;
 
+use serde_json::{Map, Value, json};
+
 use super::answer::Handled;
-use crate::auth::Needed;
+use super::failure::Failure;
+use super::route::Route;
+use crate::auth::{Fault, Needed, Scope};
+use crate::base::Clock;
 use crate::exchange::Exchange;
-use crate::guard::Pass;
-use crate::http::{Method, Status};
+use crate::guard::{Granted, Pass, Refused};
+use crate::http::{Method, Status, utc_time};
+use crate::oci::Reference;
+use crate::telemetry::{AuditLevel, AuditLog, Label as _};
 
 /// Where the digest of what was pushed stands in an answer.
 const DIGEST_HEADER: &str = "Docker-Content-Digest";
 
-/// Writes down a request that changed something, or was to: a manifest or a blob was
-/// pushed, mounted or deleted. Reads, and parts of an upload, are in the access log.
-pub(super) fn audit(
-    exchange: &Exchange,
-    client: IpAddr,
-    (pass, needed): (&Pass, &Needed<'_>),
-    handled: &Handled,
-) {
-    let head = exchange.head();
-    let status = match handled {
-        Ok(answer) => answer.status,
-        Err(failure) => failure.status(),
-    };
-    if !is_change(head.method(), status, needed) {
-        return;
+/// What a line says; in the common log members are `-` that say nothing.
+#[derive(Debug, Default)]
+struct Line {
+    event: &'static str,
+    user: Option<String>,
+    /// Which robot, where that is one.
+    robot: Option<String>,
+    digest: Option<String>,
+    /// Which rule allowed it.
+    allowed_by: Option<String>,
+    /// Why it was not done.
+    reason: Option<String>,
+    status: Option<u16>,
+    /// Which entry of the journal did it.
+    journal_index: Option<u64>,
+    /// What a token gives.
+    scopes: Option<String>,
+    needed: Option<String>,
+}
+
+/// Writes down what comes of requests. One per shard.
+#[derive(Debug, Clone)]
+pub(super) struct Audit(AuditLog);
+
+impl Audit {
+    pub(super) const fn new(log: AuditLog) -> Self {
+        Self(log)
     }
-    let digest = match handled {
-        Ok(answer) => answer
-            .headers
-            .iter()
-            .find(|(name, _)| *name == DIGEST_HEADER),
-        Err(_) => None,
+
+    /// Writes down a request that changed something, or was to: a manifest or a blob was
+    /// pushed, mounted or deleted. Reads, and parts of an upload, are in the access log.
+    pub(super) fn handled(
+        &self,
+        exchange: &Exchange,
+        route: &Route,
+        (pass, needed): (&Pass, &Needed<'_>),
+        handled: &Handled,
+    ) {
+        let status = match handled {
+            Ok(answer) => answer.status,
+            Err(failure) => failure.status(),
+        };
+        if !is_change(exchange.head().method(), status, needed) {
+            return;
+        }
+        let digest = handled.as_ref().ok().and_then(|answer| {
+            let mut headers = answer.headers.iter();
+            headers.find_map(|(name, value)| (*name == DIGEST_HEADER).then(|| value.to_string()))
+        });
+        let line = Line {
+            event: "change",
+            user: pass.name().map(str::to_owned),
+            robot: pass.robot_id(),
+            digest: digest.or_else(|| digest_of(route)),
+            allowed_by: Some(pass.reason(needed)),
+            reason: handled.as_ref().err().map(Failure::reason),
+            status: Some(status.code()),
+            journal_index: handled.as_ref().ok().and_then(|one| one.journal_index),
+            ..Line::default()
+        };
+        self.write(exchange, Some(route), &line);
+    }
+
+    /// Writes down a request that was not let in.
+    pub(super) fn refused(
+        &self,
+        exchange: &Exchange,
+        route: &Route,
+        needed: &Needed<'_>,
+        refused: &Refused,
+    ) {
+        if !self.0.wants(AuditLevel::Refusals) {
+            return;
+        }
+        let (user, status, reason) = match refused {
+            Refused::Challenged { fault, user, .. } => {
+                let reason = match fault {
+                    Fault::Missing => "no credentials",
+                    Fault::Invalid => "bad credentials",
+                    Fault::Insufficient => "the token does not give it",
+                };
+                (user.as_deref(), Status::UNAUTHORIZED, reason.to_owned())
+            }
+            Refused::Denied { user, rules } => {
+                let reason = match rules {
+                    Some(rules) => format!("none of {rules} rules gives it"),
+                    None => "the robot was not given it".to_owned(),
+                };
+                (user.as_deref(), Status::FORBIDDEN, reason)
+            }
+            Refused::Crowded => {
+                let reason = "too many logins wait".to_owned();
+                (None, Status::TOO_MANY_REQUESTS, reason)
+            }
+            Refused::Unready => {
+                let reason = "the keys to check it with are not there".to_owned();
+                (None, Status::SERVICE_UNAVAILABLE, reason)
+            }
+            Refused::Limited(exceeded) => {
+                let reason = format!("limit {}", exceeded.limit.text());
+                (None, Status::TOO_MANY_REQUESTS, reason)
+            }
+        };
+        let line = Line {
+            event: "refusal",
+            user: user.map(str::to_owned),
+            digest: digest_of(route),
+            reason: Some(reason),
+            status: Some(status.code()),
+            needed: needed.scope().as_ref().map(Scope::to_string),
+            ..Line::default()
+        };
+        self.write(exchange, Some(route), &line);
+    }
+
+    /// Writes down a login that got no token.
+    pub(super) fn ungranted(&self, exchange: &Exchange, status: Status, reason: &str) {
+        if !self.0.wants(AuditLevel::Refusals) {
+            return;
+        }
+        let line = Line {
+            event: "refusal",
+            reason: Some(reason.to_owned()),
+            status: Some(status.code()),
+            ..Line::default()
+        };
+        self.write(exchange, None, &line);
+    }
+
+    /// Writes down that a token was made, and not the token.
+    pub(super) fn granted(&self, exchange: &Exchange, granted: &Granted) {
+        if !self.0.wants(AuditLevel::All) {
+            return;
+        }
+        let scopes: Vec<_> = granted.scopes.iter().map(Scope::to_string).collect();
+        let line = Line {
+            event: "token",
+            user: granted.user.as_deref().map(str::to_owned),
+            status: Some(Status::OK.code()),
+            scopes: Some(scopes.join(" ")),
+            ..Line::default()
+        };
+        self.write(exchange, None, &line);
+    }
+
+    fn write(&self, exchange: &Exchange, route: Option<&Route>, line: &Line) {
+        let client = exchange.client_address();
+        if self.0.has_file() {
+            let now_ms = Clock::system().unix_ms();
+            let object = object(exchange, (route, client), line, now_ms);
+            self.0.write(Value::Object(object).to_string());
+            return;
+        }
+        let head = exchange.head();
+        tracing::info!(
+            target: "windlass::audit",
+            event = line.event,
+            request_id = %exchange.request_id(),
+            user = line.user.as_deref().unwrap_or("-"),
+            robot = line.robot.as_deref().unwrap_or("-"),
+            %client,
+            allowed_by = line.allowed_by.as_deref(),
+            reason = line.reason.as_deref(),
+            needed = line.needed.as_deref(),
+            method = head.method().as_str(),
+            path = head.path(),
+            digest = line.digest.as_deref().unwrap_or("-"),
+            scopes = line.scopes.as_deref(),
+            status = line.status,
+            journal_index = line.journal_index,
+        );
+    }
+}
+
+/// The line as JSON; what says nothing is left out. JSON escapes what clients wrote.
+fn object(
+    exchange: &Exchange,
+    (route, client): (Option<&Route>, IpAddr),
+    line: &Line,
+    now_ms: u64,
+) -> Map<String, Value> {
+    let head = exchange.head();
+    let time = utc_time(now_ms / 1000);
+    let time = format!("{}.{:03}Z", time.trim_end_matches('Z'), now_ms % 1000);
+    let tags: Vec<&str> = match route {
+        Some(Route::Manifest(_, Reference::Tag(tag))) => vec![tag.as_str()],
+        Some(Route::Manifest(..)) => head.query().values("tag").collect(),
+        _ => Vec::new(),
     };
-    tracing::info!(
-        target: "windlass::audit",
-        request_id = %exchange.request_id(),
-        user = pass.name().unwrap_or("-"),
-        robot = pass.robot_id().as_deref().unwrap_or("-"),
-        %client,
-        allowed_by = pass.reason(needed),
-        method = head.method().as_str(),
-        path = head.path(),
-        digest = digest.map_or("-", |(_, digest)| digest),
-        status = status.code(),
-    );
+    let mounted = head.query().value("mount");
+    let members = [
+        ("time", json!(time)),
+        ("event", json!(line.event)),
+        ("request_id", json!(exchange.request_id().as_str())),
+        ("user", json!(line.user)),
+        ("robot", json!(line.robot)),
+        ("certificate", json!(exchange.client_name())),
+        ("client", json!(client)),
+        ("method", json!(head.method().as_str())),
+        ("path", json!(head.path())),
+        ("repository", json!(route.and_then(Route::repository))),
+        (
+            "tags",
+            if tags.is_empty() {
+                Value::Null
+            } else {
+                json!(tags)
+            },
+        ),
+        ("digest", json!(line.digest)),
+        (
+            "source",
+            json!(mounted.and_then(|_| head.query().value("from"))),
+        ),
+        ("needed", json!(line.needed)),
+        ("allowed_by", json!(line.allowed_by)),
+        ("reason", json!(line.reason)),
+        ("scopes", json!(line.scopes)),
+        ("status", json!(line.status)),
+        ("journal_index", json!(line.journal_index)),
+    ];
+    let said = members.into_iter().filter(|(_, value)| !value.is_null());
+    said.map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+fn digest_of(route: &Route) -> Option<String> {
+    match route {
+        Route::Blob(_, digest)
+        | Route::Manifest(_, Reference::Digest(digest))
+        | Route::Referrers(_, digest) => Some(digest.to_string()),
+        Route::Base
+        | Route::Token
+        | Route::Catalog
+        | Route::Manifest(_, Reference::Tag(_))
+        | Route::Uploads(_)
+        | Route::Upload(..)
+        | Route::Tags(_) => None,
+    }
 }
 
 /// Whether a request of a repository changes what it holds: a POST does when it takes

@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use super::access::{allowed, needed};
 use super::answer::{Answer, Handled};
-use super::audit::audit;
+use super::audit::Audit;
 use super::failure::Failure;
 use super::route::Route;
 use crate::exchange::{Closed, Exchange};
@@ -14,7 +14,7 @@ use crate::http::{Method, Status};
 use crate::oci::ErrorCode;
 use crate::quota::UploadPlaces;
 use crate::registry::Registry;
-use crate::telemetry::Route as Label;
+use crate::telemetry::{AuditLog, Route as Label};
 
 /// What the operator decides about answers.
 #[derive(Clone, Debug, Default)]
@@ -32,16 +32,23 @@ pub struct Options {
 pub struct Door {
     pub(super) registry: Rc<Registry>,
     pub(super) guard: Rc<Guard>,
+    pub(super) audit: Audit,
     options: Rc<Options>,
 }
 
 impl Door {
-    /// A door to this shard's registry, and who lets in.
+    /// A door to this shard's registry, who lets in, and where it is written down.
     #[must_use]
-    pub fn new(registry: Rc<Registry>, guard: Rc<Guard>, options: Options) -> Self {
+    pub fn new(
+        registry: Rc<Registry>,
+        guard: Rc<Guard>,
+        audit: AuditLog,
+        options: Options,
+    ) -> Self {
         Self {
             registry,
             guard,
+            audit: Audit::new(audit),
             options: Rc::new(options),
         }
     }
@@ -81,21 +88,25 @@ impl Door {
             address: client,
             certified: certified.as_deref(),
         };
-        match self.guard.admit(&head, caller, &needed).await {
-            Ok(pass) => {
-                let places = match self.upload_places(&route, head.method(), (&pass, client)) {
-                    Ok(places) => places,
-                    Err(refused) => return Ok(Some(Err(refused.into()))),
-                };
-                let handled = self.call(exchange, &route, &pass).await?;
-                drop(places);
-                if let Some(handled) = &handled {
-                    audit(exchange, client, (&pass, &needed), handled);
-                }
-                Ok(handled)
+        let admitted = self.guard.admit(&head, caller, &needed).await;
+        let admitted = admitted.and_then(|pass| {
+            let places = self.upload_places(&route, head.method(), (&pass, client))?;
+            Ok((pass, places))
+        });
+        let (pass, places) = match admitted {
+            Ok(admitted) => admitted,
+            Err(refused) => {
+                self.audit.refused(exchange, &route, &needed, &refused);
+                return Ok(Some(Err(refused.into())));
             }
-            Err(refused) => Ok(Some(Err(refused.into()))),
+        };
+        let handled = self.call(exchange, &route, &pass).await?;
+        drop(places);
+        if let Some(handled) = &handled {
+            self.audit
+                .handled(exchange, &route, (&pass, &needed), handled);
         }
+        Ok(handled)
     }
 
     /// What a request that brings bytes of a blob takes up while it does.

@@ -55,6 +55,11 @@ impl Failure {
         self.status
     }
 
+    /// Code and sentence, for the operator.
+    pub(super) fn reason(&self) -> String {
+        format!("{}: {}", self.code.as_str(), self.message)
+    }
+
     /// Adds a header line.
     pub(super) fn with(mut self, name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
         self.headers.push((name, value.into()));

@@ -54,7 +54,8 @@ impl Door {
         let path = format!("/v2/{repository}/manifests/{}", pushed.digest);
         let mut answer = Answer::empty(Status::CREATED)
             .with("Location", self.location(&path))
-            .with("Docker-Content-Digest", pushed.digest.to_string());
+            .with("Docker-Content-Digest", pushed.digest.to_string())
+            .committed(Some(pushed.index));
         for tag in echoed {
             answer = answer.with("OCI-Tag", tag.to_string());
         }
@@ -70,14 +71,15 @@ impl Door {
         repository: &Repository,
         reference: &Reference,
     ) -> Handled {
-        self.registry.delete_manifest(repository, reference).await?;
-        Ok(Answer::empty(Status::ACCEPTED))
+        let deleting = self.registry.delete_manifest(repository, reference);
+        let index = deleting.await?;
+        Ok(Answer::empty(Status::ACCEPTED).committed(Some(index)))
     }
 
     /// DELETE of a blob's link.
     pub(super) async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Handled {
-        self.registry.delete_blob(repository, digest).await?;
-        Ok(Answer::empty(Status::ACCEPTED))
+        let index = self.registry.delete_blob(repository, digest).await?;
+        Ok(Answer::empty(Status::ACCEPTED).committed(Some(index)))
     }
 }
 

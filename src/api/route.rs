@@ -48,6 +48,19 @@ pub(super) enum RouteError {
 }
 
 impl Route {
+    /// The name of the repository that it is about.
+    pub(super) fn repository(&self) -> Option<&str> {
+        match self {
+            Self::Base | Self::Token | Self::Catalog => None,
+            Self::Blob(name, _)
+            | Self::Manifest(name, _)
+            | Self::Uploads(name)
+            | Self::Upload(name, _)
+            | Self::Tags(name)
+            | Self::Referrers(name, _) => Some(name.as_str()),
+        }
+    }
+
     /// Reads the raw, undecoded path of a request target.
     pub(super) fn parse(path: &str) -> Result<Self, RouteError> {
         if path == "/token" {

@@ -12,6 +12,7 @@ use crate::exchange::{BodyError, Closed, Exchange};
 use crate::guard::{Caller, Grant, Granted, TokenRequest, Ungranted};
 use crate::http::{Query, Status, utc_time};
 use crate::oci::ErrorCode;
+use crate::telemetry::Label as _;
 
 /// Asks for a user name and a password.
 const BASIC_CHALLENGE: &str = "Basic realm=\"windlass\", charset=\"UTF-8\"";
@@ -74,7 +75,26 @@ impl Door {
             address: exchange.client_address(),
             certified: exchange.certified().map(|certified| &**certified),
         };
-        let granted = self.guard.grant(request, caller).await?;
+        let granted = self.guard.grant(request, caller).await;
+        match &granted {
+            Ok(granted) => self.audit.granted(exchange, granted),
+            Err(Ungranted::Invalid) => {
+                let status = Status::UNAUTHORIZED;
+                self.audit.ungranted(exchange, status, "bad credentials");
+            }
+            Err(Ungranted::Crowded) => {
+                let status = Status::TOO_MANY_REQUESTS;
+                let reason = "too many logins wait";
+                self.audit.ungranted(exchange, status, reason);
+            }
+            Err(Ungranted::Limited(exceeded)) => {
+                let reason = format!("limit {}", exceeded.limit.text());
+                let status = Status::TOO_MANY_REQUESTS;
+                self.audit.ungranted(exchange, status, &reason);
+            }
+            Err(Ungranted::Elsewhere | Ungranted::Unready | Ungranted::Failed) => {}
+        }
+        let granted = granted?;
         let answer = Answer::json(Status::OK, body(&granted).to_string());
         Ok(answer.with("Cache-Control", "no-store"))
     }

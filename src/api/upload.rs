@@ -51,10 +51,9 @@ impl Door {
         digest: &Digest,
         from: Option<&Repository>,
     ) -> Handled {
-        if self.registry.mount_blob(repository, digest, from).await? {
-            Ok(self.blob_created(repository, digest))
-        } else {
-            self.open_session(repository, None)
+        match self.registry.mount_blob(repository, digest, from).await? {
+            None => self.open_session(repository, None),
+            index => Ok(self.blob_created(repository, digest).committed(index)),
         }
     }
 
@@ -144,7 +143,7 @@ impl Door {
         }
         let sealed = self.registry.seal_upload(repository, upload, digest).await;
         Ok(match sealed {
-            Ok(()) => Ok(self.blob_created(repository, digest)),
+            Ok(index) => Ok(self.blob_created(repository, digest).committed(index)),
             Err(error) => Err(error.into()),
         })
     }

@@ -6,6 +6,7 @@
 //! Crates: serde_json
 
 mod ack;
+mod audit;
 mod auth;
 mod check;
 mod check_cluster;
@@ -24,6 +25,7 @@ mod tls;
 mod units;
 
 pub use ack::{AckLevel, AckPrefix, AckPrefixError};
+pub use audit::AuditSection;
 pub use auth::{AuthMode, AuthSection, IdentitySection};
 pub use cluster::{ClusterSection, PeerSecurity, Secret};
 pub use error::ConfigError;

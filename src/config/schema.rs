@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::AuditSection;
 use super::auth::AuthSection;
 use super::cluster::ClusterSection;
 use super::limits::LimitsSection;
@@ -46,6 +47,8 @@ pub struct Config {
     pub delete: DeleteSection,
     /// Who may do what.
     pub auth: AuthSection,
+    /// What is written down of who did what.
+    pub audit: AuditSection,
     /// How much each client may ask.
     pub limits: LimitsSection,
     /// Other nodes.
@@ -68,6 +71,7 @@ impl Default for Config {
             storage: StorageSection::default(),
             delete: DeleteSection::default(),
             auth: AuthSection::default(),
+            audit: AuditSection::default(),
             limits: LimitsSection::default(),
             cluster: ClusterSection::default(),
         }
@@ -87,6 +91,7 @@ impl Config {
                 ..RuntimeSection::default()
             },
             auth: AuthSection::with_every_key(),
+            audit: AuditSection::with_every_key(),
             limits: LimitsSection::with_every_key(),
             tls: TlsSection::with_every_key(),
             cluster: ClusterSection::with_every_key(),

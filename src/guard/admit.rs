@@ -15,13 +15,13 @@ use super::pass::Pass;
 use super::proved::Proved;
 use super::robots::{CompiledScopes, Robot, Robots};
 use crate::auth::{
-    Certified, Credentials, Decision, Fault, Login, Needed, RobotToken, Scope, Subject, TokenCache,
-    TokenSource, Verified,
+    Certified, Credentials, Decision, Fault, Login, Needed, RobotToken, Rules, Scope, Subject,
+    TokenCache, TokenSource, Verified,
 };
 use crate::base::Clock;
 use crate::base::limits::{LOGIN_FAILURE_PAUSE, PASSWORD_BYTES_MAX};
 use crate::http::Head;
-use crate::quota::{self, Exceeded, Quotas, UploadPlaces};
+use crate::quota::{Exceeded, Quotas};
 use crate::runtime::sleep;
 use crate::telemetry::{AccessDecision, LoginEnd, Metrics};
 
@@ -65,9 +65,16 @@ pub enum Refused {
         fault: Fault,
         /// The value of `WWW-Authenticate`.
         challenge: String,
+        /// Whom they prove, where they are good.
+        user: Option<Box<str>>,
     },
     /// Its user is known, and may not.
-    Denied,
+    Denied {
+        /// Who it is.
+        user: Option<Box<str>>,
+        /// How many rules there are, none of which gives it; where rules decide.
+        rules: Option<usize>,
+    },
     /// Too many passwords wait to be checked, or too many tokens for their keys.
     Crowded,
     /// The client or its user has as much as it may have.
@@ -155,38 +162,6 @@ impl Guard {
         }
     }
 
-    /// The same, which holds clients to what they may have of the whole node.
-    #[must_use]
-    pub fn limited(self, quotas: Quotas) -> Self {
-        Self { quotas, ..self }
-    }
-
-    /// A place for an upload of a request that was let in.
-    ///
-    /// - Errors: `Limited`, when its client or its user has as many as it may have.
-    pub fn begin_upload(&self, pass: &Pass, client: IpAddr) -> Result<UploadPlaces, Refused> {
-        let taken = self.quotas.upload(client, pass.caller().as_ref());
-        taken.map_err(|exceeded| self.limited_by(exceeded).into())
-    }
-
-    /// Counts what was exceeded.
-    pub(super) fn limited_by(&self, exceeded: Exceeded) -> Exceeded {
-        self.metrics.access.limited.of(exceeded.limit).count();
-        exceeded
-    }
-
-    /// Counts a request of a caller that is known.
-    pub(super) fn count_request(
-        &self,
-        caller: Option<&quota::Caller<'_>>,
-        client: IpAddr,
-    ) -> Result<(), Exceeded> {
-        let counted = caller.map_or(Ok(()), |caller| {
-            self.quotas.request_of(caller, client, &self.clock)
-        });
-        counted.map_err(|exceeded| self.limited_by(exceeded))
-    }
-
     /// Lets a request in, or says why not. What a request shows itself counts before the
     /// certificate of its connection, also when it is not good.
     ///
@@ -205,7 +180,7 @@ impl Guard {
                 Fault::Invalid => AccessDecision::Invalid,
                 Fault::Insufficient => AccessDecision::Insufficient,
             },
-            Err(Refused::Denied) => AccessDecision::Denied,
+            Err(Refused::Denied { .. }) => AccessDecision::Denied,
             Err(Refused::Crowded) => AccessDecision::Crowded,
             Err(Refused::Limited(_)) => AccessDecision::Limited,
             Err(Refused::Unready) => AccessDecision::Unready,
@@ -231,7 +206,9 @@ impl Guard {
         }
         let pass = match self.prove(head.header("Authorization"), caller).await {
             Ok(pass) => pass,
-            Err(Unproved::Invalid) => return Err(self.challenged(needed, Fault::Invalid)),
+            Err(Unproved::Invalid) => {
+                return Err(self.challenged(needed, Fault::Invalid, None));
+            }
             Err(Unproved::Crowded) => return Err(Refused::Crowded),
             Err(Unproved::Limited(exceeded)) => return Err(exceeded.into()),
             Err(Unproved::Unready) => return Err(Refused::Unready),
@@ -244,12 +221,15 @@ impl Guard {
             }
             // Whoever shows a certificate may still show something better.
             Some(Decision::Refused) | None if pass.is_anonymous() || pass.is_certified() => {
-                Err(self.challenged(needed, Fault::Missing))
+                Err(self.challenged(needed, Fault::Missing, None))
             }
             Some(Decision::Refused) | None if pass.is_token() => {
-                Err(self.challenged(needed, Fault::Insufficient))
+                Err(self.challenged(needed, Fault::Insufficient, pass.name()))
             }
-            Some(Decision::Refused) | None => Err(Refused::Denied),
+            Some(Decision::Refused) | None => Err(Refused::Denied {
+                user: pass.name().map(Into::into),
+                rules: pass.rules().map(Rules::count),
+            }),
         }
     }
 
@@ -336,12 +316,6 @@ impl Guard {
         })
     }
 
-    /// Whether a login may be looked at, after what was wrong before.
-    pub(super) fn may_log_in(&self, user: &str, client: IpAddr) -> Result<(), Exceeded> {
-        let looked = self.quotas.login(user, client, &self.clock);
-        looked.map_err(|exceeded| self.limited_by(exceeded))
-    }
-
     /// Checks a password, unless it was checked a moment ago.
     async fn check_password(
         &self,
@@ -404,10 +378,14 @@ impl Guard {
         Arc::clone(&now)
     }
 
-    fn challenged(&self, needed: &Needed<'_>, fault: Fault) -> Refused {
+    fn challenged(&self, needed: &Needed<'_>, fault: Fault, user: Option<&str>) -> Refused {
         let scopes: Vec<Scope> = needed.scope().into_iter().collect();
         let challenge = self.source.challenge(&scopes, fault);
-        Refused::Challenged { fault, challenge }
+        Refused::Challenged {
+            fault,
+            challenge,
+            user: user.map(Into::into),
+        }
     }
 
     /// Seconds since the Unix epoch.

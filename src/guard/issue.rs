@@ -48,6 +48,8 @@ pub struct Granted {
     pub token: String,
     /// A refresh token, where one was asked for.
     pub refresh_token: Option<String>,
+    /// Who it was made for; nobody for an anonymous caller.
+    pub user: Option<Box<str>>,
     /// What the token gives.
     pub scopes: Vec<Scope>,
     /// When it was made, in seconds since the Unix epoch.
@@ -152,13 +154,14 @@ impl Guard {
         }
         // Robots and owners of certificates may have the names of users.
         let is_lasting = request.is_offline && robot.is_none() && proved.ends_seconds.is_none();
-        let refresh_token = match user.filter(|_| is_lasting) {
+        let refresh_token = match user.clone().filter(|_| is_lasting) {
             Some(user) => self.refresh_token(&book, own, &user, issued_seconds)?,
             None => None,
         };
         Ok(Granted {
             token: sign(own, TokenKind::Access, &claims)?,
             refresh_token,
+            user,
             scopes,
             issued_seconds,
             life,

@@ -16,6 +16,7 @@ mod hasher;
 mod issue;
 mod issuer_keys;
 mod keeper;
+mod limited;
 mod options;
 mod pass;
 mod proved;

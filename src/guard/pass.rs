@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::book::Book;
 use super::robots::Robot;
 use crate::auth::{
-    Actions, Authority, Decision, Ground, Needed, Subject, Verified, authorize, robot_id_text,
+    Actions, Authority, Decision, Ground, Needed, Rules, Subject, Verified, authorize,
+    robot_id_text,
 };
 use crate::oci::Repository;
 use crate::quota::Caller;
@@ -127,6 +128,18 @@ impl Pass {
         match &self.0 {
             Held::Own(.., Some(robot)) | Held::Robot(robot, ..) => Some(robot_id_text(robot.id)),
             _ => None,
+        }
+    }
+
+    /// The rules that decide about the caller, where nothing else does.
+    pub(super) fn rules(&self) -> Option<&Rules> {
+        match &self.0 {
+            Held::Subject(book, _) | Held::Certified(book, _) => Some(&book.rules),
+            Held::Everything
+            | Held::Nothing
+            | Held::Foreign(_)
+            | Held::Own(..)
+            | Held::Robot(..) => None,
         }
     }
 

@@ -118,7 +118,7 @@ async fn say(core: &Rc<Core>, command: NodeCommand) -> Option<Outcome> {
         waiter,
     };
     carry::propose(core, submitted).await;
-    answered.await.ok()?.ok()
+    Some(answered.await.ok()?.ok()?.outcome)
 }
 
 /// Asks the next node after `asked_last` who leads, and whether this one still

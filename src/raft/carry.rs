@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use openraft::error::ClientWriteError;
 
-use crate::metadata::Outcome;
 use crate::peer::Service;
 use crate::runtime;
 
 use super::core::{Core, Route};
 use super::message_request::{Proposed, encode_propose, read_proposed};
 use super::peers::{AskError, Question};
-use super::proposal::{ProposalResponder, ProposeError, Submitted, WriteResult};
+use super::proposal::{Committed, ProposalResponder, ProposeError, Submitted, WriteResult};
 use super::reply::Denial;
 use super::types::Change;
 
@@ -43,7 +42,7 @@ impl Pauses {
 
 /// What became of an attempt to hand a change to the leader.
 enum Forwarded {
-    Done(Result<Outcome, ProposeError>),
+    Done(Result<Committed, ProposeError>),
     /// It is not proposed; another node may lead.
     Undone {
         hint: Option<u64>,
@@ -78,9 +77,12 @@ async fn write(core: &Rc<Core>, mut submitted: Submitted) {
 fn finish(core: Rc<Core>, mut submitted: Submitted, written: WriteResult) {
     match written {
         Ok(written) => {
-            let outcome = written.data.outcome;
-            let outcome = outcome.ok_or(ProposeError::Unavailable);
-            submitted.waiter.answer(outcome);
+            let index = written.log_id.index;
+            let committed = |outcome| Committed { index, outcome };
+            let outcome = written.data.outcome.map(committed);
+            submitted
+                .waiter
+                .answer(outcome.ok_or(ProposeError::Unavailable));
         }
         Err(ClientWriteError::ForwardToLeader(_)) => {
             submitted.waiter.hand_over(false);
@@ -151,7 +153,7 @@ async fn forward(core: &Core, leader: u64, submitted: &Submitted) -> Forwarded {
             let left = core.time_left(submitted.deadline);
             let is_applied = core.machine.wait_applied(index, left).await;
             Forwarded::Done(if is_applied {
-                Ok(outcome)
+                Ok(Committed { index, outcome })
             } else {
                 Err(ProposeError::TimedOut)
             })

@@ -18,7 +18,7 @@ use crate::telemetry::{Metrics, ProposalEnd};
 use super::core::Request;
 use super::members::{Members, MembersError};
 use super::options::Options;
-use super::proposal::{ProposeError, Submitted, Waiter, Waiting};
+use super::proposal::{Committed, ProposeError, Submitted, Waiter, Waiting};
 use super::read_rounds::Reader;
 use super::status::Status;
 use super::view::StateView;
@@ -87,8 +87,13 @@ impl Handle {
     ///   later, and repeating is safe; after every other error it is not proposed.
     /// - Cancel: as after `TimedOut`.
     pub async fn propose(&self, command: Command) -> Result<Outcome, ProposeError> {
+        Ok(self.commit(command).await?.outcome)
+    }
+
+    /// As [`Handle::propose`], and says which entry it was.
+    pub async fn commit(&self, command: Command) -> Result<Committed, ProposeError> {
         let clock = Clock::system();
-        self.propose_at(command, clock.unix_ms()).await
+        self.commit_at(command, clock.unix_ms()).await
     }
 
     /// As [`Handle::propose`], with a time of the caller's choice in
@@ -98,6 +103,10 @@ impl Handle {
         command: Command,
         time_ms: u64,
     ) -> Result<Outcome, ProposeError> {
+        Ok(self.commit_at(command, time_ms).await?.outcome)
+    }
+
+    async fn commit_at(&self, command: Command, time_ms: u64) -> Result<Committed, ProposeError> {
         let clock = Clock::system();
         let started = clock.now();
         let change = Bytes::from(Proposal { time_ms, command }.encode());
@@ -108,7 +117,7 @@ impl Handle {
         outcome
     }
 
-    async fn submit(&self, change: Bytes) -> Result<Outcome, ProposeError> {
+    async fn submit(&self, change: Bytes) -> Result<Committed, ProposeError> {
         if change.len() > to_usize(ENTRY_BYTES_MAX) {
             return Err(ProposeError::TooLarge {
                 bytes: change.len(),
@@ -254,7 +263,7 @@ impl Handle {
     }
 }
 
-fn end_of(outcome: &Result<Outcome, ProposeError>) -> ProposalEnd {
+fn end_of(outcome: &Result<Committed, ProposeError>) -> ProposalEnd {
     match outcome {
         Ok(_) => ProposalEnd::Applied,
         Err(ProposeError::Busy) => ProposalEnd::Busy,

@@ -58,7 +58,7 @@ pub use identity::{Identity, IdentityError};
 pub use members::{Member, Members, MembersError};
 pub use open::{OpenError, Opened, open};
 pub use options::Options;
-pub use proposal::ProposeError;
+pub use proposal::{Committed, ProposeError};
 pub use rpc::RaftService;
 pub use start::{Cluster, StartError, start};
 pub use status::{Role, Status};

@@ -90,11 +90,20 @@ pub(super) struct Submitted {
     pub waiter: Waiter,
 }
 
+/// A change that is committed, and applied on this node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// Index of its entry.
+    pub index: u64,
+    /// What applying it said.
+    pub outcome: Outcome,
+}
+
 /// Whoever waits for the outcome of a proposal, on some shard. The answer wakes
 /// it across threads; when it is dropped instead, that is an answer, too.
 #[derive(Debug)]
 pub(super) struct Waiter {
-    answer: Option<oneshot::Sender<Result<Outcome, ProposeError>>>,
+    answer: Option<oneshot::Sender<Result<Committed, ProposeError>>>,
     place: Option<Place>,
     is_handed_over: bool,
 }
@@ -103,7 +112,7 @@ impl Waiter {
     /// A waiter with its room, and where the answer arrives.
     pub(super) fn new(
         place: Option<Place>,
-    ) -> (Self, oneshot::Receiver<Result<Outcome, ProposeError>>) {
+    ) -> (Self, oneshot::Receiver<Result<Committed, ProposeError>>) {
         let (answer, answered) = oneshot::channel();
         let waiter = Self {
             answer: Some(answer),
@@ -120,11 +129,11 @@ impl Waiter {
     }
 
     /// Ends the wait.
-    pub(super) fn answer(mut self, outcome: Result<Outcome, ProposeError>) {
+    pub(super) fn answer(mut self, outcome: Result<Committed, ProposeError>) {
         self.send(outcome);
     }
 
-    fn send(&mut self, outcome: Result<Outcome, ProposeError>) {
+    fn send(&mut self, outcome: Result<Committed, ProposeError>) {
         drop(self.place.take());
         if let Some(answer) = self.answer.take() {
             // Nobody waits any more when the client has gone; that is its right.
@@ -215,8 +224,12 @@ mod tests {
         drop(waiter);
         assert_eq!(answered.try_recv(), Ok(Err(ProposeError::Unavailable)));
         let (waiter, mut answered) = Waiter::new(None);
-        waiter.answer(Ok(Outcome::Applied));
-        assert_eq!(answered.try_recv(), Ok(Ok(Outcome::Applied)));
+        let committed = Committed {
+            index: 7,
+            outcome: Outcome::Applied,
+        };
+        waiter.answer(Ok(committed.clone()));
+        assert_eq!(answered.try_recv(), Ok(Ok(committed)));
     }
 
     #[test]

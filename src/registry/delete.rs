@@ -6,7 +6,7 @@ use crate::metadata::{Command, Outcome};
 use crate::oci::{Digest, Reference, Repository};
 
 impl Registry {
-    /// Removes a tag, or a manifest with every tag on it.
+    /// Removes a tag, or a manifest with every tag on it. Says which entry did it.
     ///
     /// - Errors: `ManifestUnknown` when there is nothing to remove, `DeleteDisabled`.
     /// - Source: distribution-spec v1.1, end-9.
@@ -14,7 +14,7 @@ impl Registry {
         &self,
         repository: &Repository,
         reference: &Reference,
-    ) -> Result<(), Error> {
+    ) -> Result<u64, Error> {
         self.check_delete_enabled()?;
         let repository = repository.clone();
         let command = match reference {
@@ -27,25 +27,32 @@ impl Registry {
                 digest: *digest,
             },
         };
-        match self.propose(command).await? {
-            Outcome::Deleted => Ok(()),
+        let committed = self.propose(command).await?;
+        match committed.outcome {
+            Outcome::Deleted => Ok(committed.index),
             Outcome::NotFound(_) => Err(Error::ManifestUnknown),
             outcome => Err(refused(&outcome)),
         }
     }
 
-    /// Removes a blob from a repository. Its bytes stay until nothing refers to them.
+    /// Removes a blob from a repository. Its bytes stay until nothing refers to them. Says
+    /// which entry did it.
     ///
     /// - Errors: `BlobUnknown`, `DeleteDisabled`.
     /// - Source: distribution-spec v1.1, end-10.
-    pub async fn delete_blob(&self, repository: &Repository, digest: &Digest) -> Result<(), Error> {
+    pub async fn delete_blob(
+        &self,
+        repository: &Repository,
+        digest: &Digest,
+    ) -> Result<u64, Error> {
         self.check_delete_enabled()?;
         let command = Command::UnlinkBlob {
             repository: repository.clone(),
             digest: *digest,
         };
-        match self.propose(command).await? {
-            Outcome::Deleted => Ok(()),
+        let committed = self.propose(command).await?;
+        match committed.outcome {
+            Outcome::Deleted => Ok(committed.index),
             Outcome::NotFound(_) => Err(Error::BlobUnknown { digest: *digest }),
             outcome => Err(refused(&outcome)),
         }

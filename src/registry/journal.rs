@@ -8,7 +8,7 @@ use super::space::DiskSpace;
 use crate::base::Mutant;
 use crate::blob::Store;
 use crate::metadata::{Command, Outcome, Refusal, StateError};
-use crate::raft::{Handle, ProposeError, StateView};
+use crate::raft::{Committed, Handle, ProposeError, StateView};
 use crate::replication::Replicator;
 
 /// Runs the use cases for the connections of one shard.
@@ -123,9 +123,9 @@ impl Registry {
     }
 
     /// Makes one change durable and waits until it is applied here.
-    pub(super) async fn propose(&self, command: Command) -> Result<Outcome, Error> {
+    pub(super) async fn propose(&self, command: Command) -> Result<Committed, Error> {
         self.journal
-            .propose(command)
+            .commit(command)
             .await
             .map_err(|error| match error {
                 ProposeError::Busy => Error::Busy,

@@ -30,6 +30,8 @@ pub struct ManifestPushed {
     pub digest: Digest,
     /// The manifest it refers to, if any: it is now among that one's referrers.
     pub subject: Option<Digest>,
+    /// The entry that says so.
+    pub index: u64,
 }
 
 impl Registry {
@@ -58,13 +60,19 @@ impl Registry {
         if !push.may_move_tags {
             put.expected = Expected::Absent;
         }
-        match self.propose(Command::PutManifest(Box::new(put))).await? {
-            Outcome::Stored { .. } => Ok(ManifestPushed { digest, subject }),
+        let committed = self.propose(Command::PutManifest(Box::new(put))).await?;
+        let pushed = ManifestPushed {
+            digest,
+            subject,
+            index: committed.index,
+        };
+        match committed.outcome {
+            Outcome::Stored { .. } => Ok(pushed),
             // Pushing again what is there moves nothing.
             Outcome::Refused(Refusal::TagMoved(_))
                 if self.are_at(repository, &tags, &digest)? =>
             {
-                Ok(ManifestPushed { digest, subject })
+                Ok(pushed)
             }
             Outcome::BlobsMissing(digests) => Err(Error::ContentMissing { digests }),
             Outcome::SizesDiffer(digests) => Err(Error::SizesDiffer { digests }),

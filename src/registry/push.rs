@@ -43,7 +43,8 @@ impl Registry {
         upload
     }
 
-    /// Makes an upload a blob of the repository: checked, durable, committed.
+    /// Makes an upload a blob of the repository: checked, durable, committed. Says which
+    /// entry did it; `None` when a node of an older version owned the session.
     ///
     /// - Errors: `DigestMismatch` leaves neither file nor session.
     /// - Cancel: before the entry is proposed nothing is promised; a file without
@@ -54,7 +55,7 @@ impl Registry {
         repository: &Repository,
         upload: Upload,
         digest: &Digest,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<u64>, Error> {
         let upload = match upload.0 {
             Place::Here(upload) => upload,
             Place::Elsewhere(upload) => {
@@ -67,7 +68,7 @@ impl Registry {
             Some(copies) => copies.hold(repository, &sealed, &self.journal).await?,
             None => 0,
         };
-        let outcome = self
+        let committed = self
             .propose(Command::LinkBlob {
                 repository: repository.clone(),
                 digest: sealed.digest,
@@ -77,9 +78,9 @@ impl Registry {
                 inline: sealed.inline.clone(),
             })
             .await?;
-        if !matches!(outcome, Outcome::BlobLinked { .. }) {
+        if !matches!(committed.outcome, Outcome::BlobLinked { .. }) {
             // Condemned between its seal and its entry: the next try gets a new generation.
-            return Err(refused(&outcome));
+            return Err(refused(&committed.outcome));
         }
         let rest = match &self.copies {
             Some(copies) => {
@@ -89,7 +90,7 @@ impl Registry {
             None => Ok(()),
         };
         sealed.commit().await;
-        rest
+        rest.map(|()| Some(committed.index))
     }
 
     /// The generation that readers use already, so that a blob pushed twice takes
@@ -103,8 +104,8 @@ impl Registry {
         }
     }
 
-    /// Links a blob that another repository holds, without moving a byte; false
-    /// when it cannot, and the client uploads instead.
+    /// Links a blob that another repository holds, without moving a byte, and says which
+    /// entry did it; `None` when it cannot, and the client uploads instead.
     ///
     /// - Source: distribution-spec v1.1, end-11.
     pub async fn mount_blob(
@@ -112,7 +113,7 @@ impl Registry {
         target: &Repository,
         digest: &Digest,
         source: Option<&Repository>,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<u64>, Error> {
         let query = |view: &StateView| match source {
             Some(source) => {
                 let record = metadata::linked_blob(view, source, digest)?;
@@ -121,15 +122,16 @@ impl Registry {
             None => metadata::find_anywhere(view, digest),
         };
         if self.look(query).await?.is_none() {
-            return Ok(false);
+            return Ok(None);
         }
         let command = Command::MountBlob {
             source: source.cloned(),
             target: target.clone(),
             digest: *digest,
         };
-        let outcome = self.propose(command).await?;
-        Ok(matches!(outcome, Outcome::BlobLinked { .. }))
+        let committed = self.propose(command).await?;
+        let is_linked = matches!(committed.outcome, Outcome::BlobLinked { .. });
+        Ok(is_linked.then_some(committed.index))
     }
 }
 

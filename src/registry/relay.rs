@@ -140,7 +140,7 @@ impl Relay {
                 self.put(&owner, link);
                 Err(error.into())
             }
-            RelayAnswer::Ended => Err(self.unavailable(&owner, &Broken::OutOfTurn)),
+            RelayAnswer::Ended(_) => Err(self.unavailable(&owner, &Broken::OutOfTurn)),
         }
     }
 
@@ -149,7 +149,7 @@ impl Relay {
         match self.call(owner, call).await? {
             RelayAnswer::Held(held_bytes) => Ok(held_bytes),
             RelayAnswer::Failed(error) => Err(error.into()),
-            RelayAnswer::Ended => Err(self.unavailable(owner, &Broken::OutOfTurn)),
+            RelayAnswer::Ended(_) => Err(self.unavailable(owner, &Broken::OutOfTurn)),
         }
     }
 
@@ -158,7 +158,7 @@ impl Relay {
     /// - Errors: `Undecided` when it may have ended.
     pub(super) async fn cancel(&self, owner: &PeerNode, call: &RelayCall) -> Result<(), Error> {
         match self.call(owner, call).await? {
-            RelayAnswer::Ended => Ok(()),
+            RelayAnswer::Ended(_) => Ok(()),
             RelayAnswer::Failed(error) => Err(error.into()),
             RelayAnswer::Held(_) => Err(self.unavailable(owner, &Broken::OutOfTurn)),
         }

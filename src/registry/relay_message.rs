@@ -19,7 +19,8 @@
 //! 4    u32  bytes that follow
 //! 8    u32  CRC32 of all above
 //! ```
-//! All numbers are little-endian. On a connection for uploads the dialer sends a request
+//! All numbers are little-endian. The number of an answer that a session has ended is the
+//! journal's index of the entry that made it a blob, or zero. On a connection for uploads the dialer sends a request
 //! and the owner of the session answers what it holds; then records follow: data, as
 //! often as there is some, and one of the ends, which the owner answers. Then the next
 //! request may follow. Data has no checksum here: the digest is held against all of it.
@@ -55,6 +56,8 @@ const CHECKSUM_BYTES: usize = 4;
 /// The statuses of answers that are no errors.
 const HELD_TAG: u8 = 1;
 const ENDED_TAG: u8 = 2;
+/// Stands for no entry: the first entry of a journal is the cluster's own.
+const NO_ENTRY_ID: u64 = 0;
 
 /// Length of a request.
 pub(super) const REQUEST_BYTES: usize = 332;
@@ -90,8 +93,9 @@ pub(super) struct RelayRequest {
 pub(super) enum RelayAnswer {
     /// The session holds so many bytes.
     Held(u64),
-    /// The session has ended as was asked.
-    Ended,
+    /// The session has ended as was asked; by this entry of the journal, when a blob was
+    /// made of it.
+    Ended(Option<u64>),
     /// It did not go so.
     Failed(RelayedError),
 }
@@ -172,7 +176,7 @@ impl RelayAnswer {
     pub(super) fn encode(&self) -> Vec<u8> {
         let (status, number, digest) = match self {
             Self::Held(bytes) => (HELD_TAG, *bytes, None),
-            Self::Ended => (ENDED_TAG, 0, None),
+            Self::Ended(index) => (ENDED_TAG, index.unwrap_or(NO_ENTRY_ID), None),
             Self::Failed(error) => error.fields(),
         };
         let mut writer = Writer::with_capacity(ANSWER_BYTES);
@@ -190,7 +194,9 @@ impl RelayAnswer {
         let digest = reader.raw(DIGEST_BYTES)?;
         match status {
             HELD_TAG => Ok(Self::Held(number)),
-            ENDED_TAG => Ok(Self::Ended),
+            ENDED_TAG => Ok(Self::Ended(
+                Some(number).filter(|index| *index != NO_ENTRY_ID),
+            )),
             status => {
                 let digest = || Digest::decode(&mut Reader::new(digest));
                 RelayedError::of_fields(status, number, digest).map(Self::Failed)

@@ -55,7 +55,7 @@ fn answers() -> Vec<RelayAnswer> {
     let mut answers = vec![
         RelayAnswer::Held(0),
         RelayAnswer::Held(u64::MAX),
-        RelayAnswer::Ended,
+        RelayAnswer::Ended(None),
     ];
     answers.extend(errors().into_iter().map(RelayAnswer::Failed));
     answers

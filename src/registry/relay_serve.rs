@@ -127,7 +127,7 @@ impl RelayServer {
             }
             RelayOperation::Cancel => {
                 let cancelled = self.registry.cancel_here(repository, id).await;
-                cancelled.map(|()| RelayAnswer::Ended)
+                cancelled.map(|()| RelayAnswer::Ended(None))
             }
         };
         Ok(answer.unwrap_or_else(refusal).encode().into())
@@ -178,7 +178,7 @@ impl RelayServer {
             }
             Ok(End::Seal(digest)) => {
                 let sealing = self.registry.seal_upload(&repository, upload, &digest);
-                let sealed = sealing.await.map(|()| RelayAnswer::Ended);
+                let sealed = sealing.await.map(RelayAnswer::Ended);
                 say(link, sealed.unwrap_or_else(refusal)).await
             }
             Err(Unfinished::Refused(error, left_bytes)) => {

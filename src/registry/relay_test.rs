@@ -155,7 +155,7 @@ impl Node {
         let digest = sha256(content);
         let repository = repository();
         let sealing = self.registry.seal_upload(&repository, upload, &digest);
-        sealing.await
+        sealing.await.map(|index| assert!(index.is_some()))
     }
 
     fn opened(&self) -> u64 {

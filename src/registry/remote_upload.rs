@@ -102,18 +102,20 @@ impl RemoteUpload {
         match self.end(&end.encode()).await? {
             Ok(RelayAnswer::Held(held_bytes)) => Ok(held_bytes),
             Ok(RelayAnswer::Failed(error)) => Err(error.into()),
-            Ok(RelayAnswer::Ended) => Err(self.relay.unavailable(&self.owner, &Broken::OutOfTurn)),
+            Ok(RelayAnswer::Ended(_)) => {
+                Err(self.relay.unavailable(&self.owner, &Broken::OutOfTurn))
+            }
             Err(error) => Err(self.relay.unavailable(&self.owner, &error)),
         }
     }
 
-    /// Has the owner make the upload a blob.
+    /// Has the owner make the upload a blob. Says which entry did it, if the owner does.
     ///
     /// - Errors: as its owner says; `Undecided` when it says nothing.
-    pub(super) async fn seal(mut self, digest: &Digest) -> Result<(), Error> {
+    pub(super) async fn seal(mut self, digest: &Digest) -> Result<Option<u64>, Error> {
         let end = [&RelayRecord::Seal.encode(), encode_seal(digest).as_slice()].concat();
         match self.end(&end).await? {
-            Ok(RelayAnswer::Ended) => Ok(()),
+            Ok(RelayAnswer::Ended(index)) => Ok(index),
             Ok(RelayAnswer::Failed(error)) => Err(error.into()),
             Ok(RelayAnswer::Held(_)) => {
                 self.relay.unavailable(&self.owner, &Broken::OutOfTurn);

@@ -122,12 +122,12 @@ impl Registry {
         repository: &Repository,
         upload: RemoteUpload,
         digest: &Digest,
-    ) -> Result<(), Error> {
-        upload.seal(digest).await?;
+    ) -> Result<Option<u64>, Error> {
+        let index = upload.seal(digest).await?;
         let query = |view: &StateView| metadata::linked_blob(view, repository, digest);
         // Committed whatever comes of this: a miss costs the next reader a read index.
         drop(self.look(query).await);
-        Ok(())
+        Ok(index)
     }
 
     /// Asks the owner of a session, and asks again while it cannot be reached: a node

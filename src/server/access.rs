@@ -24,7 +24,7 @@ use crate::net::PeerCertificate;
 use crate::peer::read_key_file;
 use crate::quota::Quotas;
 use crate::runtime::Background;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AuditLog, Metrics};
 
 /// Longest file with a key.
 const KEY_BYTES_MAX: u32 = 64 * KIB;
@@ -38,11 +38,13 @@ pub(super) struct Access {
     pub(super) guard: Shared,
     /// How much of it.
     pub(super) quotas: Quotas,
+    /// Where it is written down.
+    pub(super) audit: AuditLog,
 }
 
 /// Reads rules, users and keys, and begins to watch their files.
 pub(super) fn start_keeper(
-    config: &Config,
+    (config, audit): (&Config, &AuditLog),
     consensus: &Consensus,
     metrics: &Arc<Metrics>,
     background: &Background,
@@ -59,7 +61,12 @@ pub(super) fn start_keeper(
     let robots = Robots::new(move |id| metadata::robot(&journal.view(), id));
     let (keeper, guard) = Keeper::start(options(config, signer), robots, metrics, background)?;
     let quotas = Quotas::new(&quota_options(config));
-    Ok((keeper, Access { guard, quotas }))
+    let access = Access {
+        guard,
+        quotas,
+        audit: audit.clone(),
+    };
+    Ok((keeper, access))
 }
 
 /// What the guard is told; without a signing key no tokens are made.

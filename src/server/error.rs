@@ -16,6 +16,8 @@ pub(super) const EXIT_CONFIGURATION_CODES: u8 = 78;
 pub(super) enum ServerError {
     #[error("the log cannot be set up")]
     Log(#[from] telemetry::LogError),
+    #[error("`audit.file` cannot be used")]
+    Audit(#[from] telemetry::AuditError),
     #[error("this machine cannot run a node")]
     Preflight(#[from] runtime::PreflightError),
     #[error("the processors of this machine cannot be told")]
@@ -122,6 +124,7 @@ impl ServerError {
             Self::Join(error) if error.is_final() => EXIT_CONFIGURATION_CODES,
             Self::Stopped => 0,
             Self::Log(_)
+            | Self::Audit(_)
             | Self::Preflight(_)
             | Self::Plan(_)
             | Self::Locked(_)

@@ -30,7 +30,7 @@ use crate::runtime::{
     Background, ExecutorHandle, ExecutorOptions, Place, ShardPlan, Shutdown, Topology, Watchdog,
     Wishes, notify_ready, preflight, spawn_executor,
 };
-use crate::telemetry::Metrics;
+use crate::telemetry::{AuditLog, Metrics};
 use crate::{blob, net, raft};
 
 /// Entries of one page while the start looks at every blob.
@@ -55,7 +55,7 @@ impl Node {
     pub(super) fn start(
         config: &Config,
         metrics: &Arc<Metrics>,
-        (shutdown, hangups): (&Shutdown, flume::Receiver<()>),
+        (shutdown, hangups, audit): (&Shutdown, flume::Receiver<()>, &AuditLog),
     ) -> Result<Self, ServerError> {
         let directory = &config.data_dir;
         let (lock, plan) = prepare(config)?;
@@ -67,7 +67,7 @@ impl Node {
         let consensus = Consensus::start(config, &plan, metrics, guards, to_shards)?;
         let journal = consensus.journal.clone();
         let background = Background::new(&plan);
-        let (keeper, access) = start_keeper(config, &consensus, metrics, &background)?;
+        let (keeper, access) = start_keeper((config, audit), &consensus, metrics, &background)?;
         let blobs = open_blobs(directory, &plan, &consensus)?;
         let space = DiskSpace::measure(directory.clone(), space_options(config))?;
         let copies = copies(config, (&plan, &consensus), &space, metrics);

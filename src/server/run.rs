@@ -4,13 +4,17 @@ use std::error::Error;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::error::{EXIT_CONFIGURATION_CODES, ServerError};
 use super::form::form;
 use super::node::Node;
 use crate::config::Config;
 use crate::runtime::{Shutdown, Signals};
-use crate::telemetry::{Metrics, start_log};
+use crate::telemetry::{AuditLog, Metrics, start_log};
+
+/// How long the end of a node waits for the last lines of its audit file.
+const AUDIT_FLUSH_WAIT: Duration = Duration::from_secs(1);
 
 /// Runs a node until it is told to stop.
 ///
@@ -62,12 +66,17 @@ fn serve(config: &Config, metrics: &Arc<Metrics>) -> Result<(), ServerError> {
     let shutdown = Shutdown::new();
     // Calls that come while one is answered are one call.
     let (hangup, hangups) = flume::bounded(1);
+    let audit = AuditLog::start(&config.audit.options(), metrics)?;
+    let reopening = audit.clone();
     Signals::catch(shutdown.clone(), move || {
         let _ = hangup.try_send(());
+        reopening.reopen();
     })?;
     form(config, &shutdown)?;
-    let node = Node::start(config, metrics, (&shutdown, hangups))?;
-    node.wait_and_stop()
+    let node = Node::start(config, metrics, (&shutdown, hangups, &audit))?;
+    let stopped = node.wait_and_stop();
+    audit.flush(AUDIT_FLUSH_WAIT);
+    stopped
 }
 
 /// An error and what caused it, on one line.

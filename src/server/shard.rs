@@ -208,7 +208,7 @@ fn open_door(registry: Rc<Registry>, parts: &ShardParts, address: SocketAddr) ->
     let realm = realm_at(address, parts.entry.entrance.tls.is_some());
     let access = parts.access.clone();
     let guard = Guard::new(access.guard, &realm, metrics).limited(access.quotas);
-    api::Door::new(registry, Rc::new(guard), parts.api.clone())
+    api::Door::new(registry, Rc::new(guard), access.audit, parts.api.clone())
 }
 
 /// Lets requests end, for as long as they are given.

@@ -1,6 +1,7 @@
 //! Every metric of the process.
 
 use super::access::AccessMetrics;
+use super::audit::AuditMetrics;
 use super::blob::BlobMetrics;
 use super::exposition::Page;
 use super::http::HttpMetrics;
@@ -21,6 +22,8 @@ pub struct Metrics {
     pub http: HttpMetrics,
     /// Counted by the guards of the doors.
     pub access: AccessMetrics,
+    /// Counted by the audit file.
+    pub audit: AuditMetrics,
     /// Counted at the entrance of the doors.
     pub tls: TlsMetrics,
     /// Counted by the blob store.
@@ -59,6 +62,7 @@ impl Metrics {
         );
         self.http.write(&mut page);
         self.access.write(&mut page);
+        self.audit.write(&mut page);
         self.tls.write(&mut page);
         self.blob.write(&mut page);
         self.machine.write(&mut page);

@@ -6,6 +6,7 @@
 //! Crates: -
 
 mod access;
+mod audit;
 mod blob;
 mod exposition;
 mod family;
@@ -26,6 +27,7 @@ mod tls;
 mod value;
 
 pub use access::AccessMetrics;
+pub use audit::{AuditError, AuditLevel, AuditLog, AuditMetrics, AuditOptions};
 pub use blob::BlobMetrics;
 pub use exposition::{METRICS_CONTENT_TYPE, Page};
 pub use family::Family;

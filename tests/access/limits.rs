@@ -66,7 +66,7 @@ fn an_address_has_one_rate_on_all_shards_and_is_told_to_wait() {
 
 #[test]
 fn exempt_networks_are_held_to_nothing() {
-    let text = format!("[limits]\nexempt_networks = ['127.77.0.0/16', '127.0.0.0/24']\n");
+    let text = "[limits]\nexempt_networks = ['127.77.0.0/16', '127.0.0.0/24']\n";
     let (_home, node) = node(&format!("{text}[limits.address]\n{RATE}uploads_max = 1\n"));
     let mut registry = Registry::new(node.address);
     for _ in 0..60 {

@@ -19,6 +19,7 @@
 mod support;
 
 mod answers;
+mod audit;
 mod issuer;
 mod issuers;
 mod limits;
