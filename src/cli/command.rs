@@ -2,7 +2,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
@@ -12,7 +11,8 @@ use clap::Parser as _;
 use super::access;
 use super::arguments::{Arguments, Join, Options, Task, TlsCommand};
 use super::{cluster, token};
-use crate::config::{Config, ConfigError, Sources, load};
+use crate::config::{Config, ConfigError, Sources, load, read_secret};
+use crate::runtime::allow_core_dumps;
 use crate::server::{self, Invitation};
 
 /// Exit code when the configuration, or the machine, has to be changed before
@@ -28,6 +28,10 @@ const FILES_VARIABLE: &str = "WINDLASS_CONFIG";
 /// Ends the process itself, with code 0 or 2, for `--help`, `--version` and a
 /// wrong command line.
 pub fn main() -> ExitCode {
+    // Before any secret is read, whatever the command.
+    if let Err(error) = allow_core_dumps(false) {
+        return fail(&error.to_string());
+    }
     let (task, options) = Arguments::parse().split();
     let loaded = match &task {
         // Needs no configuration, and is how the first one comes about.
@@ -42,12 +46,15 @@ pub fn main() -> ExitCode {
         }
     };
     match task {
-        Task::Serve => server::run(&config),
+        Task::Serve => match allow_core_dumps(config.runtime.core_dumps) {
+            Ok(()) => server::run(&config),
+            Err(error) => fail(&error.to_string()),
+        },
         Task::CheckConfig => print(&config),
         Task::Init => server::init(&config),
         Task::Join(join) => match invitation(join) {
             Ok(invitation) => server::join(&config, &invitation),
-            Err(error) => fail(&format!("the file with the join token: {error}")),
+            Err(error) => fail(&format!("the join token: {error}")),
         },
         Task::HashPassword { user } => access::hash_password(&user),
         Task::Explain(explain) => access::explain(&explain, &config),
@@ -63,10 +70,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn invitation(join: Join) -> io::Result<Invitation> {
+fn invitation(join: Join) -> Result<Invitation, ConfigError> {
     let token = match (join.token, join.token_file) {
         (Some(token), _) => token,
-        (None, Some(path)) => fs::read_to_string(path)?.trim().to_owned(),
+        (None, Some(path)) => read_secret(&path)?.trim().to_owned(),
         (None, None) => String::new(),
     };
     Ok(Invitation {
@@ -120,6 +127,8 @@ fn print(config: &Config) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn load_line(line: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {

@@ -1,7 +1,7 @@
 //! The command line: what `windlass` understands, and its exit codes.
 //!
 //! Floor: roof.
-//! Uses: base, auth, oci, disk, net, config, admin, server
+//! Uses: base, auth, oci, runtime, disk, net, config, admin, server
 //! Crates: rustix, serde_json, ureq
 
 mod access;

@@ -42,7 +42,7 @@ pub(super) fn environment_layer<T: DeserializeOwned>(
                         key: secret.to_owned(),
                     });
                 }
-                secret_layer(secret, text)?
+                secret_layer(secret, &keys.file(text))?
             }
             None => single::<T>(name, &path, text, keys)?,
         };

@@ -1,6 +1,6 @@
 //! One configuration file: TOML, with messages that point to the line.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -29,23 +29,29 @@ pub(super) fn read_layer<T: DeserializeOwned>(
 /// Reads a secret: the content of a file without its last line break.
 ///
 /// - Errors: also when others than the file's owner and group may read or change it.
-pub(super) fn read_secret(path: &Path) -> Result<String, ConfigError> {
+pub fn read_secret(path: &Path) -> Result<String, ConfigError> {
     let unread = |source| ConfigError::Read {
         path: path.to_owned(),
         source,
     };
     // The file that is looked at is the one that is read.
     let mut file = File::open(path).map_err(unread)?;
-    let mode = file.metadata().map_err(unread)?.mode() & 0o7777;
-    if mode & OTHERS_BITS != 0 {
-        let path = path.to_owned();
-        return Err(ConfigError::Permissions { path, mode });
-    }
+    let metadata = file.metadata().map_err(unread)?;
+    check_permissions(path, &metadata)?;
     let mut secret = String::new();
     file.read_to_string(&mut secret).map_err(unread)?;
     let trimmed_bytes = secret.trim_end_matches(['\r', '\n']).len();
     secret.truncate(trimmed_bytes);
     Ok(secret)
+}
+
+fn check_permissions(path: &Path, metadata: &Metadata) -> Result<(), ConfigError> {
+    let mode = metadata.mode() & 0o7777;
+    if mode & OTHERS_BITS == 0 {
+        return Ok(());
+    }
+    let path = path.to_owned();
+    Err(ConfigError::Permissions { path, mode })
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -101,6 +107,8 @@ impl Source<'_> {
                     key: path.join("."),
                     suggestion: self.keys.suggestion(path),
                 });
+            } else if self.keys.is_secret(path) {
+                self.check_private()?;
             } else if let DeValue::Table(section) = value.get_mut() {
                 self.check_keys(section, path)?;
             }
@@ -122,6 +130,15 @@ impl Source<'_> {
         Ok(())
     }
 
+    /// A file with a secret in it is as secret.
+    fn check_private(&self) -> Result<(), ConfigError> {
+        let metadata = fs::metadata(self.path).map_err(|source| ConfigError::Read {
+            path: self.path.to_owned(),
+            source,
+        })?;
+        check_permissions(self.path, &metadata)
+    }
+
     /// The content of the file that `value` names, standing where the name stood.
     fn secret<'i>(
         &self,
@@ -136,7 +153,7 @@ impl Source<'_> {
                 ),
             });
         };
-        let secret = read_secret(Path::new(file))?;
+        let secret = read_secret(Path::new(&self.keys.file(file)))?;
         Ok(Spanned::new(value.span(), DeValue::String(secret.into())))
     }
 

@@ -7,12 +7,19 @@ const LIKENESS_RATIOS_MIN: f64 = 0.6;
 /// A key in the same section is the likelier of two equals.
 const SAME_SECTION_RATIOS: f64 = 0.1;
 
+/// Stands for the folder in which systemd puts credentials of a service.
+///
+/// - Source: systemd.exec(5), `LoadCredential=`.
+const CREDENTIALS_MARK: &str = "$CREDENTIALS_DIRECTORY/";
+
 /// What keys there are, and which of them hold a secret.
 pub(super) struct Keys {
     /// Every key with a value of its type.
     pub(super) table: Table,
     /// Full names of keys for which `<key>_file` names a file with the value.
     pub(super) secrets: &'static [&'static str],
+    /// Where the service manager puts secrets for this process.
+    pub(super) credentials: Option<String>,
 }
 
 impl Keys {
@@ -28,6 +35,30 @@ impl Keys {
         let name = path.join(".");
         let secret = name.strip_suffix("_file")?;
         self.secrets.iter().copied().find(|each| *each == secret)
+    }
+
+    /// The file that `value` names, which may stand in the folder of the service manager.
+    pub(super) fn file(&self, value: &str) -> String {
+        match (value.strip_prefix(CREDENTIALS_MARK), &self.credentials) {
+            (Some(name), Some(folder)) => format!("{folder}/{name}"),
+            (None, _) | (_, None) => value.to_owned(),
+        }
+    }
+
+    /// Puts the folder of the service manager into every value that names a file there.
+    pub(super) fn find_files(&self, value: &mut Value) {
+        match value {
+            Value::String(text) if text.starts_with(CREDENTIALS_MARK) => *text = self.file(text),
+            Value::Array(values) => values.iter_mut().for_each(|each| self.find_files(each)),
+            Value::Table(table) => table.iter_mut().for_each(|(_, each)| self.find_files(each)),
+            _ => {}
+        }
+    }
+
+    /// Whether the key `path` holds a secret.
+    pub(super) fn is_secret(&self, path: &[String]) -> bool {
+        let name = path.join(".");
+        self.secrets.iter().any(|each| *each == name)
     }
 
     /// The existing key that looks most like the unknown key `path`.
@@ -70,6 +101,7 @@ mod tests {
             table: toml::from_str("listen = ''\n[http]\nidle_timeout = ''\n[runtime]\nshards = 1")
                 .unwrap(),
             secrets: &["runtime.password"],
+            credentials: None,
         }
     }
 

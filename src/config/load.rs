@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
-use toml::Table;
+use toml::{Table, Value};
 
 use super::check::check;
 use super::environment::environment_layer;
@@ -13,6 +13,9 @@ use super::keys::Keys;
 use super::layer::merge;
 use super::place::Place;
 use super::schema::Config;
+
+/// Names the folder of the credentials of a service. Source: systemd.exec(5).
+const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
 /// Where configuration comes from, weakest first.
 #[derive(Debug, Clone, Default)]
@@ -35,10 +38,18 @@ pub fn load(sources: Sources) -> Result<Config, ConfigError> {
     let keys = Keys {
         table,
         secrets: &["cluster.secret", "cluster.join_secret"],
+        credentials: credentials(&sources.environment),
     };
     let config: Config = load_as(sources, &keys)?;
     check(&config)?;
     Ok(config)
+}
+
+/// Where the service manager puts secrets for this process.
+fn credentials(environment: &[(String, String)]) -> Option<String> {
+    let mut variables = environment.iter();
+    let found = variables.find(|(name, _)| name == CREDENTIALS_VARIABLE)?;
+    Some(found.1.clone())
 }
 
 fn load_as<T: DeserializeOwned>(sources: Sources, keys: &Keys) -> Result<T, ConfigError> {
@@ -51,6 +62,8 @@ fn load_as<T: DeserializeOwned>(sources: Sources, keys: &Keys) -> Result<T, Conf
         environment_layer::<T>(&sources.environment, keys)?,
     );
     merge(&mut merged, sources.command_line);
+    let mut merged = Value::Table(merged);
+    keys.find_files(&mut merged);
     T::deserialize(merged).map_err(|error| ConfigError::Value {
         place: Place::merged(),
         reason: one_line(error.message()),

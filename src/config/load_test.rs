@@ -30,6 +30,7 @@ fn sample_keys() -> Keys {
     Keys {
         table: toml::from_str(text).unwrap(),
         secrets: &["store.password"],
+        credentials: None,
     }
 }
 
@@ -43,13 +44,12 @@ impl Files {
     fn write(&self, name: &str, text: &str) -> PathBuf {
         let path = self.0.path().join(name);
         fs::write(&path, text).unwrap();
+        set_mode(&path, 0o640);
         path
     }
 
     fn write_secret(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.write(name, text);
-        set_mode(&path, 0o640);
-        path
+        self.write(name, text)
     }
 }
 
@@ -333,4 +333,54 @@ fn a_secret_that_everybody_may_read_is_refused() {
             }
         }
     }
+}
+
+#[test]
+fn a_file_with_a_secret_in_it_is_as_secret() {
+    let files = Files::new();
+    let file = files.write("w.toml", "cluster.secret = '0123456789abcdef'");
+    let sources = || Sources {
+        files: vec![file.clone()],
+        ..Sources::default()
+    };
+    assert!(load(sources()).is_ok());
+    set_mode(&file, 0o644);
+    let expected = format!("{} has mode 0644: ", file.display());
+    let message = message(sources());
+    assert!(message.starts_with(&expected), "{message}");
+}
+
+#[test]
+fn credentials_of_the_service_manager_are_found_in_their_folder() {
+    let files = Files::new();
+    let folder = files.0.path().display().to_string();
+    files.write_secret("join", "0123456789abcdef\n");
+    let text = "[cluster]\njoin_secret_file = '$CREDENTIALS_DIRECTORY/join'\n\
+                [auth]\nmode = 'users'\nsigning_key_file = '$CREDENTIALS_DIRECTORY/token.key'\n\
+                identities = [{ name = 'ci', issuer = 'i', audiences = ['a'], key_files = ['$CREDENTIALS_DIRECTORY/k'] }]";
+    let sources = |variables: &[(&str, &str)]| Sources {
+        files: vec![files.write("w.toml", text)],
+        environment: environment(variables),
+        ..Sources::default()
+    };
+    let directory = ("CREDENTIALS_DIRECTORY", folder.as_str());
+    let key = ("WINDLASS_TLS__KEY_FILE", "$CREDENTIALS_DIRECTORY/tls.key");
+    let pem = ("WINDLASS_TLS__CERTIFICATE_FILE", "/etc/tls.pem");
+    let config = load(sources(&[directory, key, pem])).unwrap();
+    let secret = config.cluster.join_secret.unwrap();
+    assert_eq!(secret.reveal(), "0123456789abcdef");
+    let at = |name: &str| Some(files.0.path().join(name));
+    assert_eq!(config.auth.signing_key_file, at("token.key"));
+    assert_eq!(config.auth.identities[0].key_files, [at("k").unwrap()]);
+    assert_eq!(config.tls.key_file, at("tls.key"));
+    // As a variable of a secret, too.
+    let variable = "WINDLASS_CLUSTER__JOIN_SECRET_FILE";
+    let value = "$CREDENTIALS_DIRECTORY/join";
+    let config = load(Sources {
+        environment: environment(&[directory, (variable, value)]),
+        ..Sources::default()
+    });
+    assert!(config.unwrap().cluster.join_secret.is_some());
+    let message = message(sources(&[]));
+    assert!(message.contains("$CREDENTIALS_DIRECTORY/join"), "{message}");
 }

@@ -29,6 +29,7 @@ pub use audit::AuditSection;
 pub use auth::{AuthMode, AuthSection, IdentitySection};
 pub use cluster::{ClusterSection, PeerSecurity, Secret};
 pub use error::ConfigError;
+pub use file::read_secret;
 pub use jwks::{JwksSection, KeysAt};
 pub use limits::{AllowanceSection, LimitsSection};
 pub use load::{Sources, load};

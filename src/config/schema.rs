@@ -160,6 +160,8 @@ pub struct RuntimeSection {
     pub stall_max: Period,
     /// Requests in flight may take this long after the signal to stop.
     pub shutdown_grace: Period,
+    /// Whether a crash may leave a core file, with all secrets in it.
+    pub core_dumps: bool,
 }
 
 impl Default for RuntimeSection {
@@ -170,6 +172,7 @@ impl Default for RuntimeSection {
             shard_pool: ByteSize::new(u64::from(bounds::POOL_BYTES_DEFAULT)),
             stall_max: Period::new(bounds::WATCHDOG_STALL_MAX),
             shutdown_grace: Period::new(bounds::SHUTDOWN_GRACE),
+            core_dumps: false,
         }
     }
 }

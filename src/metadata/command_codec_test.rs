@@ -252,7 +252,7 @@ fn a_newer_version_is_named() {
         assert_eq!(Proposal::decode(&record), Err(expected.clone()));
     }
     // A command of a newer version in an entry of this one is no other command.
-    let unknown = [&[PROPOSAL_VERSION][..], &[0; 8], &[20]].concat();
+    let unknown = [&[PROPOSAL_VERSION][..], &[0; 8], &[200]].concat();
     let expected = CodecError::Invalid { field: "command" };
     assert_eq!(Proposal::decode(&unknown), Err(expected));
 }

@@ -118,7 +118,7 @@ mod tests {
         assert_eq!(texts(&read.emails), ["ci@example.org"]);
         assert_eq!(read.common_name.as_deref(), Some("ci"));
         assert_eq!(read.fingerprint.len(), 64);
-        assert_eq!(read.end_unix_seconds, 3_818_275_200);
+        assert_eq!(read.end_unix_seconds, 3_818_361_600);
     }
 
     #[test]

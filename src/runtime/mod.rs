@@ -12,6 +12,7 @@
 //! Crates: glommio, io_uring, rustix, tokio
 
 mod background;
+mod core_dumps;
 mod executor;
 mod fatal;
 mod hostname;
@@ -29,6 +30,7 @@ mod topology;
 mod watchdog;
 
 pub use background::{Background, BackgroundError};
+pub use core_dumps::{CoreDumpsError, allow_core_dumps};
 pub use executor::{ExecutorError, ExecutorHandle, ExecutorOptions, run_alone, spawn_executor};
 pub use fatal::{EXIT_FAULT_STATUS, end_process};
 pub use hostname::hostname;

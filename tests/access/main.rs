@@ -18,6 +18,14 @@
 )]
 mod support;
 
+#[path = "../tls/material.rs"]
+mod material;
+#[path = "../tls/session.rs"]
+#[expect(dead_code, reason = "as above")]
+mod session;
+#[path = "../tls/tunnel.rs"]
+mod tunnel;
+
 mod answers;
 mod audit;
 mod issuer;
@@ -25,6 +33,7 @@ mod issuers;
 mod limits;
 mod matrix;
 mod robots;
+mod secrets;
 mod server;
 mod table;
 mod users;

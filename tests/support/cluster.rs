@@ -1,10 +1,12 @@
 //! Several registry processes that form one cluster, made as an operator makes it.
 
+use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::client::{Client, Request};
 use super::node::{Node, NodeOptions, wait_for};
@@ -72,7 +74,11 @@ impl Cluster {
     /// Runs `windlass join` for a prepared node.
     pub(crate) fn join(&self, member: &Member, token: &str) -> Output {
         let contact = self.nodes[0].peer_address.to_string();
-        member.run(&["join", &contact, "--token", token])
+        // Not as an argument, which everybody on the machine may read.
+        let mut file = NamedTempFile::new().expect("a file");
+        file.write_all(token.as_bytes()).expect("a token in a file");
+        let path = file.path().display().to_string();
+        member.run(&["join", &contact, "--token-file", &path])
     }
 
     /// A token for one more node.

@@ -9,11 +9,11 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 
 use super::material::{Material, Pair};
 use super::server::{token, trusting};
-use super::serving::tunnel;
 use super::session::{Session, Wishes, get};
 use super::support::{Node, Registry, Request, sha256};
 use super::table::Right::{Catalog, Credentials, Pull, Push};
 use super::table::{Caller, prepare, walk};
+use super::tunnel::tunnel;
 
 /// A cheap hash (bcrypt of cost 4) of `sesame`.
 const BOB: &str = "bob:$2b$04$/A30yEJFPP44kizfGSyG..OFyoCm2ol/RNYNhOb8CIqy3wEEe6k/i";

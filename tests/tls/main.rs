@@ -35,3 +35,4 @@ mod material;
 mod proxies;
 mod serving;
 mod session;
+mod tunnel;
