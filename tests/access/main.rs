@@ -19,6 +19,7 @@
 mod support;
 
 #[path = "../tls/material.rs"]
+#[expect(dead_code, reason = "as above")]
 mod material;
 #[path = "../tls/session.rs"]
 #[expect(dead_code, reason = "as above")]
