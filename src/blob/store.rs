@@ -22,7 +22,7 @@ use crate::base::Clock;
 use crate::base::limits::UPLOAD_IDLE_MAX;
 use crate::base::units::to_u64;
 use crate::disk::{Directories, read_small_file, write_small_file};
-use crate::memory::Pool;
+use crate::memory::{Buffer, Pool};
 use crate::oci::{Algorithm, Digest, Repository};
 use crate::runtime::{Task, sleep, spawn_bulk, spawn_prompt, timeout};
 use crate::telemetry::{Metrics, UploadEnd};
@@ -215,6 +215,12 @@ impl Store {
     #[must_use]
     pub fn pool_bytes(&self) -> u64 {
         self.0.pool.usage().total_bytes
+    }
+
+    /// Pooled memory now, or not at all. Never overtakes somebody who waits.
+    #[must_use]
+    pub fn try_buffer(&self, bytes: u32) -> Option<Buffer> {
+        self.0.pool.try_acquire(bytes)
     }
 
     async fn check_out(&self, question: Question) -> Result<Claim, UploadError> {

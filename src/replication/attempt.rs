@@ -19,6 +19,14 @@ pub(super) struct Start {
     pub(super) urgency: Urgency,
 }
 
+/// A source of a fetch failed, and another one goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Replaced {
+    pub(super) source: u64,
+    pub(super) how: Ended,
+    pub(super) successor: u64,
+}
+
 /// How a fetch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {

@@ -11,13 +11,15 @@ use futures_lite::future::or;
 use super::announce::Announced;
 use super::attempt::{Ended, Start};
 use super::blob_file::BlobFile;
+use super::candidates::{candidates, is_live};
 use super::feed::{Feed, Stage};
 use super::letter::{Answer, Fetch, Interest, Letter, Order, Want};
 use super::peers::Peer;
 use super::plan::{Caps, Plan};
 use super::replicator::Worker;
 use super::survey::Survey;
-use crate::base::units::{index_of, to_u64};
+use crate::base::limits::EXTENT_BYTES;
+use crate::base::units::to_u64;
 use crate::blob::Expected;
 use crate::metadata;
 use crate::raft::{BlobChange, StateView};
@@ -29,6 +31,9 @@ use crate::telemetry::FetchFailure;
 const BACKLOG_BLOBS_MAX: usize = 65_536;
 /// Blobs that somebody waits for; a question beyond is answered busy.
 const WANTED_BLOBS_MAX: usize = 4096;
+/// From this size on a blob may come from several sources: below, one of them has
+/// brought it before another one could help.
+const SEVERAL_BYTES_MIN: u64 = 12 * EXTENT_BYTES as u64;
 /// Letters or changes read before something else gets a turn.
 const BATCH_LETTERS_MAX: usize = 256;
 
@@ -165,6 +170,9 @@ impl Coordinator {
                 self.tidy(&file);
             }
             Letter::Ended { file, how } => self.ended(file, how),
+            Letter::Replaced { file, who } => {
+                self.plan.replaced(file, who, self.worker.clock.now());
+            }
             Letter::Coming {
                 file,
                 size_bytes,
@@ -407,11 +415,21 @@ impl Coordinator {
             size_bytes: entry.size_bytes,
             extent_checksums: checksums?,
         };
+        let all = candidates(view, peers, &start.file, entry.origin);
+        let mut others = Vec::new();
+        if expected.size_bytes >= SEVERAL_BYTES_MIN {
+            let now = self.worker.clock.now();
+            for id in self.plan.others(&start.file, &all, now) {
+                let peer = peers.iter().find(|peer| peer.node.id == id);
+                others.extend(peer.map(|peer| peer.node.clone()));
+            }
+        }
         expected.is_consistent().then(|| {
             Box::new(Fetch {
                 expected,
                 source: source.node.clone(),
-                has_others: candidates(view, peers, &start.file, entry.origin).len() > 1,
+                others,
+                has_others: all.len() > 1,
                 urgency: start.urgency,
                 feed: entry.feed.clone(),
             })
@@ -456,37 +474,4 @@ impl Coordinator {
             .queued_blobs
             .set(to_u64(self.plan.count() - running));
     }
-}
-
-/// Whether the state has a blob under this generation.
-fn is_live(view: &StateView, file: &BlobFile) -> Result<bool, metadata::StateError> {
-    let record = metadata::blob(view, &file.digest)?;
-    let is_this = |blob: &metadata::BlobRecord| blob.generation == file.generation;
-    Ok(record.is_some_and(|blob| is_this(&blob) && !blob.is_inline))
-}
-
-/// The nodes to ask for a blob: where it was pushed, then those that hold it, spread by
-/// the digest; when none is known, all of them.
-fn candidates(view: &StateView, peers: &[Peer], file: &BlobFile, origin: Option<u64>) -> Vec<u64> {
-    let holders = metadata::holders(view, &file.digest).unwrap_or_else(|error| {
-        tracing::error!(%error, "the applied state cannot be read");
-        Vec::new()
-    });
-    let is_peer = |node: &u64| peers.iter().any(|peer| peer.node.id == *node);
-    let mut nodes: Vec<u64> = holders.into_iter().filter(is_peer).collect();
-    let origin = origin.filter(is_peer);
-    if nodes.is_empty() && origin.is_none() {
-        nodes = peers.iter().map(|peer| peer.node.id).collect();
-    }
-    if !nodes.is_empty() {
-        let first = file.digest.as_bytes().first_chunk::<8>();
-        let number = first.map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let count = nodes.len();
-        nodes.rotate_left(index_of(number) % count);
-    }
-    if let Some(origin) = origin {
-        nodes.retain(|node| *node != origin);
-        nodes.insert(0, origin);
-    }
-    nodes
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::attempt::{Ended, Urgency};
+use super::attempt::{Ended, Replaced, Urgency};
 use super::blob_file::BlobFile;
 use super::feed::{Feed, Listener};
 use crate::blob::Expected;
@@ -24,6 +24,8 @@ pub(super) enum Letter {
     Unwant(BlobFile),
     /// A fetch has ended.
     Ended { file: BlobFile, how: Ended },
+    /// A source of a fetch failed, and others go on.
+    Replaced { file: BlobFile, who: Replaced },
     /// All bytes of a blob came from the node that receives it, and are being made
     /// durable. Its `Came` is due.
     Coming {
@@ -97,11 +99,13 @@ pub(super) enum Order {
     Forget(BlobFile),
 }
 
-/// One attempt at a blob, from one source.
+/// One attempt at a blob.
 #[derive(Debug)]
 pub(super) struct Fetch {
     pub(super) expected: Expected,
     pub(super) source: PeerNode,
+    /// Others that have it, for a large one.
+    pub(super) others: Vec<PeerNode>,
     /// Whether another source could take the place of a slow one.
     pub(super) has_others: bool,
     pub(super) urgency: Urgency,

@@ -6,12 +6,14 @@
 //! in the state.
 //!
 //! Floor: flows.
-//! Uses: base, blob, metadata, oci, peer, transfer, raft, runtime, telemetry
+//! Uses: base, blob, memory, metadata, oci, peer, transfer, raft, runtime, telemetry
 //! Crates: tokio
 
+mod ahead;
 mod announce;
 mod attempt;
 mod blob_file;
+mod candidates;
 mod content;
 mod coordinator;
 mod doubts;
@@ -21,9 +23,12 @@ mod hold;
 mod letter;
 mod message;
 mod options;
+mod pace;
 mod parked;
 mod peers;
 mod plan;
+mod plan_sources;
+mod ranges;
 mod repair;
 mod replicator;
 mod room;
@@ -34,6 +39,7 @@ mod share;
 mod shared;
 #[cfg(test)]
 mod slow_link;
+mod sources;
 mod survey;
 mod take;
 mod tee;
@@ -61,6 +67,9 @@ mod hold_tests;
 #[cfg(test)]
 #[path = "repair_test.rs"]
 mod repair_tests;
+#[cfg(test)]
+#[path = "sources_test.rs"]
+mod sources_tests;
 #[cfg(test)]
 #[path = "tee_test.rs"]
 mod tee_tests;

@@ -20,17 +20,9 @@ use super::blob_file::BlobFile;
 /// First rest of a blob after a failure; doubled by each one that follows …
 const REST_MIN: Duration = Duration::from_millis(100);
 /// … up to this: what nobody can give is asked for once a minute …
-const REST_MAX: Duration = Duration::from_secs(60);
+pub(super) const REST_MAX: Duration = Duration::from_secs(60);
 /// … unless somebody waits for it, who will not wait a minute.
 const REST_URGENT_MAX: Duration = Duration::from_secs(1);
-/// A node that could not be reached, or failed otherwise, is left alone for so long;
-/// doubled by every further failure …
-const SOURCE_REST_MIN: Duration = Duration::from_millis(50);
-/// … up to this, which bounds how long a healed node goes unasked.
-const SOURCE_REST_MAX: Duration = Duration::from_secs(5);
-/// A source that sent wrong bytes is not asked for the same blob again for so long:
-/// its disk will not heal by itself.
-const LIAR_REST: Duration = Duration::from_secs(10);
 /// Nothing begins for so long after this node could not write.
 const LOCAL_REST: Duration = Duration::from_secs(5);
 /// Doublings after which a rest has its longest value in any case.
@@ -55,34 +47,34 @@ pub(super) struct Caps {
 pub(super) struct Plan {
     caps: Caps,
     /// Numbers are given in the order of arrival.
-    numbers: HashMap<BlobFile, u64>,
+    pub(super) numbers: HashMap<BlobFile, u64>,
     last_number: u64,
-    entries: BTreeMap<u64, Entry>,
+    pub(super) entries: BTreeMap<u64, Entry>,
     ready: BTreeSet<(Urgency, u64)>,
     resting: BTreeSet<(Instant, u64)>,
     running_count: usize,
     wanted_count: usize,
     known_count: usize,
-    sources: BTreeMap<u64, Source>,
+    pub(super) sources: BTreeMap<u64, Source>,
     rests_until: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Entry {
+pub(super) struct Entry {
     file: BlobFile,
     /// Whether the state has the blob, so that it must come sooner or later.
     is_known: bool,
     /// How many wait for it.
     waiters: usize,
-    place: Place,
-    failures: u32,
+    pub(super) place: Place,
+    pub(super) failures: u32,
     last_end: Option<Instant>,
     /// Nodes that are not asked for it before a time.
-    avoided: BTreeMap<u64, Instant>,
+    pub(super) avoided: BTreeMap<u64, Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Ready(Urgency),
     Resting(Instant),
     Running { source: u64 },
@@ -90,10 +82,10 @@ enum Place {
 
 /// What is known of a node as a source.
 #[derive(Debug, Default)]
-struct Source {
-    running_count: usize,
-    failures: u32,
-    rests_until: Option<Instant>,
+pub(super) struct Source {
+    pub(super) running_count: usize,
+    pub(super) failures: u32,
+    pub(super) rests_until: Option<Instant>,
 }
 
 impl Entry {
@@ -106,7 +98,7 @@ impl Entry {
     }
 
     /// Rest after the failures so far.
-    fn rest(&self) -> Duration {
+    pub(super) fn rest(&self) -> Duration {
         let longest = match self.urgency() {
             Urgency::OnDemand => REST_URGENT_MAX,
             Urgency::Background => REST_MAX,
@@ -116,7 +108,7 @@ impl Entry {
 }
 
 /// `first`, doubled once for every failure behind the first one.
-fn doubled(first: Duration, failures: u32, longest: Duration) -> Duration {
+pub(super) fn doubled(first: Duration, failures: u32, longest: Duration) -> Duration {
     let doublings = failures.saturating_sub(1).min(DOUBLINGS_MAX);
     first.saturating_mul(1 << doublings).min(longest)
 }
@@ -306,14 +298,7 @@ impl Plan {
             entry.failures = 0;
         }
         entry.failures = entry.failures.saturating_add(1);
-        let avoided_for = match how {
-            Ended::SourceFailed { .. } | Ended::SourceLacks => Some(entry.rest()),
-            Ended::SourceLied => Some(entry.rest().max(LIAR_REST)),
-            Ended::Sealed | Ended::LocalFailed | Ended::GivenUp => None,
-        };
-        if let Some(rest) = avoided_for {
-            entry.avoided.insert(source, now + rest);
-        }
+        entry.avoid(source, how, now);
         let urgency = entry.urgency();
         let is_done = how == Ended::Sealed || (!entry.is_known && entry.waiters == 0);
         self.note_source(source, how, now);
@@ -391,7 +376,7 @@ impl Plan {
     }
 
     /// Moves an entry, and keeps every index of places right.
-    fn put(&mut self, number: u64, place: Place) {
+    pub(super) fn put(&mut self, number: u64, place: Place) {
         let Some(entry) = self.entries.get_mut(&number) else {
             return;
         };
@@ -433,56 +418,6 @@ impl Plan {
             }
             let urgency = self.entries.get(&number).map(Entry::urgency);
             self.put(number, Place::Ready(urgency.unwrap_or(Urgency::Background)));
-        }
-    }
-
-    /// The best of the candidates that may be asked: one that never failed for this
-    /// blob, then the least busy, then the first; or when to look again.
-    fn choose(&mut self, number: u64, candidates: &[u64], now: Instant) -> Result<u64, Instant> {
-        let Some(entry) = self.entries.get_mut(&number) else {
-            return Err(now + REST_MAX);
-        };
-        let (mut best, mut soonest) = (None, None);
-        for candidate in candidates {
-            let source = self.sources.get(candidate);
-            let rests_until = source.and_then(|source| source.rests_until);
-            let avoided_until = entry.avoided.get(candidate).copied();
-            let free_at = rests_until.max(avoided_until);
-            if let Some(free_at) = free_at.filter(|free_at| *free_at > now) {
-                soonest = Some(soonest.map_or(free_at, |soonest| free_at.min(soonest)));
-                continue;
-            }
-            let busy = source.map_or(0, |source| source.running_count);
-            let rank = (avoided_until.is_some(), busy);
-            if best.is_none_or(|(least, _)| rank < least) {
-                best = Some((rank, *candidate));
-            }
-        }
-        if let Some((_, source)) = best {
-            return Ok(source);
-        }
-        if soonest.is_none() {
-            entry.failures = entry.failures.saturating_add(1);
-        }
-        Err(soonest.unwrap_or_else(|| now + entry.rest()))
-    }
-
-    fn note_source(&mut self, node: u64, how: Ended, now: Instant) {
-        let source = self.sources.entry(node).or_default();
-        match how {
-            Ended::SourceFailed { has_moved } => {
-                if has_moved {
-                    source.failures = 0;
-                }
-                source.failures = source.failures.saturating_add(1);
-                let rest = doubled(SOURCE_REST_MIN, source.failures, SOURCE_REST_MAX);
-                source.rests_until = Some(now + rest);
-            }
-            Ended::Sealed => {
-                source.failures = 0;
-                source.rests_until = None;
-            }
-            Ended::SourceLacks | Ended::SourceLied | Ended::LocalFailed | Ended::GivenUp => {}
         }
     }
 }

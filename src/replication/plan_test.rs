@@ -2,6 +2,8 @@
 
 use proptest::prelude::*;
 
+use super::super::attempt::Replaced;
+use super::super::plan_sources::{LIAR_REST, SOURCE_REST_MAX, SOURCE_REST_MIN};
 use super::*;
 use crate::base::Clock;
 use crate::oci::{Algorithm, Digest};
@@ -199,16 +201,40 @@ impl Model {
         blob.last_end = Some(now);
         let has_moved = how == Ended::SourceFailed { has_moved: true };
         blob.failures = if has_moved { 1 } else { blob.failures + 1 };
-        match how {
-            Ended::SourceFailed { .. } | Ended::SourceLacks => {
-                blob.avoided.insert(source, now + blob.rest());
-            }
-            Ended::SourceLied => {
-                blob.avoided
-                    .insert(source, now + blob.rest().max(LIAR_REST));
-            }
-            Ended::Sealed => (blob.is_known, blob.waiters) = (false, 0),
-            Ended::LocalFailed | Ended::GivenUp => {}
+        if how == Ended::Sealed {
+            (blob.is_known, blob.waiters) = (false, 0);
+        }
+        self.note(number, source, how, now);
+        if how == Ended::LocalFailed {
+            self.rests_until = Some(now + LOCAL_REST);
+        }
+        self.drop_useless();
+    }
+
+    fn replaced(&mut self, number: u8, who: Replaced, now: Instant) {
+        let Replaced {
+            source,
+            how,
+            successor,
+        } = who;
+        self.note(number, source, how, now);
+        if let Some(blob) = self.find(number)
+            && blob.running_from == Some(source)
+        {
+            blob.running_from = Some(successor);
+        }
+    }
+
+    /// What becomes of a source.
+    fn note(&mut self, number: u8, source: u64, how: Ended, now: Instant) {
+        let has_moved = how == Ended::SourceFailed { has_moved: true };
+        if let Some(blob) = self.find(number) {
+            let rest = match how {
+                Ended::SourceFailed { .. } | Ended::SourceLacks => Some(blob.rest()),
+                Ended::SourceLied => Some(blob.rest().max(LIAR_REST)),
+                Ended::Sealed | Ended::LocalFailed | Ended::GivenUp => None,
+            };
+            blob.avoided.extend(rest.map(|rest| (source, now + rest)));
         }
         let entry = self.sources.entry(source).or_default();
         match how {
@@ -218,10 +244,33 @@ impl Model {
                 entry.1 = Some(now + rest.min(SOURCE_REST_MAX));
             }
             Ended::Sealed => *entry = (0, None),
-            Ended::LocalFailed => self.rests_until = Some(now + LOCAL_REST),
-            Ended::SourceLacks | Ended::SourceLied | Ended::GivenUp => {}
+            Ended::LocalFailed | Ended::SourceLacks | Ended::SourceLied | Ended::GivenUp => {}
         }
-        self.drop_useless();
+    }
+
+    /// Whom else to ask for a blob that is being fetched.
+    fn others(&self, number: u8, candidates: &[u64], now: Instant) -> Vec<u64> {
+        let find = |blob: &&Blob| blob.number == number;
+        let blob = self.blobs.iter().find(find).unwrap();
+        let mut free = Vec::new();
+        for (position, source) in candidates.iter().enumerate() {
+            let rests_until = self.sources.get(source).and_then(|(_, until)| *until);
+            let avoided_until = blob.avoided.get(source).copied();
+            let is_free = [rests_until, avoided_until]
+                .iter()
+                .flatten()
+                .all(|until| *until <= now);
+            if is_free && blob.running_from != Some(*source) {
+                let from = |blob: &&Blob| blob.running_from == Some(*source);
+                let busy = self.blobs.iter().filter(from).count();
+                free.push((avoided_until.is_some(), busy, position, *source));
+            }
+        }
+        free.sort_unstable();
+        free.into_iter()
+            .map(|(.., source)| source)
+            .take(3)
+            .collect()
     }
 }
 
@@ -235,6 +284,8 @@ enum Step {
     Next,
     /// Ends one of the running fetches.
     Ended(usize, Ended),
+    /// A source of one of them fails, and another one goes on.
+    Replaced(usize, Replaced),
     Pass(Duration),
 }
 
@@ -248,7 +299,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Ended::LocalFailed),
         1 => Just(Ended::GivenUp),
     ];
+    let failures = prop_oneof![
+        2 => any::<bool>().prop_map(|has_moved| Ended::SourceFailed { has_moved }),
+        1 => Just(Ended::SourceLacks),
+        1 => Just(Ended::SourceLied),
+    ];
+    let replaced = (any::<usize>(), 1_u64..4, failures, 1_u64..4);
     let step = prop_oneof![
+        2 => replaced.prop_map(|(index, source, how, successor)| {
+            Step::Replaced(index, Replaced { source, how, successor })
+        }),
         4 => blob().prop_map(Step::Add),
         2 => blob().prop_map(Step::Want),
         2 => blob().prop_map(Step::Unwant),
@@ -294,6 +354,9 @@ proptest! {
                     if let Some(begun) = begun {
                         let number = (0..8).find(|number| file(*number) == begun.file).unwrap();
                         prop_assert!(!running.contains(&number), "two fetches of one blob");
+                        let all = &holders[usize::from(number)];
+                        let others = plan.others(&begun.file, all, now);
+                        prop_assert_eq!(others, model.others(number, all, now));
                         running.push(number);
                     } else if let Some(due) = plan.due() {
                         prop_assert!(due > now, "due {:?} would spin", due - now);
@@ -305,7 +368,12 @@ proptest! {
                     plan.ended(file(number), how, now);
                     model.ended(number, how, now);
                 }
-                Step::Ended(..) => {}
+                Step::Replaced(index, who) if !running.is_empty() => {
+                    let number = running[index % running.len()];
+                    plan.replaced(file(number), who, now);
+                    model.replaced(number, who, now);
+                }
+                Step::Ended(..) | Step::Replaced(..) => {}
                 Step::Pass(time) => clock.advance(time),
             }
             prop_assert!(plan.running_count() <= CAPS.fetches);

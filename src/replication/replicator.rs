@@ -51,6 +51,8 @@ pub(super) struct Worker {
     pub(super) parked: RefCell<Parked<Import>>,
     /// Requests of other nodes being served.
     pub(super) serving: Cell<usize>,
+    /// Fetches that somebody waits for.
+    pub(super) urgent: Cell<usize>,
     /// Pooled memory that copies hold.
     pub(super) share: Rc<Share>,
     /// The way to the task that passes uploads on.
@@ -81,6 +83,7 @@ impl Replicator {
             clock: Clock::system(),
             parked: RefCell::new(Parked::new()),
             serving: Cell::new(0),
+            urgent: Cell::new(0),
             share,
             tees,
             refusals: RefCell::default(),

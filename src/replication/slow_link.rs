@@ -28,15 +28,17 @@ pub(super) fn slow_link(target: SocketAddr, bytes_per_second: u64) -> SocketAddr
 
 /// Copies until either end stops, then stops both.
 fn forward(mut from: TcpStream, mut to: TcpStream, bytes_per_second: u64) {
-    let (clock, mut buffer, mut total_bytes) = (Clock::system(), [0; 16 * 1024], 0_u64);
-    let began = clock.now();
+    let (clock, mut buffer) = (Clock::system(), [0; 16 * 1024]);
+    let mut due = clock.now();
     while let Ok(count @ 1..) = from.read(&mut buffer) {
         if to.write_all(&buffer[..count]).is_err() {
             break;
         }
-        total_bytes += u64::try_from(count).unwrap();
-        let due = Duration::from_millis(total_bytes.saturating_mul(1000) / bytes_per_second);
-        while let Some(early) = due.checked_sub(clock.now() - began) {
+        let bytes = u64::try_from(count).unwrap();
+        // What was not sent in an idle time is not sent faster later.
+        due = due.max(clock.now());
+        due += Duration::from_micros(bytes.saturating_mul(1_000_000) / bytes_per_second);
+        while let Some(early) = due.checked_duration_since(clock.now()) {
             thread::park_timeout(early);
         }
     }

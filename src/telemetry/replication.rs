@@ -71,7 +71,7 @@ impl ReplicationMetrics {
         );
         page.gauge(
             "windlass_replication_doubtful_files",
-            "Files of blobs that cannot be read and stay, because no other node is known to hold the blob.",
+            "Files of blobs that cannot be read and stay, because no other node is known to hold the blob; each shard counts those it met.",
             &self.doubtful_files,
         );
     }

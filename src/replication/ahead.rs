@@ -1,0 +1,90 @@
+//! Extents that come from another node before their turn, and wait in memory.
+
+use std::rc::Rc;
+
+use super::fetch::FetchError;
+use super::replicator::Worker;
+use super::share::{Held, Holding};
+use crate::base::limits::MOVE_BYTES_MAX;
+use crate::base::units::{index_of, to_u64};
+use crate::memory::Buffer;
+use crate::peer::PeerNode;
+use crate::transfer::{TransferError, TransferRequest};
+
+/// Memory for one extent: whole moves, because no buffer is larger.
+pub(super) struct Extent {
+    buffers: Vec<Buffer>,
+    bytes: u64,
+    _held: Held,
+}
+
+impl Extent {
+    /// Memory for `bytes`, now or not at all: who holds some of what others need must
+    /// not wait for more.
+    pub(super) fn try_new(worker: &Worker, bytes: u64) -> Option<Self> {
+        let held = worker.share.take(Holding::Ahead)?;
+        let count = bytes.div_ceil(u64::from(MOVE_BYTES_MAX));
+        let buffers = (0..count).map(|_| worker.store.try_buffer(MOVE_BYTES_MAX));
+        Some(Self {
+            buffers: buffers.collect::<Option<_>>()?,
+            bytes,
+            _held: held,
+        })
+    }
+
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Its bytes, in order.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        let mut left = index_of(self.bytes);
+        self.buffers.iter().map(move |buffer| {
+            let count = left.min(buffer.len());
+            left -= count;
+            buffer.split_at(count).0
+        })
+    }
+
+    /// Room for its bytes, in order.
+    fn rooms(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        let mut left = index_of(self.bytes);
+        self.buffers.iter_mut().map(move |buffer| {
+            let count = left.min(buffer.len());
+            left -= count;
+            buffer.split_at_mut(count).0
+        })
+    }
+}
+
+/// Fills extents from a node, of a blob of `size_bytes`.
+pub(super) async fn fly(
+    worker: Rc<Worker>,
+    node: PeerNode,
+    request: TransferRequest,
+    size_bytes: u64,
+    mut extents: Vec<Extent>,
+) -> Result<Vec<Extent>, FetchError> {
+    let mut incoming = worker.transfers.fetch(&node, &request).await?;
+    let found_bytes = incoming.size();
+    if found_bytes != size_bytes {
+        return Err(FetchError::Size {
+            size_bytes,
+            found_bytes,
+        });
+    }
+    let received = &worker.shared.metrics().replication.received_bytes;
+    for room in extents.iter_mut().flat_map(Extent::rooms) {
+        let mut filled = 0;
+        while filled < room.len() {
+            let count = incoming.read(room.split_at_mut(filled).1).await?;
+            if count == 0 {
+                // No more was announced than asked for, and no less.
+                return Err(TransferError::WrongRange.into());
+            }
+            received.add(to_u64(count));
+            filled += count;
+        }
+    }
+    Ok(extents)
+}

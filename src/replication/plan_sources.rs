@@ -1,0 +1,140 @@
+//! Whom the plan asks, and what it makes of those that failed.
+
+use std::time::{Duration, Instant};
+
+use super::attempt::{Ended, Replaced};
+use super::blob_file::BlobFile;
+use super::plan::{Entry, Place, Plan, REST_MAX, doubled};
+
+/// A node that could not be reached, or failed otherwise, is left alone for so long;
+/// doubled by every further failure …
+pub(super) const SOURCE_REST_MIN: Duration = Duration::from_millis(50);
+/// … up to this, which bounds how long a healed node goes unasked.
+pub(super) const SOURCE_REST_MAX: Duration = Duration::from_secs(5);
+/// A source that sent wrong bytes is not asked for the same blob again for so long:
+/// its disk will not heal by itself.
+pub(super) const LIAR_REST: Duration = Duration::from_secs(10);
+/// Further sources of one blob: with more of them each would send less than an extent
+/// at a time.
+const OTHERS_MAX: usize = 3;
+
+impl Entry {
+    /// A source of this blob is not asked for it again so soon.
+    pub(super) fn avoid(&mut self, source: u64, how: Ended, now: Instant) {
+        let rest = match how {
+            Ended::SourceFailed { .. } | Ended::SourceLacks => self.rest(),
+            Ended::SourceLied => self.rest().max(LIAR_REST),
+            Ended::Sealed | Ended::LocalFailed | Ended::GivenUp => return,
+        };
+        self.avoided.insert(source, now + rest);
+    }
+}
+
+impl Plan {
+    /// The best of the candidates that may be asked: one that never failed for this
+    /// blob, then the least busy, then the first; or when to look again.
+    pub(super) fn choose(
+        &mut self,
+        number: u64,
+        candidates: &[u64],
+        now: Instant,
+    ) -> Result<u64, Instant> {
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return Err(now + REST_MAX);
+        };
+        let (mut best, mut soonest) = (None, None);
+        for candidate in candidates {
+            let source = self.sources.get(candidate);
+            let rests_until = source.and_then(|source| source.rests_until);
+            let avoided_until = entry.avoided.get(candidate).copied();
+            let free_at = rests_until.max(avoided_until);
+            if let Some(free_at) = free_at.filter(|free_at| *free_at > now) {
+                soonest = Some(soonest.map_or(free_at, |soonest| free_at.min(soonest)));
+                continue;
+            }
+            let busy = source.map_or(0, |source| source.running_count);
+            let rank = (avoided_until.is_some(), busy);
+            if best.is_none_or(|(least, _)| rank < least) {
+                best = Some((rank, *candidate));
+            }
+        }
+        if let Some((_, source)) = best {
+            return Ok(source);
+        }
+        if soonest.is_none() {
+            entry.failures = entry.failures.saturating_add(1);
+        }
+        Err(soonest.unwrap_or_else(|| now + entry.rest()))
+    }
+
+    /// Further sources for a blob that is being fetched: those that never failed for it
+    /// first, then the least busy.
+    pub(super) fn others(&self, file: &BlobFile, candidates: &[u64], now: Instant) -> Vec<u64> {
+        let number = self.numbers.get(file);
+        let Some(entry) = number.and_then(|number| self.entries.get(number)) else {
+            return Vec::new();
+        };
+        let Place::Running { source: first } = entry.place else {
+            return Vec::new();
+        };
+        let mut ranked = Vec::new();
+        for candidate in candidates.iter().filter(|candidate| **candidate != first) {
+            let source = self.sources.get(candidate);
+            let rests_until = source.and_then(|source| source.rests_until);
+            let avoided_until = entry.avoided.get(candidate).copied();
+            if rests_until
+                .max(avoided_until)
+                .is_none_or(|free_at| free_at <= now)
+            {
+                let busy = source.map_or(0, |source| source.running_count);
+                ranked.push((avoided_until.is_some(), busy, *candidate));
+            }
+        }
+        // Where equal, the better candidate comes first.
+        ranked.sort_by_key(|(has_failed, busy, _)| (*has_failed, *busy));
+        let others = ranked.into_iter().map(|(.., candidate)| candidate);
+        others.take(OTHERS_MAX).collect()
+    }
+
+    /// A source of a fetch under way failed, and another one goes on.
+    pub(super) fn replaced(&mut self, file: BlobFile, who: Replaced, now: Instant) {
+        let Replaced {
+            source,
+            how,
+            successor,
+        } = who;
+        let Some(number) = self.numbers.get(&file).copied() else {
+            return;
+        };
+        let Some(entry) = self.entries.get_mut(&number) else {
+            return;
+        };
+        let Place::Running { source: running } = entry.place else {
+            return;
+        };
+        entry.avoid(source, how, now);
+        self.note_source(source, how, now);
+        if running == source {
+            self.put(number, Place::Running { source: successor });
+        }
+    }
+
+    pub(super) fn note_source(&mut self, node: u64, how: Ended, now: Instant) {
+        let source = self.sources.entry(node).or_default();
+        match how {
+            Ended::SourceFailed { has_moved } => {
+                if has_moved {
+                    source.failures = 0;
+                }
+                source.failures = source.failures.saturating_add(1);
+                let rest = doubled(SOURCE_REST_MIN, source.failures, SOURCE_REST_MAX);
+                source.rests_until = Some(now + rest);
+            }
+            Ended::Sealed => {
+                source.failures = 0;
+                source.rests_until = None;
+            }
+            Ended::SourceLacks | Ended::SourceLied | Ended::LocalFailed | Ended::GivenUp => {}
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! The sources of one blob while it is fetched: one is read from at the head, the
+//! others bring what comes later into memory. One task drives all of them.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::ops::Range;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::ahead::{Extent, fly};
+use super::attempt::{Ended, Replaced, Urgency};
+use super::feed::Stage;
+use super::fetch::{FetchError, label, log};
+use super::letter::{Fetch, Letter};
+use super::pace::{JUDGED_TIME, Pace, Thirst};
+use super::ranges::{Next, Ranges};
+use super::replicator::Worker;
+use crate::base::limits::EXTENT_BYTES;
+use crate::base::units::to_u64;
+use crate::blob::{Import, ImportError};
+use crate::peer::PeerNode;
+use crate::runtime::{sleep, timeout};
+use crate::transfer::{TransferError, TransferRefusal, TransferRequest};
+
+/// Extents that come ahead of their turn.
+struct Flight {
+    first: u64,
+    count: u64,
+    began: Instant,
+    work: Pin<Box<dyn Future<Output = Result<Vec<Extent>, FetchError>>>>,
+}
+
+/// What happened first.
+enum First<T> {
+    Done(T),
+    Late,
+}
+
+/// See the file's head. Lives as long as one order.
+pub(super) struct Sources<'a> {
+    worker: &'a Rc<Worker>,
+    order: &'a Fetch,
+    nodes: Vec<&'a PeerNode>,
+    ranges: Ranges,
+    /// By the number of the source.
+    flights: Vec<Option<Flight>>,
+    /// Extents that came ahead, and from whom.
+    held: BTreeMap<u64, (usize, Extent)>,
+    /// Extents that each source brought.
+    brought: Vec<u64>,
+    pace: Pace,
+    thirst: Thirst,
+}
+
+impl<'a> Sources<'a> {
+    pub(super) fn new(worker: &'a Rc<Worker>, order: &'a Fetch, import: &Import) -> Self {
+        let nodes: Vec<_> = std::iter::once(&order.source)
+            .chain(&order.others)
+            .collect();
+        let extent = u64::from(EXTENT_BYTES);
+        let head = import.held_bytes() / extent;
+        let end = order.expected.size_bytes.div_ceil(extent);
+        let limit = worker.shared.options().fetch_bytes_per_second();
+        let limit = limit.filter(|_| order.urgency == Urgency::Background);
+        let now = worker.clock.now();
+        Self {
+            worker,
+            order,
+            ranges: Ranges::new(head, end, nodes.len()),
+            flights: nodes.iter().map(|_| None).collect(),
+            held: BTreeMap::new(),
+            brought: vec![0; nodes.len()],
+            pace: Pace::new(order.has_others, limit, now),
+            thirst: Thirst::new(now),
+            nodes,
+        }
+    }
+
+    /// Takes in the rest of the blob, up to the last byte.
+    ///
+    /// - Errors: of the last source that was left, or of this node.
+    pub(super) async fn receive(mut self, import: &mut Import) -> Result<(), (u64, FetchError)> {
+        while !import.is_whole() {
+            self.begin_ahead();
+            let (source, outcome) = match self.ranges.next() {
+                Next::Read { source, extents } => {
+                    let read = Box::pin(self.read(import, source, extents)).await;
+                    self.ranges.left(source);
+                    (source, read)
+                }
+                Next::Take { source } => (source, self.take(import, source).await),
+                Next::Wait => {
+                    self.wait_for_one().await;
+                    continue;
+                }
+                Next::Outdo { source } => (source, Err(FetchError::Outdone)),
+            };
+            if let Err(error) = outcome {
+                let node = self.nodes.get(source).map_or(0, |node| node.id);
+                let failed = self.fail(source, error);
+                failed.map_err(|error| (node, error))?;
+                let rewound = import.rewind().await;
+                rewound.map_err(|error| (node, error.into()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads extents from a source into the file.
+    async fn read(
+        &mut self,
+        import: &mut Import,
+        source: usize,
+        extents: Range<u64>,
+    ) -> Result<(), FetchError> {
+        let request = self.request(&extents);
+        let node = self.node(source);
+        self.pace.change_source();
+        let worker = self.worker;
+        let mut extent_began = self.now();
+        let mut extent_waited = Duration::ZERO;
+        let asking = worker.transfers.fetch(node, &request);
+        let (asked, _) = self.wait_for(source, &mut extent_waited, asking).await?;
+        let mut incoming = asked?;
+        self.check_size(incoming.size())?;
+        while incoming.left_bytes() > 0 {
+            let held_before = import.held_bytes() / u64::from(EXTENT_BYTES);
+            let space = import.space().await?;
+            let reading = incoming.read(space);
+            let reading = self.wait_for(source, &mut extent_waited, reading);
+            let (read, waited) = reading.await?;
+            let count = read?;
+            let metrics = &worker.shared.metrics().replication;
+            metrics.received_bytes.add(to_u64(count));
+            import.advance(count).await?;
+            self.tell(import)?;
+            let is_slow = self.pace.note(to_u64(count), waited);
+            let is_extent_done =
+                import.is_whole() || import.held_bytes() / u64::from(EXTENT_BYTES) > held_before;
+            if is_extent_done {
+                let took = self.now() - extent_began;
+                let bytes = self.extent_bytes(held_before);
+                self.ranges.measured(source, bytes, took);
+                self.took(source);
+                (extent_began, extent_waited) = (self.now(), Duration::ZERO);
+            }
+            if is_slow {
+                return Err(FetchError::Slow);
+            }
+            // Not the source's time.
+            extent_began += self.keep_pace().await;
+        }
+        Ok(())
+    }
+
+    /// Waits for a source at the head, for as long as it is worth it; says how long that
+    /// was. `waited` is what was waited for the same extent.
+    async fn wait_for<T>(
+        &mut self,
+        source: usize,
+        waited: &mut Duration,
+        work: impl Future<Output = T>,
+    ) -> Result<(T, Duration), FetchError> {
+        let mut work = pin!(work);
+        let mut waited_here = Duration::ZERO;
+        loop {
+            let patience = self.ranges.patience(source);
+            let left = patience.map_or(JUDGED_TIME, |most| most.saturating_sub(*waited));
+            let has_others = self.ranges.alive_count() > 1;
+            let limit = has_others.then_some(left.min(JUDGED_TIME));
+            let asked = self.now();
+            let done = self.beside(work.as_mut(), limit).await;
+            let took = self.now() - asked;
+            waited_here += took;
+            *waited += took;
+            self.thirst.waited(took);
+            if has_others {
+                self.judge(0);
+                self.begin_ahead();
+            }
+            match done {
+                First::Done(done) => return Ok((done, waited_here)),
+                First::Late if patience.is_some_and(|most| *waited >= most) => {
+                    return Err(FetchError::Outdone);
+                }
+                First::Late => {}
+            }
+        }
+    }
+
+    /// Takes in an extent that came ahead of its turn.
+    async fn take(&mut self, import: &mut Import, source: usize) -> Result<(), FetchError> {
+        let number = import.held_bytes() / u64::from(EXTENT_BYTES);
+        let held = self.held.remove(&number);
+        let (_, extent) = held.expect("invariant: what the ranges have here is held");
+        for piece in extent.pieces() {
+            let mut rest = piece;
+            while !rest.is_empty() {
+                let space = import.space().await?;
+                let count = space.len().min(rest.len());
+                let (now, later) = rest.split_at(count);
+                space.split_at_mut(count).0.copy_from_slice(now);
+                rest = later;
+                import.advance(count).await?;
+            }
+        }
+        let bytes = extent.bytes();
+        drop(extent);
+        self.tell(import)?;
+        self.pace.note(bytes, Duration::ZERO);
+        self.took(source);
+        self.keep_pace().await;
+        Ok(())
+    }
+
+    /// An extent was taken in.
+    fn took(&mut self, source: usize) {
+        self.ranges.took();
+        if let Some(brought) = self.brought.get_mut(source) {
+            *brought += 1;
+        }
+        self.judge(1);
+        self.begin_ahead();
+    }
+
+    fn judge(&mut self, extents: u32) {
+        let now = self.now();
+        self.ranges.help(self.thirst.judge(extents, now));
+    }
+
+    /// Waits until something that was asked for ahead is here, or is not to come.
+    async fn wait_for_one(&mut self) {
+        let asked = self.now();
+        poll_fn(|context| {
+            if self.poll_flights(context) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+        self.thirst.waited(self.now() - asked);
+        self.judge(0);
+    }
+
+    /// Waits where more came than may, unless somebody reads along; says how long.
+    async fn keep_pace(&mut self) -> Duration {
+        let began = self.now();
+        if let Some(early) = self.pace.early_by(began)
+            && !self.order.feed.is_heard()
+        {
+            self.beside(sleep(early), None).await;
+            return self.now() - began;
+        }
+        Duration::ZERO
+    }
+
+    /// Asks idle sources for what comes later, as far as there is memory for it.
+    fn begin_ahead(&mut self) {
+        if !self.may_help() {
+            return;
+        }
+        while let Some((source, extents)) = self.ranges.next_ahead() {
+            let wanted = extents.end - extents.start;
+            let (first, mut room) = (extents.start, Vec::new());
+            for number in extents {
+                let Some(extent) = Extent::try_new(self.worker, self.extent_bytes(number)) else {
+                    break;
+                };
+                room.push(extent);
+            }
+            let count = to_u64(room.len());
+            self.ranges.shorten(source, count);
+            if count > 0 {
+                let flight = self.flight(source, first..first + count, room);
+                if let Some(place) = self.flights.get_mut(source) {
+                    *place = Some(flight);
+                }
+            }
+            if count < wanted {
+                return;
+            }
+        }
+    }
+
+    fn flight(&self, source: usize, extents: Range<u64>, room: Vec<Extent>) -> Flight {
+        let count = extents.end - extents.start;
+        let flying = fly(
+            Rc::clone(self.worker),
+            self.node(source).clone(),
+            self.request(&extents),
+            self.order.expected.size_bytes,
+            room,
+        );
+        let limit = self.ranges.patience_ahead(source, count);
+        Flight {
+            first: extents.start,
+            count,
+            began: self.now(),
+            work: Box::pin(within(limit, flying)),
+        }
+    }
+
+    fn node(&self, source: usize) -> &'a PeerNode {
+        self.nodes
+            .get(source)
+            .copied()
+            .unwrap_or(&self.order.source)
+    }
+
+    /// Whether this fetch may take memory and sources for what comes later: those that
+    /// somebody waits for first.
+    fn may_help(&self) -> bool {
+        let is_urgent = self.order.urgency == Urgency::OnDemand || self.order.feed.is_heard();
+        self.nodes.len() > 1 && (is_urgent || self.worker.urgent.get() == 0)
+    }
+
+    /// Does something at the head while the flights go on; gives it up after `limit`.
+    async fn beside<T>(
+        &mut self,
+        work: impl Future<Output = T>,
+        limit: Option<Duration>,
+    ) -> First<T> {
+        let mut work = pin!(work);
+        let working = poll_fn(|context| {
+            let done = work.as_mut().poll(context);
+            if done.is_pending() {
+                self.poll_flights(context);
+            }
+            done
+        });
+        match limit {
+            None => First::Done(working.await),
+            Some(limit) => match timeout(limit, working).await {
+                Ok(done) => First::Done(done),
+                Err(_) => First::Late,
+            },
+        }
+    }
+
+    /// Lets every flight go on; says whether one has ended. What may follow begins.
+    fn poll_flights(&mut self, context: &mut Context<'_>) -> bool {
+        let mut has_ended = false;
+        loop {
+            let mut ended = None;
+            for (source, place) in self.flights.iter_mut().enumerate() {
+                if let Some(flight) = place
+                    && let Poll::Ready(landed) = flight.work.as_mut().poll(context)
+                {
+                    ended = place.take().map(|flight| (source, flight, landed));
+                    break;
+                }
+            }
+            let Some((source, flight, landed)) = ended else {
+                return has_ended;
+            };
+            has_ended = true;
+            self.land(source, &flight, landed);
+            self.begin_ahead();
+        }
+    }
+
+    fn land(&mut self, source: usize, flight: &Flight, landed: Result<Vec<Extent>, FetchError>) {
+        match landed {
+            Ok(extents) => {
+                let took = self.now() - flight.began;
+                self.ranges.landed(source);
+                self.ranges
+                    .measured(source, flight.count * u64::from(EXTENT_BYTES), took);
+                for (number, extent) in (flight.first..).zip(extents) {
+                    self.held.insert(number, (source, extent));
+                }
+            }
+            Err(error) => {
+                let is_busy = matches!(
+                    error,
+                    FetchError::Source(TransferError::Refused(TransferRefusal::Busy))
+                );
+                let error = if is_busy { FetchError::Outdone } else { error };
+                // The last source that is left is asked once more, at the head.
+                if self.fail(source, error).is_err() {
+                    self.ranges.outdone(source);
+                }
+            }
+        }
+    }
+
+    /// A source failed, or is not worth waiting for.
+    ///
+    /// - Errors: there is no other one, or it is not to blame.
+    fn fail(&mut self, source: usize, error: FetchError) -> Result<(), FetchError> {
+        let brought = self.brought.get(source).copied().unwrap_or(0);
+        let (how, reason) = error.classify(brought > 0);
+        if how == Ended::LocalFailed || self.ranges.alive_count() < 2 {
+            return Err(error);
+        }
+        if let Some(flight) = self.flights.get_mut(source) {
+            *flight = None;
+        }
+        let metrics = &self.worker.shared.metrics().replication;
+        metrics.fetch_failures.of(reason).count();
+        if matches!(error, FetchError::Outdone) {
+            self.ranges.outdone(source);
+            return Ok(());
+        }
+        if how == Ended::SourceLied {
+            self.ranges.lied(source);
+            self.held.retain(|_, (from, _)| *from != source);
+        } else {
+            self.ranges.failed(source);
+        }
+        self.report(source, &error, how);
+        Ok(())
+    }
+
+    /// Tells the coordinator of a source that failed while others go on.
+    fn report(&self, source: usize, error: &FetchError, how: Ended) {
+        let id = |number: usize| self.nodes.get(number).map(|node| node.id);
+        let successor = self.ranges.any_alive().and_then(id);
+        let (Some(failed), Some(successor)) = (id(source), successor) else {
+            return;
+        };
+        log(self.order, failed, error, how);
+        let metrics = &self.worker.shared.metrics().replication;
+        metrics.fetches.of(label(how)).count();
+        let who = Replaced {
+            source: failed,
+            how,
+            successor,
+        };
+        let file = self.order.file();
+        let letter = Letter::Replaced { file, who };
+        // Without a coordinator the process ends.
+        drop(self.worker.shared.letters().0.send(letter));
+    }
+
+    fn request(&self, extents: &Range<u64>) -> TransferRequest {
+        let expected = &self.order.expected;
+        let extent = u64::from(EXTENT_BYTES);
+        let offset = extents.start * extent;
+        let end = (extents.end * extent).min(expected.size_bytes);
+        TransferRequest {
+            digest: expected.digest,
+            generation: expected.generation,
+            offset,
+            bytes: end - offset,
+        }
+    }
+
+    /// Bytes of one extent: all but the last one are whole.
+    fn extent_bytes(&self, number: u64) -> u64 {
+        let extent = u64::from(EXTENT_BYTES);
+        let left = self
+            .order
+            .expected
+            .size_bytes
+            .saturating_sub(number * extent);
+        left.min(extent)
+    }
+
+    const fn check_size(&self, found_bytes: u64) -> Result<(), FetchError> {
+        let size_bytes = self.order.expected.size_bytes;
+        if found_bytes == size_bytes {
+            return Ok(());
+        }
+        Err(FetchError::Size {
+            size_bytes,
+            found_bytes,
+        })
+    }
+
+    fn tell(&self, import: &mut Import) -> Result<(), ImportError> {
+        self.order.feed.tell(Stage::Building {
+            id: import.id(),
+            readable_bytes: import.readable_bytes()?,
+        });
+        Ok(())
+    }
+
+    fn now(&self) -> Instant {
+        self.worker.clock.now()
+    }
+}
+
+/// Gives a flight up that takes longer than `limit`.
+async fn within(
+    limit: Option<Duration>,
+    flying: impl Future<Output = Result<Vec<Extent>, FetchError>>,
+) -> Result<Vec<Extent>, FetchError> {
+    match limit {
+        Some(limit) => timeout(limit, flying)
+            .await
+            .unwrap_or(Err(FetchError::Outdone)),
+        None => flying.await,
+    }
+}

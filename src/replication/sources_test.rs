@@ -1,0 +1,199 @@
+//! A large blob comes from several nodes at once, whatever these do.
+
+use super::Options;
+use super::sample::{Blob, damage, until};
+use super::testing::{Cluster, Node};
+use crate::base::Clock;
+use crate::runtime::yield_if_needed;
+use crate::telemetry::{FetchEnd, FetchFailure};
+
+const MIB: usize = 1024 * 1024;
+/// What a slow link lets through in a second on each connection.
+const SLOW_LINK_BYTES: u64 = 8 << 20;
+
+fn sent(node: &Node) -> u64 {
+    node.metrics.replication.sent_bytes.value()
+}
+
+fn received(node: &Node) -> u64 {
+    node.metrics.replication.received_bytes.value()
+}
+
+fn fetches(node: &Node, how: FetchEnd) -> u64 {
+    node.metrics.replication.fetches.of(how).value()
+}
+
+fn failures(node: &Node, reason: FetchFailure) -> u64 {
+    node.metrics.replication.fetch_failures.of(reason).value()
+}
+
+/// Nodes 1 to `count`, each with the blob and behind a slow link.
+fn holders(cluster: &Cluster, count: u64, blob: &Blob) -> Vec<Node> {
+    let start = |id| {
+        let node = cluster.start(id);
+        node.own(blob);
+        cluster.slow_down(&node, SLOW_LINK_BYTES);
+        node
+    };
+    (1..=count).map(start).collect()
+}
+
+/// No memory is left behind, and nothing else.
+fn is_tidy(node: &Node) {
+    let uploads = node.directory.path().join("uploads");
+    until("nothing is left over", || {
+        std::fs::read_dir(&uploads).unwrap().count() == 1
+    });
+    let pool = &node.metrics.machine.pool_used_bytes;
+    until("the pool is free", || pool.value() == 0);
+}
+
+#[test]
+fn slow_sources_bring_a_blob_together() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(300, 48 * MIB + 77);
+    let sources = holders(&cluster, 3, &blob);
+    let target = cluster.start(9);
+    target.learn(&blob, &[1, 2, 3]);
+    target.receives(&blob);
+    for source in &sources {
+        let all: Vec<u64> = sources.iter().map(sent).collect();
+        assert!(sent(source) > 4 << 20, "{} sent little: {all:?}", source.id);
+    }
+    assert_eq!(received(&target), blob.size());
+    assert_eq!(fetches(&target, FetchEnd::Sealed), 1);
+    until("its holder is known", || target.knows_holder(&blob, 9));
+    is_tidy(&target);
+}
+
+#[test]
+fn a_client_reads_along_while_several_sources_send() {
+    let cluster = Cluster::secured();
+    let blob = Blob::new(301, 30 * MIB);
+    let sources = holders(&cluster, 2, &blob);
+    let target = cluster.start(9);
+    target.learn(&blob, &[1, 2]);
+    let (file, size) = (blob.file(), blob.size());
+    let read = target.on(1, move |world| async move {
+        let mut content = world
+            .replicator
+            .content(&file, size, 0..size)
+            .await
+            .unwrap();
+        let mut bytes = 0;
+        while let Some(piece) = content.next().await.unwrap() {
+            bytes += match piece {
+                crate::blob::Piece::Memory(chunk) => u64::try_from(chunk.len()).unwrap(),
+                crate::blob::Piece::Resident { bytes, .. } => bytes,
+            };
+            yield_if_needed().await;
+        }
+        bytes
+    });
+    assert_eq!(read, size);
+    target.receives(&blob);
+    assert!(sources.iter().all(|source| sent(source) > 2 << 20));
+    is_tidy(&target);
+}
+
+#[test]
+fn a_source_that_dies_in_mid_range_leaves_its_range_to_the_others() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(302, 40 * MIB);
+    let mut sources = holders(&cluster, 3, &blob);
+    let target = cluster.start(9);
+    target.learn(&blob, &[1, 2, 3]);
+    until("two of them send", || {
+        sources
+            .iter()
+            .filter(|source| sent(source) > 2 << 20)
+            .count()
+            >= 2
+    });
+    let most = (0..3).max_by_key(|at| sent(&sources[*at])).unwrap();
+    // What is on its way in the slow link still comes; then the connection ends.
+    drop(sources.swap_remove(most).stop());
+    target.receives(&blob);
+    assert_eq!(fetches(&target, FetchEnd::Sealed), 1);
+    assert!(fetches(&target, FetchEnd::SourceFailed) >= 1);
+    let twice = received(&target) - blob.size();
+    assert!(twice < 8 << 20, "{twice} bytes came twice");
+    is_tidy(&target);
+}
+
+#[test]
+fn a_liar_among_the_sources_is_caught_by_its_extent() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(303, 40 * MIB);
+    let sources = holders(&cluster, 3, &blob);
+    // Whatever is asked of it.
+    for extent in 0..40 {
+        damage(&sources[1].path(&blob), (extent << 20) + 12_345);
+    }
+    let target = cluster.start(9);
+    target.learn(&blob, &[1, 2, 3]);
+    target.receives(&blob);
+    assert_eq!(failures(&target, FetchFailure::Checksum), 1);
+    assert_eq!(fetches(&target, FetchEnd::SourceLied), 1);
+    assert_eq!(fetches(&target, FetchEnd::Sealed), 1);
+    is_tidy(&target);
+}
+
+#[test]
+fn a_source_without_the_blob_is_not_asked_twice() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(304, 40 * MIB);
+    let sources = holders(&cluster, 2, &blob);
+    let lacking = cluster.start(3);
+    let target = cluster.start(9);
+    target.learn(&blob, &[1, 2, 3]);
+    target.receives(&blob);
+    assert!(failures(&target, FetchFailure::Lacks) <= 1);
+    assert_eq!(fetches(&target, FetchEnd::Sealed), 1);
+    assert_eq!(sent(&lacking), 0);
+    assert!(sources.iter().all(|source| sent(source) > 4 << 20));
+    is_tidy(&target);
+}
+
+#[test]
+fn a_crawling_source_does_not_hold_up_the_others() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(305, 40 * MIB);
+    let sources = holders(&cluster, 2, &blob);
+    let crawling = cluster.start(3);
+    crawling.own(&blob);
+    cluster.slow_down(&crawling, 64 << 10);
+    let target = cluster.start(9);
+    let clock = Clock::system();
+    let began = clock.now();
+    target.learn(&blob, &[1, 2, 3]);
+    target.receives(&blob);
+    let took = clock.now() - began;
+    // Ten minutes from the crawling one alone, five seconds from another one.
+    assert!(took.as_secs() < 9, "{took:?}");
+    assert!(sources.iter().all(|source| sent(source) > 4 << 20));
+    is_tidy(&target);
+}
+
+#[test]
+fn a_limit_holds_whatever_the_number_of_sources() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(306, 16 * MIB);
+    let sources: Vec<Node> = (1..=3).map(|id| cluster.start(id)).collect();
+    for source in &sources {
+        source.own(&blob);
+    }
+    let target = cluster.start_with(Options {
+        background_fetches_max: 1,
+        background_bytes_per_second: std::num::NonZeroU64::new(8 << 20),
+        ..Options::new(9)
+    });
+    let clock = Clock::system();
+    let began = clock.now();
+    target.learn(&blob, &[1, 2, 3]);
+    target.receives(&blob);
+    let took = clock.now() - began;
+    assert!(took.as_millis() > 1800, "{took:?}");
+    assert_eq!(received(&target), blob.size());
+    is_tidy(&target);
+}
