@@ -43,6 +43,7 @@ mod repair;
 mod serving;
 mod slow_sync;
 mod snapshot;
+mod sources;
 mod tee;
 mod turn;
 mod undo;

@@ -126,6 +126,13 @@ impl Network {
         run(&format!("tc qdisc add dev {port} root {SLOW_LINK}"));
     }
 
+    /// Lets node `index` send no more than `rate`.
+    #[track_caller]
+    pub(crate) fn limit(&self, index: u8, rate: &str) {
+        let queue = format!("tbf rate {rate} burst 64kb latency 100ms");
+        self.within(index, &format!("tc qdisc add dev eth0 root {queue}"));
+    }
+
     /// Packets that the faults since the last [`Network::heal`] have hit: whoever asks
     /// for none has not tested anything.
     #[track_caller]
