@@ -9,7 +9,7 @@ use super::audit::Audit;
 use super::failure::Failure;
 use super::route::Route;
 use crate::exchange::{Closed, Exchange};
-use crate::guard::{Caller, Guard, Pass, Refused};
+use crate::guard::{Guard, Origin, Pass, Refused};
 use crate::http::{Method, Status};
 use crate::oci::ErrorCode;
 use crate::quota::UploadPlaces;
@@ -84,11 +84,11 @@ impl Door {
         };
         let client = exchange.client_address();
         let certified = exchange.certified().cloned();
-        let caller = Caller {
+        let origin = Origin {
             address: client,
             certified: certified.as_deref(),
         };
-        let admitted = self.guard.admit(&head, caller, &needed).await;
+        let admitted = self.guard.admit(&head, origin, &needed).await;
         let admitted = admitted.and_then(|pass| {
             let places = self.upload_places(&route, head.method(), (&pass, client))?;
             Ok((pass, places))

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use crate::auth::{Credentials, Login, Scope};
 use crate::base::limits::TOKEN_FORM_BYTES_MAX;
 use crate::exchange::{BodyError, Closed, Exchange};
-use crate::guard::{Caller, Grant, Granted, TokenRequest, Ungranted};
+use crate::guard::{Grant, Granted, Origin, TokenRequest, Ungranted};
 use crate::http::{Query, Status, utc_time};
 use crate::oci::ErrorCode;
 use crate::telemetry::Label as _;
@@ -71,11 +71,11 @@ impl Door {
     }
 
     async fn token(&self, exchange: &Exchange, request: TokenRequest) -> Result<Answer, Ungranted> {
-        let caller = Caller {
+        let origin = Origin {
             address: exchange.client_address(),
             certified: exchange.certified().map(|certified| &**certified),
         };
-        let granted = self.guard.grant(request, caller).await;
+        let granted = self.guard.grant(request, origin).await;
         match &granted {
             Ok(granted) => self.audit.granted(exchange, granted),
             Err(Ungranted::Invalid) => {

@@ -83,10 +83,10 @@ pub enum Refused {
     Unready,
 }
 
-/// Who asks, as far as the connection says.
+/// Where a request comes from, and what its connection says of who asks.
 #[derive(Debug, Clone, Copy)]
-pub struct Caller<'a> {
-    /// Where the request came from.
+pub struct Origin<'a> {
+    /// Address of the client.
     pub address: IpAddr,
     /// Who that is by the certificate of the connection.
     pub certified: Option<&'a Certified>,
@@ -98,8 +98,32 @@ pub(super) struct LoggedIn {
     /// When the proof ends, in seconds since the Unix epoch, where it is a signed
     /// identity or a robot's secret; passwords go on.
     pub(super) ends_seconds: Option<u64>,
+    /// Whether nothing that is got for the proof may end later, not even by the minute
+    /// that clients want a token to hold.
+    pub(super) ends_exactly: bool,
     /// The robot, where it is one.
     pub(super) robot: Option<Robot>,
+}
+
+impl LoggedIn {
+    /// A proof that has no end.
+    pub(super) const fn lasting(subject: Subject) -> Self {
+        Self {
+            subject,
+            ends_seconds: None,
+            ends_exactly: false,
+            robot: None,
+        }
+    }
+
+    /// A proof by a certificate.
+    pub(super) fn certified(certified: &Certified, client: IpAddr) -> Self {
+        Self {
+            ends_seconds: Some(certified.ends_seconds),
+            ends_exactly: true,
+            ..Self::lasting(Subject::certified(certified, Some(client)))
+        }
+    }
 }
 
 /// Why credentials prove nobody.
@@ -169,10 +193,10 @@ impl Guard {
     pub async fn admit(
         &self,
         head: &Head,
-        caller: Caller<'_>,
+        origin: Origin<'_>,
         needed: &Needed<'_>,
     ) -> Result<Pass, Refused> {
-        let admitted = self.decide(head, caller, needed).await;
+        let admitted = self.decide(head, origin, needed).await;
         let decision = match &admitted {
             Ok(_) => AccessDecision::Allowed,
             Err(Refused::Challenged { fault, .. }) => match fault {
@@ -192,10 +216,10 @@ impl Guard {
     async fn decide(
         &self,
         head: &Head,
-        caller: Caller<'_>,
+        origin: Origin<'_>,
         needed: &Needed<'_>,
     ) -> Result<Pass, Refused> {
-        let client = caller.address;
+        let client = origin.address;
         let counted = self.quotas.request_from(client, &self.clock);
         counted.map_err(|exceeded| self.limited_by(exceeded))?;
         if matches!(self.options.mode, Mode::None) {
@@ -204,7 +228,7 @@ impl Guard {
         if *needed == Needed::Nothing {
             return Ok(Pass::nothing());
         }
-        let pass = match self.prove(head.header("Authorization"), caller).await {
+        let pass = match self.prove(head.header("Authorization"), origin).await {
             Ok(pass) => pass,
             Err(Unproved::Invalid) => {
                 return Err(self.challenged(needed, Fault::Invalid, None));
@@ -237,11 +261,11 @@ impl Guard {
     async fn prove(
         &self,
         authorization: Option<&str>,
-        caller: Caller<'_>,
+        origin: Origin<'_>,
     ) -> Result<Pass, Unproved> {
-        let (book, client) = (self.book(), caller.address);
+        let (book, client) = (self.book(), origin.address);
         let Some(header) = authorization else {
-            return Ok(match self.certified(caller) {
+            return Ok(match self.certified(origin) {
                 Some(certified) => {
                     let subject = Subject::certified(certified, Some(client));
                     Pass::certified(book, subject)
@@ -274,10 +298,10 @@ impl Guard {
     }
 
     /// Who the caller is by its certificate, while that holds: a connection may be older.
-    pub(super) fn certified<'a>(&self, caller: Caller<'a>) -> Option<&'a Certified> {
+    pub(super) fn certified<'a>(&self, origin: Origin<'a>) -> Option<&'a Certified> {
         let now_seconds = self.now_seconds();
         let holds = |one: &&Certified| now_seconds <= one.ends_seconds;
-        caller.certified.filter(holds)
+        origin.certified.filter(holds)
     }
 
     /// Checks a password, or a robot's secret or a signed identity in its place; says who
@@ -297,11 +321,7 @@ impl Guard {
         let mut subject = Subject::user(&login.username, Some(client));
         let Some(issuer) = book.identities.get(&login.username) else {
             self.check_password(book, login, client).await?;
-            return Ok(LoggedIn {
-                subject,
-                ends_seconds: None,
-                robot: None,
-            });
+            return Ok(LoggedIn::lasting(subject));
         };
         let identity = self.identity(issuer, login, client).await?;
         subject.subject.clone_from(&identity.subject);
@@ -312,6 +332,7 @@ impl Guard {
         Ok(LoggedIn {
             subject,
             ends_seconds: Some(identity.expires_seconds),
+            ends_exactly: false,
             robot: None,
         })
     }

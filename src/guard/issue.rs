@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::admit::{Caller, Guard, IDENTITY_CLAIM, LoggedIn, Unproved};
+use super::admit::{Guard, IDENTITY_CLAIM, LoggedIn, Origin, Unproved};
 use super::book::{Book, Trusted};
 use super::options::{Mode, UsersOptions};
+use super::pass::caller_of;
 use super::robots::{ROBOT_CLAIM, Robot};
 use crate::auth::{Actions, Login, Resource, Scope, Subject, TokenKind, Verified, robot_id_text};
 use crate::base::RequestId;
 use crate::base::limits::TOKEN_SCOPES_MAX;
-use crate::quota::{self, Exceeded};
+use crate::quota::Exceeded;
 
 /// A token for a signed identity ends with the identity, but not before this: clients
 /// take less for a mistake. Source: distribution, "Token Authentication
@@ -100,46 +101,23 @@ impl Guard {
     pub async fn grant(
         &self,
         request: TokenRequest,
-        caller: Caller<'_>,
+        origin: Origin<'_>,
     ) -> Result<Granted, Ungranted> {
         let Mode::Users(own) = &self.options.mode else {
             return Err(Ungranted::Elsewhere);
         };
-        let (book, client) = (self.book(), caller.address);
-        let lasting = |subject| LoggedIn {
-            subject,
-            ends_seconds: None,
-            robot: None,
-        };
-        let proved = match request.grant {
-            Grant::Anonymous => match self.certified(caller) {
-                Some(certified) => LoggedIn {
-                    subject: Subject::certified(certified, Some(client)),
-                    ends_seconds: Some(certified.ends_seconds),
-                    robot: None,
-                },
-                None => lasting(Subject::anonymous(Some(client))),
-            },
-            Grant::Password(login) => self.login(&book, &login, client).await?,
-            Grant::Refresh(token) => {
-                let user = self.refreshed(&book, &token).ok_or(Ungranted::Invalid)?;
-                lasting(Subject::user(&user, Some(client)))
-            }
-        };
+        let book = self.book();
+        let proved = self.proved(&book, request.grant, origin).await?;
         let subject = proved.subject;
         let user = subject.username.clone();
-        let counted = user.as_deref().map(|name| quota::Caller {
-            name,
-            subject: subject.subject.as_deref(),
-        });
-        self.count_request(counted.as_ref(), client)?;
+        self.count_request(caller_of(&subject).as_ref(), origin.address)?;
         let robot = proved.robot.as_ref();
         let scopes = given(&book, &subject, robot, &request.scopes);
         let issued_seconds = self.now_seconds();
-        let life_min = match robot {
-            // Each request asks whether the robot still is.
-            Some(_) => Duration::ZERO,
-            None => IDENTITY_TOKEN_LIFE_MIN,
+        let life_min = if proved.ends_exactly {
+            Duration::ZERO
+        } else {
+            IDENTITY_TOKEN_LIFE_MIN
         };
         let ends = proved.ends_seconds;
         let life = life((life_min, own.token_life), ends, issued_seconds);
@@ -165,6 +143,27 @@ impl Guard {
             scopes,
             issued_seconds,
             life,
+        })
+    }
+
+    /// Who asks for a token.
+    async fn proved(
+        &self,
+        book: &Arc<Book>,
+        grant: Grant,
+        origin: Origin<'_>,
+    ) -> Result<LoggedIn, Ungranted> {
+        let client = origin.address;
+        Ok(match grant {
+            Grant::Anonymous => match self.certified(origin) {
+                Some(certified) => LoggedIn::certified(certified, client),
+                None => LoggedIn::lasting(Subject::anonymous(Some(client))),
+            },
+            Grant::Password(login) => self.login(book, &login, client).await?,
+            Grant::Refresh(token) => {
+                let user = self.refreshed(book, &token).ok_or(Ungranted::Invalid)?;
+                LoggedIn::lasting(Subject::user(&user, Some(client)))
+            }
         })
     }
 

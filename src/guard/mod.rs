@@ -26,7 +26,7 @@ mod turns;
 mod users;
 mod verify;
 
-pub use admit::{Caller, Guard, Refused};
+pub use admit::{Guard, Origin, Refused};
 pub use book::{Book, read_rules};
 pub use error::{BookError, KeeperError};
 pub use fetch_keys::KeysError;

@@ -145,17 +145,21 @@ impl Pass {
 
     /// Whom the caller is counted as; nobody for one that proved nothing.
     pub(super) fn caller(&self) -> Option<Caller<'_>> {
-        let (name, subject) = match &self.0 {
-            Held::Everything | Held::Nothing => (None, None),
-            Held::Foreign(token) => (token.subject.as_deref(), None),
+        let subject = match &self.0 {
+            Held::Everything | Held::Nothing => return None,
+            Held::Foreign(token) => {
+                let name = token.subject.as_deref()?;
+                return Some(Caller {
+                    name,
+                    subject: None,
+                });
+            }
             Held::Own(_, _, subject, _)
             | Held::Subject(_, subject)
             | Held::Certified(_, subject)
-            | Held::Robot(_, _, subject) => {
-                (subject.username.as_deref(), subject.subject.as_deref())
-            }
+            | Held::Robot(_, _, subject) => subject,
         };
-        name.map(|name| Caller { name, subject })
+        caller_of(subject)
     }
 
     /// Why the caller has what a request needs, for people.
@@ -204,6 +208,15 @@ impl Pass {
             | Held::Robot(..) => self.may(repository, Actions::PULL),
         }
     }
+}
+
+/// Whom a subject is counted as. A robot is none of the users, whatever it is called.
+pub(super) fn caller_of(subject: &Subject) -> Option<Caller<'_>> {
+    let robot = subject.robot.as_ref().map(|_| "robot");
+    Some(Caller {
+        name: subject.username.as_deref()?,
+        subject: subject.subject.as_deref().or(robot),
+    })
 }
 
 #[cfg(test)]

@@ -149,6 +149,7 @@ impl LoggedIn {
         Self {
             subject: Subject::robot(&robot.name, Some(client)),
             ends_seconds: robot.ends_seconds,
+            ends_exactly: true,
             robot: Some(robot),
         }
     }

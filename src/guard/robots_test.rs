@@ -13,12 +13,12 @@ use crate::base::Clock;
 use crate::guard::book::Book;
 use crate::guard::issuer_keys::Generation;
 use crate::guard::keeper::Shared;
-use crate::guard::{Caller, Grant, Granted, Mode, Options, Refused, TokenRequest, UsersOptions};
+use crate::guard::{Grant, Granted, Mode, Options, Origin, Refused, TokenRequest, UsersOptions};
 use crate::http::Head;
 use crate::runtime::run_alone;
 use crate::telemetry::Metrics;
 
-const CLIENT: Caller<'_> = Caller {
+const CLIENT: Origin<'_> = Origin {
     address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
     certified: None,
 };

@@ -287,6 +287,42 @@ fn what_cannot_be_made_is_refused_with_the_reason() {
 }
 
 #[test]
+fn what_a_token_gives_is_explained() {
+    let (home, _options) = options();
+    let explain = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_windlass"));
+        command.args(["acl", "explain"]).args(words).arg("--config");
+        let asked = command
+            .arg(home.path().join("windlass.toml"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8([asked.stdout, asked.stderr].concat()).unwrap();
+        (asked.status.success(), said)
+    };
+    let scopes = ["--robot", "--scope", "team/*:pull"];
+    let (is_allowed, said) = explain(&[&["ci-1", "team/app", "pull"][..], &scopes].concat());
+    assert!(
+        is_allowed && said.starts_with("allowed by the scopes"),
+        "{said}"
+    );
+    let (is_allowed, said) = explain(&[&["ci-1", "extra/app", "push"][..], &scopes].concat());
+    assert!(
+        is_allowed && said.starts_with("allowed by rule 2"),
+        "{said}"
+    );
+    let (is_allowed, said) = explain(&[&["bot", "team/app", "push"][..], &scopes].concat());
+    assert!(
+        !is_allowed && said.contains("rule 1 (every user) is not for this robot"),
+        "{said}"
+    );
+    let (is_allowed, said) = explain(&["ci-1", "extra/app", "push"]);
+    assert!(
+        !is_allowed && said.contains("rule 2 is not for this robot, or is for robots only"),
+        "{said}"
+    );
+}
+
+#[test]
 fn nobody_needs_a_token_where_nobody_is_asked() {
     let node = Node::start();
     let words = ["create", "ci", "--scope", "a:pull"];
