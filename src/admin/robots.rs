@@ -183,3 +183,7 @@ impl Robots {
         self.journal.propose(Command::Robot(command)).await
     }
 }
+
+#[cfg(test)]
+#[path = "robots_test.rs"]
+mod tests;

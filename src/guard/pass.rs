@@ -237,6 +237,13 @@ mod tests {
     }
 
     #[test]
+    fn a_robot_is_counted_apart_from_the_user_of_its_name() {
+        let (user, robot) = (Subject::user("bob", None), Subject::robot("bob", None));
+        assert_ne!(caller_of(&user), caller_of(&robot));
+        assert_eq!(caller_of(&Subject::anonymous(None)), None);
+    }
+
+    #[test]
     fn a_scope_on_the_list_without_its_action_shows_nothing() {
         let repository = Repository::parse("a/b").unwrap();
         for actions in [json!([]), json!(null), json!(["pull"])] {
