@@ -33,10 +33,26 @@ pub(super) fn check_head(head: &Head) -> Result<(), Answer> {
     if head.has("origin") {
         return no("pages in a browser do not change the cluster");
     }
+    // A page whose name was bound to this address says its own name.
+    if !head.header("host").is_some_and(is_here) {
+        return no("the cluster is changed by a loopback address or as `localhost`");
+    }
     if head.header(OPERATOR_HEADER) != Some("1") {
         return no("a wish comes with the header `X-Windlass-Operator: 1`");
     }
     Ok(())
+}
+
+/// Whether `Host` names this machine by an address of its own.
+fn is_here(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, port)| {
+        let is_port = port.bytes().all(|byte| byte.is_ascii_digit());
+        if is_port { name } else { host }
+    });
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    let address = address.parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost")
+        || address.is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]
@@ -44,7 +60,7 @@ mod tests {
     use super::*;
 
     fn status(lines: &str) -> u16 {
-        let text = format!("POST /cluster/add HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        let text = format!("POST /cluster/add HTTP/1.1\r\nHost: 127.0.0.1:5001\r\n{lines}\r\n");
         let (head, _) = Head::parse(text.as_bytes()).unwrap().unwrap();
         check_head(&head).map_or_else(|answer| answer.head.status().code(), |()| 200)
     }
@@ -62,6 +78,29 @@ mod tests {
             "Origin:\r\nX-Windlass-Operator: 1\r\n",
         ] {
             assert_eq!(status(lines), 403, "{lines}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_somebody_bound_to_this_address_is_not_this_machine() {
+        for host in [
+            "localhost",
+            "LOCALHOST:5001",
+            "127.0.0.1",
+            "127.0.0.1:5001",
+            "[::1]:5001",
+        ] {
+            assert!(is_here(host), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "evil.example:5001",
+            "127.0.0.1.evil.example",
+            "10.0.0.1",
+            "::1x",
+        ] {
+            assert!(!is_here(host), "{host}");
         }
     }
 

@@ -61,7 +61,10 @@ pub enum RobotError {
     #[error("there is no token of this number, and none of this name that has not ended")]
     Unknown,
     /// The change could not be committed.
-    #[error("the cluster cannot decide now: {0}")]
+    #[error(
+        "the cluster cannot decide now: {0}; where a token was to be made, `windlass token list` \
+         says whether it was: its secret is lost, so revoke it"
+    )]
     Propose(#[from] ProposeError),
     /// What is newest could not be told.
     #[error(transparent)]

@@ -30,6 +30,8 @@ pub(super) fn agent(
     let config = ureq::Agent::config_builder()
         .timeout_global(Some(limit))
         .http_status_as_error(false)
+        // What is said to the node of this machine, no proxy hears.
+        .proxy(None)
         .build();
     let certificate = tls.certificate_file.as_deref().filter(|_| tls.admin);
     let Some(certificate) = certificate else {

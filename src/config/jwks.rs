@@ -66,6 +66,13 @@ impl KeysAt<'_> {
         let address = self.url.unwrap_or(self.issuer);
         let is_address = address.starts_with("https://")
             || (jwks.allow_loopback_http && address.starts_with("http://"));
+        let authority = address
+            .split("//")
+            .nth(1)
+            .and_then(|rest| rest.split('/').next());
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            return Some("an address of keys holds no password; see `jwks_token_file`");
+        }
         (!is_address).then_some(
             "it needs `key_files`, or an https:// address: as `jwks_url`, or as `issuer`, which then says itself where its keys are",
         )
@@ -115,6 +122,7 @@ mod tests {
         assert!(is_good(at("https://auth", None, &[])));
         assert!(is_good(at("auth", Some("https://auth/keys"), &[])));
         assert!(!is_good(at("auth", None, &[])));
+        assert!(!is_good(at("auth", Some("https://a:b@auth/keys"), &[])));
         assert!(!is_good(at(
             "https://auth",
             Some("http://127.0.0.1/keys"),

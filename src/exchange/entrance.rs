@@ -102,9 +102,17 @@ impl Entrance {
         proxies.is_some_and(|proxies| proxies.announces(peer))
     }
 
+    /// The client as far as a proxy says who it is. The certificate is then the proxy's,
+    /// and nobody logs in by it.
     fn believing(&self, client: Client) -> Client {
+        let peer = client.address;
+        let proxies = self.proxies.clone();
+        let is_passed_on = proxies
+            .as_ref()
+            .is_some_and(|proxies| proxies.header_of(peer).is_some());
         Client {
-            proxies: self.proxies.clone(),
+            proxies,
+            certified: client.certified.filter(|_| !is_passed_on),
             ..client
         }
     }

@@ -228,6 +228,10 @@ impl Guard {
         if *needed == Needed::Nothing {
             return Ok(Pass::nothing());
         }
+        let origin = Origin {
+            certified: origin.certified.filter(|_| !is_of_a_page(head)),
+            ..origin
+        };
         let pass = match self.prove(head.header("Authorization"), origin).await {
             Ok(pass) => pass,
             Err(Unproved::Invalid) => {
@@ -265,7 +269,7 @@ impl Guard {
     ) -> Result<Pass, Unproved> {
         let (book, client) = (self.book(), origin.address);
         let Some(header) = authorization else {
-            return Ok(match self.certified(origin) {
+            return Ok(match self.certified(&book, origin) {
                 Some(certified) => {
                     let subject = Subject::certified(certified, Some(client));
                     Pass::certified(book, subject)
@@ -298,10 +302,13 @@ impl Guard {
     }
 
     /// Who the caller is by its certificate, while that holds: a connection may be older.
-    pub(super) fn certified<'a>(&self, origin: Origin<'a>) -> Option<&'a Certified> {
+    /// A name that stands for all identities of an issuer is nobody's own.
+    pub(super) fn certified<'a>(&self, book: &Book, origin: Origin<'a>) -> Option<&'a Certified> {
         let now_seconds = self.now_seconds();
-        let holds = |one: &&Certified| now_seconds <= one.ends_seconds;
-        origin.certified.filter(holds)
+        let certified = origin.certified?;
+        let holds = now_seconds <= certified.ends_seconds
+            && !book.identities.contains_key(&*certified.name);
+        holds.then_some(certified)
     }
 
     /// Checks a password, or a robot's secret or a signed identity in its place; says who
@@ -413,6 +420,12 @@ impl Guard {
     pub(super) fn now_seconds(&self) -> u64 {
         self.clock.unix_ms() / 1000
     }
+}
+
+/// Whether a page in a browser may have sent a request. The browser adds a certificate
+/// to it by itself, so that the owner need not have meant it.
+fn is_of_a_page(head: &Head) -> bool {
+    head.has("origin") || head.has("sec-fetch-site")
 }
 
 /// Whom a token of this registry was made for, with the claims that it was made by.

@@ -40,6 +40,12 @@ impl Guard {
         counted.map_err(|exceeded| self.limited_by(exceeded))
     }
 
+    /// Counts a wrong secret that nobody can guess: a right one is always let in.
+    pub(super) fn misled(&self, client: IpAddr) -> Result<(), Exceeded> {
+        let counted = self.quotas.misled(client, &self.clock);
+        counted.map_err(|exceeded| self.limited_by(exceeded))
+    }
+
     /// Whether a login may be looked at, after what was wrong before.
     pub(super) fn may_log_in(&self, user: &str, client: IpAddr) -> Result<(), Exceeded> {
         let looked = self.quotas.login(user, client, &self.clock);

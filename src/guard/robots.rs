@@ -90,9 +90,7 @@ impl Guard {
         login: &Login,
         client: IpAddr,
     ) -> Result<LoggedIn, Unproved> {
-        let number = robot_id_text(token.id());
-        self.may_log_in(&number, client)?;
-        let record = self.record_of(token.id());
+        let record = self.record_of(token.id())?;
         let is_right = token.is_of(record.as_ref().map(|record| &record.hash));
         let now_ms = self.clock.unix_ms();
         let holds = |record: &RobotRecord| record.name == login.username && record.holds(now_ms);
@@ -103,9 +101,10 @@ impl Guard {
             return Ok(LoggedIn::robot(robot, client));
         }
         logins.of(LoginEnd::Wrong).count();
-        self.quotas.logged_in(&number, client, &self.clock, false);
+        let robot = robot_id_text(token.id());
+        tracing::warn!(robot, %client, "the secret of a robot is refused");
+        self.misled(client)?;
         sleep(LOGIN_FAILURE_PAUSE).await;
-        tracing::warn!(robot = number, %client, "the secret of a robot is refused");
         Err(Unproved::Invalid)
     }
 
@@ -118,7 +117,7 @@ impl Guard {
         };
         let id = claim.as_str().and_then(parse_robot_id);
         let id = id.ok_or(Unproved::Invalid)?;
-        let record = self.record_of(id).ok_or(Unproved::Invalid)?;
+        let record = self.record_of(id)?.ok_or(Unproved::Invalid)?;
         if record.holds(self.clock.unix_ms()) {
             Ok(Some(self.proved_robot(id, &record)))
         } else {
@@ -135,11 +134,13 @@ impl Guard {
         }
     }
 
-    /// What is known of a robot; nothing when that cannot be told.
-    fn record_of(&self, id: RobotId) -> Option<RobotRecord> {
-        (self.robots.0)(id).unwrap_or_else(|error| {
+    /// What is known of a robot.
+    ///
+    /// - Errors: nobody can tell now.
+    fn record_of(&self, id: RobotId) -> Result<Option<RobotRecord>, Unproved> {
+        (self.robots.0)(id).map_err(|error| {
             tracing::error!(%error, "the state cannot tell whether there is a robot");
-            None
+            Unproved::Unready
         })
     }
 }

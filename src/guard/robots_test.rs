@@ -137,6 +137,22 @@ fn a_secret_proves_its_robot_and_nobody_else() {
     });
 }
 
+/// A secret of 256 bits is not guessed: what is wrong from one address keeps nobody
+/// there from showing what is right.
+#[test]
+fn wrong_secrets_do_not_keep_right_ones_out() {
+    run_alone(|| async {
+        let clock = Clock::hand_moved();
+        let door = door(&clock, None, &["team/*:pull"]);
+        while door.guard.misled(CLIENT.address).is_ok() {}
+        let stranger = RobotToken::random().reveal();
+        let refused = door.logs_in("ci", &stranger, &PULL).await;
+        assert!(matches!(refused, Err(Refused::Limited(_))), "{refused:?}");
+        let secret = door.token.reveal();
+        assert_eq!(door.logs_in("ci", &secret, &PULL).await, Ok(()));
+    });
+}
+
 #[test]
 fn a_token_has_the_robots_rights_and_no_refresh_token() {
     run_alone(|| async {

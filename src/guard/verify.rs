@@ -84,7 +84,6 @@ impl Guard {
         if let Some(identity) = self.identities.borrow_mut().find(&key, now_seconds) {
             return Ok(identity);
         }
-        self.may_log_in(&login.username, client)?;
         let logins = &self.metrics.access.logins;
         match self.check(issuer, &login.password).await? {
             Ok(identity) => {
@@ -93,15 +92,15 @@ impl Guard {
                 self.identities
                     .borrow_mut()
                     .keep(&key, Rc::clone(&identity));
-                self.quotas
-                    .logged_in(&login.username, client, &self.clock, true);
                 Ok(identity)
             }
             Err(error) => {
                 logins.of(LoginEnd::Wrong).count();
-                self.quotas
-                    .logged_in(&login.username, client, &self.clock, false);
                 tracing::warn!(user = %login.username, %error, "a signed identity is refused");
+                // A new key may be the issuer's, and not be seen here yet.
+                if error != TokenError::UnknownKey {
+                    self.misled(client)?;
+                }
                 Err(Unproved::Invalid)
             }
         }

@@ -86,9 +86,15 @@ impl Buckets {
         }
     }
 
-    /// As [`Buckets::take`], taking nothing.
+    /// As [`Buckets::take`], taking nothing. A name that has no bucket of its own has
+    /// taken nothing, whatever others have taken from the one that is shared.
     pub(super) fn look(&self, name: u64, now_us: u64) -> Result<(), Duration> {
-        self.check(&self.find(name, now_us))
+        let found = self.find(name, now_us);
+        if found.seen >> FULL_BITS == tag_of(name) {
+            self.check(&found)
+        } else {
+            Ok(())
+        }
     }
 
     fn check(&self, found: &Found<'_>) -> Result<(), Duration> {

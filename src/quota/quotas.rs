@@ -226,6 +226,19 @@ impl Quotas {
         let _ = self.0.subject_failures.take(user, now_us);
     }
 
+    /// Counts a secret that nobody can guess and that was wrong: only where it came from,
+    /// so that nobody keeps others from showing theirs.
+    ///
+    /// - Errors: there were too many before.
+    pub fn misled(&self, client: IpAddr, clock: &Clock) -> Result<(), Exceeded> {
+        if self.is_exempt(client) {
+            return Ok(());
+        }
+        let failures = &self.0.address_failures;
+        let taken = failures.take(self.name_of(client), self.now_us(clock));
+        taken.map_err(exceeded(Limit::AddressLogins))
+    }
+
     fn is_known(&self, user: &str, address: u64, now_us: u64) -> bool {
         let known = self.0.names.hash_one((user, address));
         self.0.known.look(known, now_us).is_err()
@@ -408,6 +421,22 @@ mod tests {
         assert_eq!(quotas.login("bob", other, &clock), Ok(()));
         clock.advance(ADDRESS_LOGIN_FAILURE_PERIOD);
         assert_eq!(quotas.login("bob", guesser, &clock), Ok(()));
+    }
+
+    /// Names of users that share a set, whose table is full, are not known for that.
+    #[test]
+    fn a_full_table_makes_nobody_known_and_refuses_nobody() {
+        let (quotas, clock) = quotas(Allowance::default());
+        for number in 0..40_000_u32 {
+            let from = IpAddr::from(number.to_be_bytes());
+            quotas.logged_in("somebody", from, &clock, true);
+            quotas.logged_in("nobody", from, &clock, false);
+        }
+        for number in 0..1000_u32 {
+            let from = IpAddr::from((1 << 31 | number).to_be_bytes());
+            assert!(!quotas.is_known("bob", quotas.name_of(from), quotas.now_us(&clock)));
+            assert_eq!(quotas.login("bob", from, &clock), Ok(()));
+        }
     }
 
     #[test]

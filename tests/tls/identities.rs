@@ -100,6 +100,15 @@ fn a_certificate_is_a_user_until_something_better_is_shown() {
     certified
         .send(&login(push("team/app"), "bob:wrong"))
         .expect(401);
+    // A browser shows it for any page, wanted or not.
+    for (name, value) in [
+        ("Origin", "https://elsewhere.example"),
+        ("Sec-Fetch-Site", "cross-site"),
+    ] {
+        certified
+            .send(&push("team/app").header(name, value))
+            .expect(401);
+    }
     silent.send(&ping()).expect(401);
     silent.send(&push("team/app")).expect(401);
 
