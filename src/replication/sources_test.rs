@@ -2,8 +2,10 @@
 
 use super::Options;
 use super::sample::{Blob, damage, until};
+use super::share::Holding;
 use super::testing::{Cluster, Node};
 use crate::base::Clock;
+use crate::base::limits::MOVE_BYTES_MAX;
 use crate::runtime::yield_if_needed;
 use crate::telemetry::{FetchEnd, FetchFailure};
 
@@ -195,5 +197,51 @@ fn a_limit_holds_whatever_the_number_of_sources() {
     let took = clock.now() - began;
     assert!(took.as_millis() > 1800, "{took:?}");
     assert_eq!(received(&target), blob.size());
+    is_tidy(&target);
+}
+
+/// Keeps memory of both shards of a node until the sender is dropped: places for what
+/// comes ahead, and all of the pool but `left_moves`.
+fn hold_memory(node: &Node, left_moves: usize) -> flume::Sender<()> {
+    let (release, is_released) = flume::bounded::<()>(0);
+    for shard in 0..2 {
+        let is_released = is_released.clone();
+        let (told, is_held) = flume::bounded(1);
+        drop(node.begin(shard, move |world| async move {
+            let share = &world.replicator.worker().share;
+            let places: Vec<_> = std::iter::from_fn(|| share.take(Holding::Ahead)).collect();
+            let buffers = std::iter::from_fn(|| world.store.try_buffer(MOVE_BYTES_MAX));
+            let mut buffers: Vec<_> = buffers.collect();
+            buffers.truncate(buffers.len() - left_moves);
+            told.send(()).unwrap();
+            let _ = is_released.recv_async().await;
+            drop((places, buffers));
+        }));
+        is_held.recv().unwrap();
+    }
+    release
+}
+
+#[test]
+fn without_memory_to_spare_blobs_come_all_the_same() {
+    let cluster = Cluster::new();
+    let blobs: Vec<Blob> = (307..311).map(|seed| Blob::new(seed, 13 * MIB)).collect();
+    let sources = holders(&cluster, 2, &blobs[0]);
+    for blob in &blobs[1..] {
+        sources.iter().for_each(|source| source.own(blob));
+    }
+    let target = cluster.start(9);
+    let release = hold_memory(&target, 2);
+    for blob in &blobs {
+        target.learn(blob, &[1, 2]);
+    }
+    for blob in &blobs[..2] {
+        target.receives(blob);
+    }
+    // What comes back is used, by whoever is first.
+    drop(release);
+    for blob in &blobs[2..] {
+        target.receives(blob);
+    }
     is_tidy(&target);
 }

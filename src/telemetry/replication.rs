@@ -19,11 +19,11 @@ pub struct ReplicationMetrics {
     pub followers: Gauge,
     /// Files that cannot be read and stay, because no other node holds the blob.
     pub doubtful_files: Gauge,
-    /// Fetches ended; a blob may need several.
+    /// Fetches ended, and sources within them that failed; a blob may need several.
     pub fetches: Family<FetchEnd, Counter>,
     /// Why fetches failed.
     pub fetch_failures: Family<FetchFailure, Counter>,
-    /// From the first byte asked of one source to the end of that fetch.
+    /// From the first byte asked of a source to the end of that fetch.
     pub fetch_seconds: DurationHistogram,
     /// Bytes of blobs received from other nodes.
     pub received_bytes: Counter,
@@ -79,7 +79,7 @@ impl ReplicationMetrics {
     fn write_fetches(&self, page: &mut Page) {
         page.counters(
             "windlass_replication_fetches_total",
-            "Fetches ended, each from one source; a blob may need several.",
+            "Fetches ended, and sources within them that failed; a blob may need several.",
             &self.fetches,
         );
         page.counters(
@@ -89,7 +89,7 @@ impl ReplicationMetrics {
         );
         page.durations(
             "windlass_replication_fetch_seconds",
-            "Time of one fetch from one source.",
+            "Time of one fetch, whatever came of it.",
             &self.fetch_seconds,
         );
         page.counter(
