@@ -208,7 +208,9 @@ mod tests {
         let rules = [
             json!({ "actions": ["admin"] }),
             json!({ "subject": { "username": "ci" }, "actions": ["admin"] }),
-            json!({ "subject": { "anonymous": true }, "actions": ["admin"] }),
+            json!({ "subject": { "anonymous": true, "username": "ci" }, "actions": ["admin"] }),
+            json!({ "subject": { "anonymous": true }, "actions": ["pull"],
+                "resource": { "repository": "public" } }),
             json!({ "subject": { "robot": { "starts": "c" } }, "actions": ["delete"],
                 "resource": { "repository": "team/app" } }),
         ];
@@ -229,6 +231,8 @@ mod tests {
             ("ci", on("team/other", both), false),
             ("ci", on("other/app", Actions::PULL), false),
             ("bot", on("team/app", Actions::DELETE), false),
+            ("ci", on("public", Actions::PULL), true),
+            ("ci", on("public", Actions::DELETE), false),
             ("ci", Needed::Credentials, true),
             ("ci", Needed::Catalog, true),
         ] {

@@ -33,8 +33,9 @@ pub(super) struct SubjectRule {
     pub(super) network: Option<Matcher>,
     pub(super) subject: Option<Matcher>,
     pub(super) claims: Option<Claims>,
-    /// Which robots it is for. Without it a rule is for none: what a robot may do stands
-    /// in its scopes, and no rule that forgot robots adds to that.
+    /// Which robots it is for. Without it a rule is for none, unless it is for callers
+    /// without credentials: what a robot may do stands in its scopes, and no rule that
+    /// forgot robots adds to that.
     pub(super) robot: Option<Matcher>,
     /// Whether it is for callers without credentials, too. Nothing becomes public
     /// because a rule forgot to say who.
@@ -166,15 +167,19 @@ impl Rule {
             matcher.as_ref().is_none_or(|matcher| matcher.matches(seen))
         };
         let rule = &self.subject;
+        let is_robot = subject.robot.is_some();
+        // What everybody may who shows nothing, robots may, too, and as such.
+        let is_public = is_robot && rule.anonymous && rule.robot.is_none();
+        let username = if is_public { &None } else { &subject.username };
         let network = subject.network.map_or(Seen::Missing, Seen::Address);
         let claims = subject.claims.as_ref().unwrap_or(&Value::Null);
         if subject.is_anonymous && !rule.anonymous {
             Reason::Anonymous
-        } else if subject.robot.is_some() != rule.robot.is_some()
-            || !text(&subject.robot, &rule.robot)
+        } else if !is_public
+            && (is_robot != rule.robot.is_some() || !text(&subject.robot, &rule.robot))
         {
             Reason::Robot
-        } else if !text(&subject.username, &rule.username) {
+        } else if !text(username, &rule.username) {
             Reason::Username
         } else if rule
             .network
