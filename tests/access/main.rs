@@ -31,6 +31,7 @@ mod answers;
 mod audit;
 mod issuer;
 mod issuers;
+mod elsewhere;
 mod limits;
 mod matrix;
 mod robots;

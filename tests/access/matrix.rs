@@ -4,10 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::material::Material;
 use super::robots::{basic, create};
 use super::server::{configured, trusting};
 use super::table::Right::{Catalog, Credentials, Delete, Pull, Push};
 use super::table::{Caller, bearers, prepare, walk};
+use super::tunnel::tunnel;
 use crate::support::{Cluster, Node, Registry, Request, wait_for};
 
 const REPOSITORY: &str = "team/app";
@@ -50,6 +52,17 @@ fn every_route_gives_what_the_credentials_say() {
     let (session, manifest) = prepare(node.address, REPOSITORY);
     let callers = callers(node.admin_address);
     let count = walk(node.address, REPOSITORY, (&session, &manifest), &callers);
+    assert!(count > 600, "{count}");
+}
+
+#[test]
+fn every_route_gives_the_same_under_tls() {
+    let material = Material::new();
+    let node = material.node(&trusting(""));
+    let address = tunnel(node.address, material.trusted, None);
+    let (session, manifest) = prepare(address, REPOSITORY);
+    let callers = callers(node.admin_address);
+    let count = walk(address, REPOSITORY, (&session, &manifest), &callers);
     assert!(count > 600, "{count}");
 }
 

@@ -207,7 +207,7 @@ fn a_crash_leaves_its_memory_only_where_that_is_allowed() {
     }
     let (_material, cores, options, _) = single("");
     let mut node = Node::start_with(options);
-    assert_eq!(crash(&mut node, cores.path()), [PathBuf::new(); 0]);
+    assert!(crash(&mut node, cores.path()).is_empty());
     let (_material, cores, options, secrets) = single("[runtime]\ncore_dumps = true\n");
     let mut node = Node::start_with(options);
     let left = crash(&mut node, cores.path());

@@ -200,8 +200,9 @@ fn scope(right: Right, repository: &str) -> Option<String> {
     Some(format!("repository:{repository}:{words}"))
 }
 
+/// Holds an answer against the one that refuses a right.
 #[track_caller]
-fn check_refusal(
+pub(crate) fn check_refusal(
     response: &Response,
     right: Right,
     repository: &str,

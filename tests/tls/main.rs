@@ -6,9 +6,8 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     clippy::print_stderr,
-    reason = "a test that cannot go on must fail, it waits on a real clock, and its\n              threads share a state of TLS"
+    reason = "a test that cannot go on must fail, and it waits on a real clock"
 )]
 
 #[path = "../support/mod.rs"]

@@ -1,5 +1,10 @@
 //! The ordinary client under TLS: a way through which somebody else does it.
 
+#![expect(
+    clippy::disallowed_types,
+    reason = "two threads share one state of TLS"
+)]
+
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -32,10 +37,6 @@ pub(crate) fn tunnel(server: SocketAddr, trusted: String, own: Option<Pair>) -> 
     address
 }
 
-#[expect(
-    clippy::disallowed_types,
-    reason = "two threads share one state of TLS"
-)]
 fn wrap(mut from: TcpStream, mut into: TcpStream, state: &Mutex<ClientConnection>) {
     let mut bytes = vec![0; 64 * 1024];
     loop {
@@ -63,10 +64,6 @@ fn wrap(mut from: TcpStream, mut into: TcpStream, state: &Mutex<ClientConnection
     }
 }
 
-#[expect(
-    clippy::disallowed_types,
-    reason = "two threads share one state of TLS"
-)]
 fn unwrap(mut from: TcpStream, mut into: TcpStream, state: &Mutex<ClientConnection>) {
     let mut bytes = vec![0; 64 * 1024];
     loop {
