@@ -22,6 +22,7 @@ mod work;
 use clap::{Parser, Subcommand};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 use work::{Content, Tally};
@@ -85,6 +86,9 @@ enum Load {
         /// At most for so long.
         #[arg(long, default_value_t = 3600)]
         seconds: u64,
+        /// A file with a token to show.
+        #[arg(long)]
+        token_file: Option<PathBuf>,
     },
     /// Pulls and pushes slowly, half of the connections each way.
     Slow {
@@ -150,10 +154,16 @@ fn main() -> io::Result<()> {
             path,
             count,
             seconds,
-        } => each_connection(&target, move |target, _| {
-            let until = begin + Duration::from_secs(seconds);
-            work::pull(target.address, &path, count, until)
-        })?,
+            token_file,
+        } => {
+            let token = token_file.map(std::fs::read_to_string).transpose()?;
+            let bearer = |token: String| format!("Authorization: Bearer {}\r\n", token.trim());
+            let request = work::get(&path, &token.map(bearer).unwrap_or_default());
+            each_connection(&target, move |target, _| {
+                let until = begin + Duration::from_secs(seconds);
+                work::pull(target.address, &request, count, until)
+            })?
+        }
         Load::Slow {
             target,
             path,

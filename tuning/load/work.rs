@@ -191,16 +191,20 @@ pub(crate) fn push_small(
     Ok(tally)
 }
 
-/// Gets a path again and again.
+/// A request for a path; `headers` are whole lines.
+pub(crate) fn get(path: &str, headers: &str) -> String {
+    head("GET", path, headers)
+}
+
+/// Sends a request again and again.
 pub(crate) fn pull(
     address: SocketAddr,
-    path: &str,
+    request: &str,
     count: u64,
     until: Instant,
 ) -> io::Result<Tally> {
     let mut tally = Tally::default();
     let mut connection = Connection::open(address)?;
-    let request = head("GET", path, "");
     for _ in 0..count {
         let begin = Instant::now();
         if begin >= until {
