@@ -14,7 +14,7 @@ use crate::exchange::Exchange;
 use crate::guard::{Granted, Pass, Refused};
 use crate::http::{Method, Status, utc_time};
 use crate::oci::Reference;
-use crate::telemetry::{AuditLevel, AuditLog, Label as _};
+use crate::telemetry::{AuditLevel, AuditLog};
 
 /// Where the digest of what was pushed stands in an answer.
 const DIGEST_HEADER: &str = "Docker-Content-Digest";
@@ -117,10 +117,8 @@ impl Audit {
                 let reason = "the keys to check it with are not there".to_owned();
                 (None, Status::SERVICE_UNAVAILABLE, reason)
             }
-            Refused::Limited(exceeded) => {
-                let reason = format!("limit {}", exceeded.limit.text());
-                (None, Status::TOO_MANY_REQUESTS, reason)
-            }
+            // Whoever asks too much would fill the disk by it; they are counted.
+            Refused::Limited(_) => return,
         };
         let line = Line {
             event: "refusal",

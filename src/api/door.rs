@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::access::{allowed, needed};
+use super::access::{allowed, limited, needed};
 use super::answer::{Answer, Handled};
 use super::audit::Audit;
 use super::failure::Failure;
@@ -68,21 +68,27 @@ impl Door {
     /// boxed, so that a connection between requests does not hold its room.
     async fn dispatch(&self, exchange: &mut Exchange) -> Result<Option<Handled>, Closed> {
         let head = Rc::clone(exchange.head());
+        let route = Route::parse(head.path());
+        if let Ok(route) = &route {
+            exchange.set_route(label(route));
+        }
+        let client = exchange.client_address();
+        if let Err(exceeded) = self.guard.count_address(client) {
+            return Ok(Some(Err(limited(exceeded))));
+        }
         if head
             .header("Content-Encoding")
             .is_some_and(|coding| coding != "identity")
         {
             return Ok(Some(Err(encoded())));
         }
-        let route = match Route::parse(head.path()) {
+        let route = match route {
             Ok(route) => route,
             Err(error) => return Ok(Some(Err(error.into()))),
         };
-        exchange.set_route(label(&route));
         let Some(needed) = needed(&route, head.method()) else {
             return Ok(Some(Err(Failure::method(allowed(&route)))));
         };
-        let client = exchange.client_address();
         let certified = exchange.certified().cloned();
         let origin = Origin {
             address: client,

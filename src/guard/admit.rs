@@ -220,8 +220,6 @@ impl Guard {
         needed: &Needed<'_>,
     ) -> Result<Pass, Refused> {
         let client = origin.address;
-        let counted = self.quotas.request_from(client, &self.clock);
-        counted.map_err(|exceeded| self.limited_by(exceeded))?;
         if matches!(self.options.mode, Mode::None) {
             return Ok(Pass::everything());
         }

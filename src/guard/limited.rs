@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::admit::{Guard, Refused};
 use super::pass::Pass;
 use crate::quota::{Caller, Exceeded, Quotas, UploadPlaces};
+use crate::telemetry::AccessDecision;
 
 impl Guard {
     /// The same, which holds clients to what they may have of the whole node.
@@ -26,6 +27,19 @@ impl Guard {
     pub(super) fn limited_by(&self, exceeded: Exceeded) -> Exceeded {
         self.metrics.access.limited.of(exceeded.limit).count();
         exceeded
+    }
+
+    /// Counts a request of an address, whatever it asks for.
+    pub fn count_address(&self, client: IpAddr) -> Result<(), Exceeded> {
+        let counted = self.quotas.request_from(client, &self.clock);
+        counted.map_err(|exceeded| {
+            self.metrics
+                .access
+                .decisions
+                .of(AccessDecision::Limited)
+                .count();
+            self.limited_by(exceeded)
+        })
     }
 
     /// Counts a request of a caller that is known.
