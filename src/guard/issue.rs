@@ -155,7 +155,7 @@ impl Guard {
     ) -> Result<LoggedIn, Ungranted> {
         let client = origin.address;
         Ok(match grant {
-            Grant::Anonymous => match self.certified(&book, origin) {
+            Grant::Anonymous => match self.certified(book, origin) {
                 Some(certified) => LoggedIn::certified(certified, client),
                 None => LoggedIn::lasting(Subject::anonymous(Some(client))),
             },

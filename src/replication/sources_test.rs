@@ -228,7 +228,9 @@ fn without_memory_to_spare_blobs_come_all_the_same() {
     let blobs: Vec<Blob> = (307..311).map(|seed| Blob::new(seed, 13 * MIB)).collect();
     let sources = holders(&cluster, 2, &blobs[0]);
     for blob in &blobs[1..] {
-        sources.iter().for_each(|source| source.own(blob));
+        for source in &sources {
+            source.own(blob);
+        }
     }
     let target = cluster.start(9);
     let release = hold_memory(&target, 2);

@@ -20,7 +20,6 @@
 mod support;
 
 #[path = "../tls/material.rs"]
-#[expect(dead_code, reason = "as above")]
 mod material;
 #[path = "../tls/session.rs"]
 #[expect(dead_code, reason = "as above")]
@@ -30,9 +29,9 @@ mod tunnel;
 
 mod answers;
 mod audit;
+mod elsewhere;
 mod issuer;
 mod issuers;
-mod elsewhere;
 mod limits;
 mod matrix;
 mod robots;
