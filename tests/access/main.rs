@@ -6,7 +6,6 @@
     clippy::panic,
     clippy::indexing_slicing,
     clippy::disallowed_methods,
-    clippy::disallowed_types,
     clippy::print_stderr,
     reason = "a test that cannot go on must fail, and it waits on a real clock"
 )]
