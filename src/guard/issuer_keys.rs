@@ -289,7 +289,13 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        if self.known.borrow().issuer.keys.is_empty() {
+        let has_keys = !self.known.borrow().issuer.keys.is_empty();
+        if std::thread::panicking() {
+            // Nobody would end them.
+            if has_keys {
+                self.forget();
+            }
+        } else if !has_keys {
             self.metrics.access.issuers_without_keys.fall();
         }
     }

@@ -36,7 +36,11 @@ pub(super) enum Operation {
 impl Operation {
     /// Whether the group that holds it must be synced before it is acknowledged.
     pub(super) const fn is_synced(&self) -> bool {
-        matches!(self, Self::Append { .. } | Self::SaveVote { .. })
+        // What was cut must not come back after a power cut: the state may go on past it.
+        matches!(
+            self,
+            Self::Append { .. } | Self::SaveVote { .. } | Self::Truncate { .. }
+        )
     }
 
     /// Whether it shares no batch. A deletion does not: one batch gives all its

@@ -9,6 +9,8 @@ use std::thread;
 
 use bytes::Bytes;
 
+use crate::base::CodecError;
+
 use super::ahead::Ahead;
 use super::check::Check;
 use super::error::{JournalError, OpenError};
@@ -76,8 +78,13 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
     let (state, generation) = guarded("state", &state_path, || {
         let state = State::open(options, worker)?;
         let generation = state.current()?;
-        state.sweep(&generation)?;
         Ok((state, generation))
+    })?;
+    let generation = generation.ok_or(OpenError::Damaged {
+        what: "the note which state is in force",
+        source: CodecError::Invalid {
+            field: "generation",
+        },
     })?;
     let (tail, recovered) = check(directory, &log, mark, &generation)?;
 
@@ -87,6 +94,7 @@ pub fn open(options: &Options) -> Result<Opened, OpenError> {
     state
         .persist_now()
         .map_err(|error| of_journal(directory, error))?;
+    guarded("state", &state_path, || state.sweep(&generation))?;
     let marked = mark_file.write(Mark::of(&tail));
     let marked = marked.and_then(|()| mark_file.sync());
     marked.map_err(|source| files("write", &mark_path(directory), source))?;
@@ -131,7 +139,8 @@ fn mend(directory: &Path, mark: Mark) -> Result<(), OpenError> {
         }
         torn.extend(active.filter(|active| active.is_torn));
     }
-    // Only the log has tails; the state can be rebuilt from it.
+    // Only the log has tails; the state is rebuilt from it, or refused where that no
+    // longer goes back far enough.
     let tails = torn.iter().filter_map(|active| active.tail);
     if let Some(lost) = tails.into_iter().find(|tail| tail.group < mark.group) {
         return Err(OpenError::SyncedLost {

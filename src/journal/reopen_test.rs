@@ -229,6 +229,18 @@ fn a_replaced_generation_survives_and_an_unfinished_one_is_forgotten() {
     })
     .unwrap();
     assert_eq!(keys, 1);
+
+    // Without the note nobody guesses, and nothing is deleted.
+    drop(view);
+    opened.state.lose_current();
+    close(opened);
+    for _ in 0..2 {
+        let refused = open_in(directory.path());
+        assert!(
+            matches!(refused, Err(OpenError::Damaged { .. })),
+            "{refused:?}"
+        );
+    }
 }
 
 #[test]

@@ -151,11 +151,14 @@ impl State {
         })
     }
 
-    /// The generation in force.
-    pub(super) fn current(&self) -> fjall::Result<Generation> {
-        let number = self.meta.get(GENERATION_KEY)?;
-        let number = number.and_then(|bytes| Reader::new(&bytes).u64().ok());
-        self.generation(number.unwrap_or(0))
+    /// The generation in force; none where that was noted and is lost.
+    pub(super) fn current(&self) -> fjall::Result<Option<Generation>> {
+        let number = match self.meta.get(GENERATION_KEY)? {
+            Some(bytes) => Reader::new(&bytes).u64().ok(),
+            // The first one is in force without a note, and goes with the next one's.
+            None => (self.numbers().is_empty() || self.numbers().contains(&0)).then_some(0),
+        };
+        number.map(|number| self.generation(number)).transpose()
     }
 
     /// Deletes the generations beside `current`: what a crash left of an install. Blocks.
@@ -173,7 +176,6 @@ impl State {
     }
 
     /// Numbers of the generations on disk.
-    #[cfg(test)]
     pub(super) fn numbers(&self) -> Vec<u64> {
         let names = self.database.list_keyspace_names();
         let numbers = names.iter().filter_map(|name| {
@@ -181,6 +183,12 @@ impl State {
             number.parse().ok()
         });
         numbers.collect()
+    }
+
+    /// Loses the note which generation is in force.
+    #[cfg(test)]
+    pub(super) fn lose_current(&self) {
+        self.meta.remove(GENERATION_KEY).unwrap();
     }
 
     fn generation(&self, number: u64) -> fjall::Result<Generation> {
