@@ -1,5 +1,6 @@
 //! The one way in which a fault ends the process.
 
+use std::io::{self, Write as _};
 use std::time::Duration;
 
 use crate::telemetry::flush_log;
@@ -11,13 +12,17 @@ pub const EXIT_FAULT_STATUS: i32 = 70;
 /// How long the last line may take to be written.
 const LAST_LINE_WAIT: Duration = Duration::from_secs(1);
 
-/// Logs one last line and ends the process without unwinding: restart and
-/// recovery is the tested path, tidying up after a fault is not.
+/// Logs one last line, or prints it where there is no log, and ends the process without
+/// unwinding: restart and recovery is the tested path, tidying up after a fault is not.
 ///
 /// Lines are written by a thread of the log, so that a fault is not held up when
 /// whoever reads them is stuck.
 pub fn end_process(last_line: &str) -> ! {
     tracing::error!("{last_line}");
+    if !tracing::dispatcher::has_been_set() {
+        // Nobody is left to tell when this cannot be written either.
+        drop(writeln!(io::stderr(), "{last_line}"));
+    }
     flush_log(LAST_LINE_WAIT);
     signal_hook::low_level::exit(EXIT_FAULT_STATUS)
 }
