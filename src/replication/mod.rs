@@ -40,6 +40,7 @@ mod shared;
 #[cfg(test)]
 mod slow_link;
 mod sources;
+mod sources_ahead;
 mod survey;
 mod take;
 mod tee;

@@ -50,6 +50,11 @@ impl Pace {
         self.is_judged && self.waited > SLOW_WAIT_MAX
     }
 
+    /// Nothing that came before counts against the limit.
+    pub(super) const fn begin(&mut self, now: Instant) {
+        (self.began, self.total_bytes) = (now, 0);
+    }
+
     /// Another source is not to blame for what the one before it was.
     pub(super) const fn change_source(&mut self) {
         (self.bytes, self.waited) = (0, Duration::ZERO);
@@ -134,6 +139,18 @@ mod tests {
             Pace::new(true, None, clock.now()).early_by(clock.now()),
             None
         );
+    }
+
+    #[test]
+    fn what_came_before_a_limit_counted_is_not_waited_for() {
+        let clock = Clock::hand_moved();
+        let mut pace = Pace::new(true, NonZeroU64::new(u64::from(MIB)), clock.now());
+        pace.note(1000 * u64::from(MIB), Duration::ZERO);
+        pace.begin(clock.now());
+        assert_eq!(pace.early_by(clock.now()), None);
+        pace.note(u64::from(MIB), Duration::ZERO);
+        let early = pace.early_by(clock.now());
+        assert_eq!(early, Some(Duration::from_secs(1)));
     }
 
     #[test]

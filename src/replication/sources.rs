@@ -4,33 +4,29 @@
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::ops::Range;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use super::ahead::{Extent, fly};
-use super::attempt::{Ended, Replaced, Urgency};
+use super::ahead::Extent;
+use super::attempt::{Ended, Replaced};
 use super::feed::Stage;
 use super::fetch::{FetchError, label, log};
 use super::letter::{Fetch, Letter};
 use super::pace::{JUDGED_TIME, Pace, Thirst};
 use super::ranges::{Next, Ranges};
 use super::replicator::Worker;
+use super::sources_ahead::Flight;
 use crate::base::limits::EXTENT_BYTES;
 use crate::base::units::to_u64;
 use crate::blob::{Import, ImportError};
 use crate::peer::PeerNode;
 use crate::runtime::{sleep, timeout};
-use crate::transfer::{TransferError, TransferRefusal, TransferRequest};
+use crate::transfer::TransferRequest;
 
-/// Extents that come ahead of their turn.
-struct Flight {
-    first: u64,
-    count: u64,
-    began: Instant,
-    work: Pin<Box<dyn Future<Output = Result<Vec<Extent>, FetchError>>>>,
-}
+/// Who waits for its time looks so often whether somebody reads along by now.
+const PACE_STEP: Duration = Duration::from_millis(250);
 
 /// What happened first.
 enum First<T> {
@@ -40,14 +36,14 @@ enum First<T> {
 
 /// See the file's head. Lives as long as one order.
 pub(super) struct Sources<'a> {
-    worker: &'a Rc<Worker>,
-    order: &'a Fetch,
-    nodes: Vec<&'a PeerNode>,
-    ranges: Ranges,
+    pub(super) worker: &'a Rc<Worker>,
+    pub(super) order: &'a Fetch,
+    pub(super) nodes: Vec<&'a PeerNode>,
+    pub(super) ranges: Ranges,
     /// By the number of the source.
-    flights: Vec<Option<Flight>>,
+    pub(super) flights: Vec<Option<Flight>>,
     /// Extents that came ahead, and from whom.
-    held: BTreeMap<u64, (usize, Extent)>,
+    pub(super) held: BTreeMap<u64, (usize, Extent)>,
     /// Extents that each source brought.
     brought: Vec<u64>,
     pace: Pace,
@@ -63,7 +59,6 @@ impl<'a> Sources<'a> {
         let head = import.held_bytes() / extent;
         let end = order.expected.size_bytes.div_ceil(extent);
         let limit = worker.shared.options().fetch_bytes_per_second();
-        let limit = limit.filter(|_| order.urgency == Urgency::Background);
         let now = worker.clock.now();
         Self {
             worker,
@@ -146,7 +141,8 @@ impl<'a> Sources<'a> {
                 self.took(source);
                 (extent_began, extent_waited) = (self.now(), Duration::ZERO);
             }
-            if is_slow {
+            // What came late has come.
+            if is_slow && !import.is_whole() {
                 return Err(FetchError::Slow);
             }
             // Not the source's time.
@@ -245,76 +241,28 @@ impl<'a> Sources<'a> {
         self.judge(0);
     }
 
-    /// Waits where more came than may, unless somebody reads along; says how long.
+    /// Waits where more came than may, until somebody reads along; says how long. What
+    /// came while somebody did is not made up for later.
     async fn keep_pace(&mut self) -> Duration {
         let began = self.now();
-        if let Some(early) = self.pace.early_by(began)
-            && !self.order.feed.is_heard()
-        {
-            self.beside(sleep(early), None).await;
-            return self.now() - began;
-        }
-        Duration::ZERO
-    }
-
-    /// Asks idle sources for what comes later, as far as there is memory for it.
-    fn begin_ahead(&mut self) {
-        if !self.may_help() {
-            return;
-        }
-        while let Some((source, extents)) = self.ranges.next_ahead() {
-            let wanted = extents.end - extents.start;
-            let (first, mut room) = (extents.start, Vec::new());
-            for number in extents {
-                let Some(extent) = Extent::try_new(self.worker, self.extent_bytes(number)) else {
-                    break;
-                };
-                room.push(extent);
+        loop {
+            let now = self.now();
+            if self.order.feed.is_heard() {
+                self.pace.begin(now);
+                return now - began;
             }
-            let count = to_u64(room.len());
-            self.ranges.shorten(source, count);
-            if count > 0 {
-                let flight = self.flight(source, first..first + count, room);
-                if let Some(place) = self.flights.get_mut(source) {
-                    *place = Some(flight);
-                }
-            }
-            if count < wanted {
-                return;
-            }
+            let Some(early) = self.pace.early_by(now) else {
+                return now - began;
+            };
+            self.beside(sleep(early.min(PACE_STEP)), None).await;
         }
     }
 
-    fn flight(&self, source: usize, extents: Range<u64>, room: Vec<Extent>) -> Flight {
-        let count = extents.end - extents.start;
-        let flying = fly(
-            Rc::clone(self.worker),
-            self.node(source).clone(),
-            self.request(&extents),
-            self.order.expected.size_bytes,
-            room,
-        );
-        let limit = self.ranges.patience_ahead(source, count);
-        Flight {
-            first: extents.start,
-            count,
-            began: self.now(),
-            work: Box::pin(within(limit, flying)),
-        }
-    }
-
-    fn node(&self, source: usize) -> &'a PeerNode {
+    pub(super) fn node(&self, source: usize) -> &'a PeerNode {
         self.nodes
             .get(source)
             .copied()
             .unwrap_or(&self.order.source)
-    }
-
-    /// Whether this fetch may take memory and sources for what comes later: those that
-    /// somebody waits for first.
-    fn may_help(&self) -> bool {
-        let is_urgent = self.order.urgency == Urgency::OnDemand || self.order.feed.is_heard();
-        self.nodes.len() > 1 && (is_urgent || self.worker.urgent.get() == 0)
     }
 
     /// Does something at the head while the flights go on; gives it up after `limit`.
@@ -340,57 +288,10 @@ impl<'a> Sources<'a> {
         }
     }
 
-    /// Lets every flight go on; says whether one has ended. What may follow begins.
-    fn poll_flights(&mut self, context: &mut Context<'_>) -> bool {
-        let mut has_ended = false;
-        loop {
-            let mut ended = None;
-            for (source, place) in self.flights.iter_mut().enumerate() {
-                if let Some(flight) = place
-                    && let Poll::Ready(landed) = flight.work.as_mut().poll(context)
-                {
-                    ended = place.take().map(|flight| (source, flight, landed));
-                    break;
-                }
-            }
-            let Some((source, flight, landed)) = ended else {
-                return has_ended;
-            };
-            has_ended = true;
-            self.land(source, &flight, landed);
-            self.begin_ahead();
-        }
-    }
-
-    fn land(&mut self, source: usize, flight: &Flight, landed: Result<Vec<Extent>, FetchError>) {
-        match landed {
-            Ok(extents) => {
-                let took = self.now() - flight.began;
-                self.ranges.landed(source);
-                self.ranges
-                    .measured(source, flight.count * u64::from(EXTENT_BYTES), took);
-                for (number, extent) in (flight.first..).zip(extents) {
-                    self.held.insert(number, (source, extent));
-                }
-            }
-            Err(error) => {
-                let is_busy = matches!(
-                    error,
-                    FetchError::Source(TransferError::Refused(TransferRefusal::Busy))
-                );
-                let error = if is_busy { FetchError::Outdone } else { error };
-                // The last source that is left is asked once more, at the head.
-                if self.fail(source, error).is_err() {
-                    self.ranges.outdone(source);
-                }
-            }
-        }
-    }
-
     /// A source failed, or is not worth waiting for.
     ///
     /// - Errors: there is no other one, or it is not to blame.
-    fn fail(&mut self, source: usize, error: FetchError) -> Result<(), FetchError> {
+    pub(super) fn fail(&mut self, source: usize, error: FetchError) -> Result<(), FetchError> {
         let brought = self.brought.get(source).copied().unwrap_or(0);
         let (how, reason) = error.classify(brought > 0);
         if how == Ended::LocalFailed || self.ranges.alive_count() < 2 {
@@ -436,7 +337,7 @@ impl<'a> Sources<'a> {
         drop(self.worker.shared.letters().0.send(letter));
     }
 
-    fn request(&self, extents: &Range<u64>) -> TransferRequest {
+    pub(super) fn request(&self, extents: &Range<u64>) -> TransferRequest {
         let expected = &self.order.expected;
         let extent = u64::from(EXTENT_BYTES);
         let offset = extents.start * extent;
@@ -450,7 +351,7 @@ impl<'a> Sources<'a> {
     }
 
     /// Bytes of one extent: all but the last one are whole.
-    fn extent_bytes(&self, number: u64) -> u64 {
+    pub(super) fn extent_bytes(&self, number: u64) -> u64 {
         let extent = u64::from(EXTENT_BYTES);
         let left = self
             .order
@@ -479,20 +380,7 @@ impl<'a> Sources<'a> {
         Ok(())
     }
 
-    fn now(&self) -> Instant {
+    pub(super) fn now(&self) -> Instant {
         self.worker.clock.now()
-    }
-}
-
-/// Gives a flight up that takes longer than `limit`.
-async fn within(
-    limit: Option<Duration>,
-    flying: impl Future<Output = Result<Vec<Extent>, FetchError>>,
-) -> Result<Vec<Extent>, FetchError> {
-    match limit {
-        Some(limit) => timeout(limit, flying)
-            .await
-            .unwrap_or(Err(FetchError::Outdone)),
-        None => flying.await,
     }
 }

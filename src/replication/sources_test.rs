@@ -1,11 +1,15 @@
 //! A large blob comes from several nodes at once, whatever these do.
 
-use super::Options;
+use std::num::NonZeroU64;
+use std::rc::Rc;
+
 use super::sample::{Blob, damage, until};
 use super::share::Holding;
-use super::testing::{Cluster, Node};
+use super::testing::{Cluster, Node, World};
+use super::{BlobFile, Options};
 use crate::base::Clock;
 use crate::base::limits::MOVE_BYTES_MAX;
+use crate::blob::Piece;
 use crate::runtime::yield_if_needed;
 use crate::telemetry::{FetchEnd, FetchFailure};
 
@@ -38,6 +42,23 @@ fn holders(cluster: &Cluster, count: u64, blob: &Blob) -> Vec<Node> {
         node
     };
     (1..=count).map(start).collect()
+}
+
+/// Reads along as a client does, `most` bytes or somewhat more; says how many.
+async fn read(world: Rc<World>, file: BlobFile, size: u64, most: u64) -> u64 {
+    let content = world.replicator.content(&file, size, 0..size);
+    let mut content = content.await.unwrap();
+    let mut bytes = 0;
+    while bytes < most
+        && let Some(piece) = content.next().await.unwrap()
+    {
+        bytes += match piece {
+            Piece::Memory(chunk) => u64::try_from(chunk.len()).unwrap(),
+            Piece::Resident { bytes, .. } => bytes,
+        };
+        yield_if_needed().await;
+    }
+    bytes
 }
 
 /// No memory is left behind, and nothing else.
@@ -76,22 +97,7 @@ fn a_client_reads_along_while_several_sources_send() {
     let target = cluster.start(9);
     target.learn(&blob, &[1, 2]);
     let (file, size) = (blob.file(), blob.size());
-    let read = target.on(1, move |world| async move {
-        let mut content = world
-            .replicator
-            .content(&file, size, 0..size)
-            .await
-            .unwrap();
-        let mut bytes = 0;
-        while let Some(piece) = content.next().await.unwrap() {
-            bytes += match piece {
-                crate::blob::Piece::Memory(chunk) => u64::try_from(chunk.len()).unwrap(),
-                crate::blob::Piece::Resident { bytes, .. } => bytes,
-            };
-            yield_if_needed().await;
-        }
-        bytes
-    });
+    let read = target.on(1, move |world| read(world, file, size, size));
     assert_eq!(read, size);
     target.receives(&blob);
     assert!(sources.iter().all(|source| sent(source) > 2 << 20));
@@ -177,26 +183,58 @@ fn a_crawling_source_does_not_hold_up_the_others() {
     is_tidy(&target);
 }
 
+/// A node whose fetches take so many bytes in a second while nobody waits.
+fn limited(bytes_per_second: u64) -> Options {
+    Options {
+        background_fetches_max: 1,
+        background_bytes_per_second: NonZeroU64::new(bytes_per_second),
+        ..Options::new(9)
+    }
+}
+
 #[test]
 fn a_limit_holds_whatever_the_number_of_sources() {
     let cluster = Cluster::new();
-    let blob = Blob::new(306, 16 * MIB);
-    let sources: Vec<Node> = (1..=3).map(|id| cluster.start(id)).collect();
-    for source in &sources {
-        source.own(&blob);
-    }
-    let target = cluster.start_with(Options {
-        background_fetches_max: 1,
-        background_bytes_per_second: std::num::NonZeroU64::new(8 << 20),
-        ..Options::new(9)
-    });
+    let blob = Blob::new(306, 36 * MIB);
+    // Each alone is too slow, so that they send together: three seconds or less.
+    let sources = holders(&cluster, 3, &blob);
+    let target = cluster.start_with(limited(12 << 20));
     let clock = Clock::system();
     let began = clock.now();
     target.learn(&blob, &[1, 2, 3]);
     target.receives(&blob);
     let took = clock.now() - began;
-    assert!(took.as_millis() > 1800, "{took:?}");
+    assert!(took.as_millis() > 2800, "{took:?}");
+    let helped = sources.iter().filter(|source| sent(source) > 2 << 20);
+    assert!(helped.count() > 1, "one has sent all of it");
     assert_eq!(received(&target), blob.size());
+    is_tidy(&target);
+}
+
+#[test]
+fn a_limit_begins_when_the_last_client_leaves_and_ends_when_one_comes() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(311, 24 * MIB);
+    let _sources = holders(&cluster, 1, &blob);
+    let target = cluster.start_with(limited(2 << 20));
+    target.learn(&blob, &[1]);
+    let (file, size) = (blob.file(), blob.size());
+    let clock = Clock::system();
+    target.on(1, move |world| read(world, file, size, 10 << 20));
+    let (left, had) = (clock.now(), received(&target));
+    until("two more come", || received(&target) >= had + (2 << 20));
+    let took = clock.now() - left;
+    // A quarter of a second without a limit; four of nothing if all were paid for.
+    assert!((600..2500).contains(&took.as_millis()), "{took:?}");
+    let joined = clock.now();
+    assert_eq!(
+        target.on(0, move |world| read(world, file, size, size)),
+        size
+    );
+    let took = clock.now() - joined;
+    // Five seconds or more at the limit.
+    assert!(took.as_millis() < 3500, "{took:?}");
+    target.receives(&blob);
     is_tidy(&target);
 }
 
