@@ -1,6 +1,7 @@
 //! Extents that come from another node before their turn, and wait in memory.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::fetch::FetchError;
 use super::replicator::Worker;
@@ -9,7 +10,8 @@ use crate::base::limits::MOVE_BYTES_MAX;
 use crate::base::units::{index_of, to_u64};
 use crate::memory::Buffer;
 use crate::peer::PeerNode;
-use crate::transfer::{TransferError, TransferRequest};
+use crate::runtime::timeout;
+use crate::transfer::{Incoming, TransferError, TransferRequest};
 
 /// Memory for one extent: whole moves, because no buffer is larger.
 pub(super) struct Extent {
@@ -57,22 +59,41 @@ impl Extent {
     }
 }
 
-/// Fills extents from a node, of a blob of `size_bytes`.
+/// What is to come ahead.
+pub(super) struct Wanted {
+    pub(super) request: TransferRequest,
+    /// Of the whole blob.
+    pub(super) size_bytes: u64,
+    /// How long it may take once the node has answered: how far away that is, is not
+    /// held against it.
+    pub(super) limit: Duration,
+}
+
+/// Fills extents from a node.
 pub(super) async fn fly(
     worker: Rc<Worker>,
     node: PeerNode,
-    request: TransferRequest,
-    size_bytes: u64,
+    wanted: Wanted,
     mut extents: Vec<Extent>,
 ) -> Result<Vec<Extent>, FetchError> {
-    let mut incoming = worker.transfers.fetch(&node, &request).await?;
+    let mut incoming = worker.transfers.fetch(&node, &wanted.request).await?;
     let found_bytes = incoming.size();
-    if found_bytes != size_bytes {
+    if found_bytes != wanted.size_bytes {
         return Err(FetchError::Size {
-            size_bytes,
+            size_bytes: wanted.size_bytes,
             found_bytes,
         });
     }
+    let filling = timeout(wanted.limit, fill(&worker, &mut incoming, &mut extents)).await;
+    filling.unwrap_or(Err(FetchError::Outdone))?;
+    Ok(extents)
+}
+
+async fn fill(
+    worker: &Worker,
+    incoming: &mut Incoming,
+    extents: &mut [Extent],
+) -> Result<(), FetchError> {
     let received = &worker.shared.metrics().replication.received_bytes;
     for room in extents.iter_mut().flat_map(Extent::rooms) {
         let mut filled = 0;
@@ -86,5 +107,5 @@ pub(super) async fn fly(
             filled += count;
         }
     }
-    Ok(extents)
+    Ok(())
 }

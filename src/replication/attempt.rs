@@ -38,11 +38,24 @@ pub(super) enum Ended {
         has_moved: bool,
     },
     /// The source does not have the file, or has no time for it.
-    SourceLacks,
+    SourceLacks {
+        /// Whether it gave something before.
+        has_moved: bool,
+    },
     /// The source sent other bytes than the journal knows.
     SourceLied,
     /// This node cannot write.
     LocalFailed,
     /// Nothing came of it, and nobody is to blame.
     GivenUp,
+}
+
+impl Ended {
+    /// Whether something came before the source failed or had no more.
+    pub(super) const fn has_moved(self) -> bool {
+        matches!(
+            self,
+            Self::SourceFailed { has_moved: true } | Self::SourceLacks { has_moved: true }
+        )
+    }
 }

@@ -446,7 +446,8 @@ impl Coordinator {
             tracing::error!(digest = %file.digest, "the state knows no checksums of a blob");
             let failures = &self.worker.shared.metrics().replication.fetch_failures;
             failures.of(FetchFailure::Record).count();
-            self.plan.ended(*file, Ended::SourceLacks, now);
+            let lacks = Ended::SourceLacks { has_moved: false };
+            self.plan.ended(*file, lacks, now);
         }
         self.tidy(file);
     }

@@ -49,6 +49,7 @@ impl FetchError {
     /// What the plan makes of it, and the reason as a label.
     pub(super) fn classify(&self, has_moved: bool) -> (Ended, FetchFailure) {
         let failed = Ended::SourceFailed { has_moved };
+        let lacks = Ended::SourceLacks { has_moved };
         match self {
             Self::Source(error) => match error {
                 TransferError::Unreachable(_) => (failed, FetchFailure::Unreachable),
@@ -60,8 +61,8 @@ impl FetchError {
                     (failed, FetchFailure::Protocol)
                 }
                 TransferError::Refused(refusal) => match refusal {
-                    TransferRefusal::Busy => (Ended::SourceLacks, FetchFailure::Busy),
-                    TransferRefusal::NotHere => (Ended::SourceLacks, FetchFailure::Lacks),
+                    TransferRefusal::Busy => (lacks, FetchFailure::Busy),
+                    TransferRefusal::NotHere => (lacks, FetchFailure::Lacks),
                     TransferRefusal::NoSuchRange => (Ended::SourceLied, FetchFailure::Protocol),
                     TransferRefusal::Failed => (Ended::SourceLied, FetchFailure::Broken),
                 },
@@ -91,7 +92,7 @@ pub(super) const fn label(how: Ended) -> FetchEnd {
     match how {
         Ended::Sealed => FetchEnd::Sealed,
         Ended::SourceFailed { .. } => FetchEnd::SourceFailed,
-        Ended::SourceLacks => FetchEnd::SourceLacks,
+        Ended::SourceLacks { .. } => FetchEnd::SourceLacks,
         Ended::SourceLied => FetchEnd::SourceLied,
         Ended::LocalFailed => FetchEnd::LocalFailed,
         Ended::GivenUp => FetchEnd::GivenUp,

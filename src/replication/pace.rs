@@ -8,7 +8,7 @@ use crate::base::limits::EXTENT_BYTES;
 /// Time spent waiting for a source within which at least an extent must come, when
 /// another source could do better. Less than an extent would also be less than what is
 /// kept when the source changes, so that the blob might never come.
-const SLOW_WAIT_MAX: Duration = Duration::from_secs(20);
+pub(super) const SLOW_WAIT_MAX: Duration = Duration::from_secs(20);
 /// What is waited for is judged after so many extents …
 const JUDGED_EXTENTS: u32 = 4;
 /// … or so long.

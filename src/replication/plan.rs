@@ -293,8 +293,7 @@ impl Plan {
             return;
         };
         entry.last_end = Some(now);
-        let has_moved = matches!(how, Ended::SourceFailed { has_moved: true });
-        if has_moved {
+        if how.has_moved() {
             entry.failures = 0;
         }
         entry.failures = entry.failures.saturating_add(1);

@@ -22,7 +22,7 @@ impl Entry {
     /// A source of this blob is not asked for it again so soon.
     pub(super) fn avoid(&mut self, source: u64, how: Ended, now: Instant) {
         let rest = match how {
-            Ended::SourceFailed { .. } | Ended::SourceLacks => self.rest(),
+            Ended::SourceFailed { .. } | Ended::SourceLacks { .. } => self.rest(),
             Ended::SourceLied => self.rest().max(LIAR_REST),
             Ended::Sealed | Ended::LocalFailed | Ended::GivenUp => return,
         };
@@ -134,7 +134,8 @@ impl Plan {
                 source.failures = 0;
                 source.rests_until = None;
             }
-            Ended::SourceLacks | Ended::SourceLied | Ended::LocalFailed | Ended::GivenUp => {}
+            Ended::SourceLacks { .. } | Ended::SourceLied | Ended::LocalFailed | Ended::GivenUp => {
+            }
         }
     }
 }

@@ -199,8 +199,11 @@ impl Model {
             return;
         };
         blob.last_end = Some(now);
-        let has_moved = how == Ended::SourceFailed { has_moved: true };
-        blob.failures = if has_moved { 1 } else { blob.failures + 1 };
+        blob.failures = if how.has_moved() {
+            1
+        } else {
+            blob.failures + 1
+        };
         if how == Ended::Sealed {
             (blob.is_known, blob.waiters) = (false, 0);
         }
@@ -230,7 +233,7 @@ impl Model {
         let has_moved = how == Ended::SourceFailed { has_moved: true };
         if let Some(blob) = self.find(number) {
             let rest = match how {
-                Ended::SourceFailed { .. } | Ended::SourceLacks => Some(blob.rest()),
+                Ended::SourceFailed { .. } | Ended::SourceLacks { .. } => Some(blob.rest()),
                 Ended::SourceLied => Some(blob.rest().max(LIAR_REST)),
                 Ended::Sealed | Ended::LocalFailed | Ended::GivenUp => None,
             };
@@ -244,7 +247,8 @@ impl Model {
                 entry.1 = Some(now + rest.min(SOURCE_REST_MAX));
             }
             Ended::Sealed => *entry = (0, None),
-            Ended::LocalFailed | Ended::SourceLacks | Ended::SourceLied | Ended::GivenUp => {}
+            Ended::LocalFailed | Ended::SourceLacks { .. } | Ended::SourceLied | Ended::GivenUp => {
+            }
         }
     }
 
@@ -294,14 +298,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let ends = prop_oneof![
         3 => Just(Ended::Sealed),
         2 => any::<bool>().prop_map(|has_moved| Ended::SourceFailed { has_moved }),
-        2 => Just(Ended::SourceLacks),
+        2 => any::<bool>().prop_map(|has_moved| Ended::SourceLacks { has_moved }),
         1 => Just(Ended::SourceLied),
         1 => Just(Ended::LocalFailed),
         1 => Just(Ended::GivenUp),
     ];
     let failures = prop_oneof![
         2 => any::<bool>().prop_map(|has_moved| Ended::SourceFailed { has_moved }),
-        1 => Just(Ended::SourceLacks),
+        1 => any::<bool>().prop_map(|has_moved| Ended::SourceLacks { has_moved }),
         1 => Just(Ended::SourceLied),
     ];
     let replaced = (any::<usize>(), 1_u64..4, failures, 1_u64..4);
@@ -446,6 +450,20 @@ fn what_nobody_can_give_is_asked_for_ever_more_rarely_but_for_ever() {
     assert!(plan.want(file(0), clock.now()));
     let begun = plan.next(clock.now(), |_| vec![4]);
     assert_eq!(begun, Some(start(0, 4, Urgency::OnDemand)));
+}
+
+#[test]
+fn what_comes_piece_by_piece_from_a_busy_source_is_asked_for_again_soon() {
+    let (mut plan, clock) = plan();
+    assert!(plan.add(file(0)));
+    for _ in 0..14 {
+        let begun = plan.next(clock.now(), |_| vec![1]).unwrap();
+        let how = Ended::SourceLacks { has_moved: true };
+        plan.ended(begun.file, how, clock.now());
+        assert_eq!(plan.next(clock.now(), |_| vec![1]), None);
+        assert_eq!(plan.due(), Some(clock.now() + REST_MIN));
+        clock.advance(REST_MIN);
+    }
 }
 
 #[test]

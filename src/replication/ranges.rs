@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::pace::SLOW_WAIT_MAX;
 use crate::base::limits::EXTENT_BYTES;
 
 /// Extents of one blob that wait for their turn, or are on their way there.
@@ -162,14 +163,15 @@ impl Ranges {
     pub(super) fn next_ahead(&mut self) -> Option<(usize, Range<u64>)> {
         let counts = self.ahead.values().map(|ahead| ahead.count);
         let room = AHEAD_EXTENTS_MAX.saturating_sub(counts.sum());
-        if !self.is_helped || room == 0 {
+        if !self.is_helped || room == 0 || self.alive_count() < 2 {
             return None;
         }
+        let kept = self.kept_for_head();
         // Before anything has come, anyone may be the best.
         let best = self.best_rate(None).unwrap_or(1);
         let run = self.helped_run(best);
         for number in 0..self.sources.len() {
-            if !self.is_usable(number) || !self.is_idle(number) {
+            if !self.is_usable(number) || !self.is_idle(number) || kept == Some(number) {
                 continue;
             }
             let rate = self.rate_of(number, best);
@@ -276,20 +278,23 @@ impl Ranges {
         }
     }
 
-    /// How long a source may take for an extent at the head, when others would be
-    /// faster; `None` when that is not known.
+    /// How long a source that has answered may take for an extent at the head, when
+    /// others would be faster; `None` when that is not known.
     pub(super) fn patience(&self, number: usize) -> Option<Duration> {
         let best = self.best_rate(Some(number))?;
         Some(PATIENCE_MIN + time_of(PATIENCE_SHARES, best))
     }
 
-    /// How long a source may take for extents ahead.
-    pub(super) fn patience_ahead(&self, number: usize, count: u64) -> Option<Duration> {
-        let best = self.best_rate(None)?;
+    /// How long a source that has answered may take for extents ahead.
+    pub(super) fn patience_ahead(&self, number: usize, count: u64) -> Duration {
+        let Some(best) = self.best_rate(None) else {
+            // As at the head, where others could do better.
+            return SLOW_WAIT_MAX * u32::try_from(count).unwrap_or(u32::MAX);
+        };
         let slowest = (best / HELPED_RUN_EXTENTS_MAX).max(1);
         let own = self.sources.get(number).and_then(|source| source.rate);
         let expected = own.unwrap_or(slowest).max(slowest);
-        Some(PATIENCE_MIN + time_of(count * PATIENCE_SHARES, expected))
+        PATIENCE_MIN + time_of(count * PATIENCE_SHARES, expected)
     }
 
     /// Whether extents are on their way, or here, ahead of their turn.
@@ -313,6 +318,24 @@ impl Ranges {
         let rate = self.sources.get(chosen).and_then(|source| source.rate);
         let is_good = rate.unwrap_or(0).saturating_mul(HEAD_SHARES) >= best;
         (!is_awaited || (is_good && self.is_usable(chosen))).then_some(chosen)
+    }
+
+    /// The source that is read from at the head next, while nobody is: what it would
+    /// bring ahead, it brings in its turn, and more at a time.
+    fn kept_for_head(&self) -> Option<usize> {
+        let is_at_head = |source: &Source| matches!(source.place, Place::Head(_));
+        if self.sources.iter().any(is_at_head) {
+            return None;
+        }
+        let mut next = self.head;
+        while let Some(ahead) = self.ahead.get(&next) {
+            if !ahead.is_here {
+                // There is nothing to read before that has come.
+                return None;
+            }
+            next += ahead.count;
+        }
+        self.head_source().filter(|_| next < self.end)
     }
 
     /// Whether a source, of which nothing is known, keeps a good one waiting.

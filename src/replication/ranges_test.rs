@@ -36,7 +36,7 @@ struct Flight {
     began_us: u64,
     /// When all of it is here; `None` when it never is.
     ends_us: Option<u64>,
-    late_us: Option<u64>,
+    late_us: u64,
 }
 
 struct World {
@@ -87,7 +87,7 @@ impl World {
             let count = extents.end - extents.start;
             assert!(extents.start > self.ranges.head && extents.end <= self.end);
             assert!(self.flights.iter().all(|flight| flight.source != source));
-            let late = self.ranges.patience_ahead(source, count).map(micros);
+            let late = micros(self.ranges.patience_ahead(source, count));
             self.flights.push(Flight {
                 source,
                 extents,
@@ -95,7 +95,7 @@ impl World {
                 ends_us: self
                     .extent_us(source)
                     .map(|time| self.now_us + time * count),
-                late_us: late.map(|late| self.now_us + late),
+                late_us: self.now_us + late,
             });
         }
         assert!(self.ranges.ahead_count() <= AHEAD_EXTENTS_MAX);
@@ -104,14 +104,7 @@ impl World {
     /// Lets time pass, and everything happen that is due until then.
     fn pass(&mut self, until_us: u64) {
         loop {
-            let due = |flight: &Flight| {
-                flight
-                    .ends_us
-                    .into_iter()
-                    .chain(flight.late_us)
-                    .min()
-                    .unwrap_or(u64::MAX)
-            };
+            let due = |flight: &Flight| flight.ends_us.unwrap_or(u64::MAX).min(flight.late_us);
             let next = (0..self.flights.len()).min_by_key(|at| due(&self.flights[*at]));
             let Some(at) = next.filter(|at| due(&self.flights[*at]) <= until_us) else {
                 break;
@@ -209,7 +202,7 @@ impl World {
                     let due = self
                         .flights
                         .iter()
-                        .flat_map(|flight| flight.ends_us.into_iter().chain(flight.late_us));
+                        .map(|flight| flight.ends_us.unwrap_or(u64::MAX).min(flight.late_us));
                     let due = due.min().expect("something is on its way");
                     self.pass(due);
                 }
@@ -252,6 +245,63 @@ fn runs_of_a_source_that_needs_no_help_grow() {
         ranges.left(0);
     }
     assert_eq!(runs, [8, 16, 32, 64, 64, 64, 64, 64, 24]);
+}
+
+/// Two sources whose rates are known, the first of them at the head.
+fn two_at_work() -> Ranges {
+    let mut ranges = Ranges::new(0, 400, 2);
+    ranges.help(true);
+    assert!(matches!(ranges.next(), Next::Read { source: 0, .. }));
+    for source in 0..2 {
+        ranges.measured(source, MIB, Duration::from_millis(100));
+    }
+    ranges
+}
+
+#[test]
+fn the_source_of_the_head_is_not_sent_ahead_before_it_is_there() {
+    let mut ranges = two_at_work();
+    ranges.left(0);
+    ranges.outdone(1);
+    // One rests, and the head waits for the other one.
+    assert_eq!(ranges.next_ahead(), None);
+    assert!(matches!(ranges.next(), Next::Read { source: 0, .. }));
+
+    let mut ranges = two_at_work();
+    let Some((1, extents)) = ranges.next_ahead() else {
+        panic!("one may help");
+    };
+    ranges.landed(1);
+    ranges.left(0);
+    let ahead = ranges.next_ahead();
+    assert!(!matches!(ahead, Some((0, _))), "{ahead:?}");
+    while ranges.head < extents.start {
+        ranges.took();
+    }
+    // What is here is taken at once, and then somebody must read on.
+    let ahead = ranges.next_ahead();
+    assert!(!matches!(ahead, Some((0, _))), "{ahead:?}");
+}
+
+#[test]
+fn the_last_source_brings_the_rest_at_once() {
+    let mut ranges = two_at_work();
+    ranges.left(0);
+    ranges.failed(1);
+    assert_eq!(ranges.next_ahead(), None);
+    let rest = Next::Read {
+        source: 0,
+        extents: 0..400,
+    };
+    assert_eq!(ranges.next(), rest);
+}
+
+#[test]
+fn what_is_asked_for_before_a_rate_is_known_is_not_waited_for_for_ever() {
+    let mut ranges = Ranges::new(0, 400, 2);
+    assert_eq!(ranges.patience_ahead(1, 2), SLOW_WAIT_MAX * 2);
+    ranges.measured(0, MIB, Duration::from_millis(10));
+    assert!(ranges.patience_ahead(1, 2) < SLOW_WAIT_MAX);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The sources of one blob while it is fetched: one is read from at the head, the
 //! others bring what comes later into memory. One task drives all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::poll_fn;
 use std::ops::Range;
 use std::pin::pin;
@@ -23,6 +23,7 @@ use crate::base::units::to_u64;
 use crate::blob::{Import, ImportError};
 use crate::peer::PeerNode;
 use crate::runtime::{sleep, timeout};
+use crate::telemetry::FetchFailure;
 use crate::transfer::TransferRequest;
 
 /// Who waits for its time looks so often whether somebody reads along by now.
@@ -44,6 +45,8 @@ pub(super) struct Sources<'a> {
     pub(super) flights: Vec<Option<Flight>>,
     /// Extents that came ahead, and from whom.
     pub(super) held: BTreeMap<u64, (usize, Extent)>,
+    /// Sources that had no time since an extent was taken in.
+    refusing: BTreeSet<usize>,
     /// Extents that each source brought.
     brought: Vec<u64>,
     pace: Pace,
@@ -66,6 +69,7 @@ impl<'a> Sources<'a> {
             ranges: Ranges::new(head, end, nodes.len()),
             flights: nodes.iter().map(|_| None).collect(),
             held: BTreeMap::new(),
+            refusing: BTreeSet::new(),
             brought: vec![0; nodes.len()],
             pace: Pace::new(order.has_others, limit, now),
             thirst: Thirst::new(now),
@@ -117,8 +121,8 @@ impl<'a> Sources<'a> {
         let mut extent_began = self.now();
         let mut extent_waited = Duration::ZERO;
         let asking = worker.transfers.fetch(node, &request);
-        let (asked, _) = self.wait_for(source, &mut extent_waited, asking).await?;
-        let mut incoming = asked?;
+        let mut incoming = self.wait_for_answer(asking).await?;
+        self.refusing.remove(&source);
         self.check_size(incoming.size())?;
         while incoming.left_bytes() > 0 {
             let held_before = import.held_bytes() / u64::from(EXTENT_BYTES);
@@ -151,6 +155,31 @@ impl<'a> Sources<'a> {
         Ok(())
     }
 
+    /// Waits until a source at the head has answered, or gives up by itself: it may be
+    /// far away, and yet as fast as others.
+    async fn wait_for_answer<T>(&mut self, asking: impl Future<Output = T>) -> T {
+        let mut asking = pin!(asking);
+        loop {
+            let asked = self.now();
+            let has_others = self.ranges.alive_count() > 1;
+            let limit = has_others.then_some(JUDGED_TIME);
+            let answered = self.beside(asking.as_mut(), limit).await;
+            self.waited(self.now() - asked);
+            if let First::Done(answer) = answered {
+                return answer;
+            }
+        }
+    }
+
+    /// Notes that bytes were waited for; others may help then.
+    fn waited(&mut self, took: Duration) {
+        self.thirst.waited(took);
+        if self.ranges.alive_count() > 1 {
+            self.judge(0);
+            self.begin_ahead();
+        }
+    }
+
     /// Waits for a source at the head, for as long as it is worth it; says how long that
     /// was. `waited` is what was waited for the same extent.
     async fn wait_for<T>(
@@ -171,11 +200,7 @@ impl<'a> Sources<'a> {
             let took = self.now() - asked;
             waited_here += took;
             *waited += took;
-            self.thirst.waited(took);
-            if has_others {
-                self.judge(0);
-                self.begin_ahead();
-            }
+            self.waited(took);
             match done {
                 First::Done(done) => return Ok((done, waited_here)),
                 First::Late if patience.is_some_and(|most| *waited >= most) => {
@@ -214,6 +239,7 @@ impl<'a> Sources<'a> {
     /// An extent was taken in.
     fn took(&mut self, source: usize) {
         self.ranges.took();
+        self.refusing.clear();
         if let Some(brought) = self.brought.get_mut(source) {
             *brought += 1;
         }
@@ -290,22 +316,30 @@ impl<'a> Sources<'a> {
 
     /// A source failed, or is not worth waiting for.
     ///
-    /// - Errors: there is no other one, or it is not to blame.
+    /// - Errors: there is no other one, none has time, or it is not to blame.
     pub(super) fn fail(&mut self, source: usize, error: FetchError) -> Result<(), FetchError> {
         let brought = self.brought.get(source).copied().unwrap_or(0);
         let (how, reason) = error.classify(brought > 0);
         if how == Ended::LocalFailed || self.ranges.alive_count() < 2 {
             return Err(error);
         }
+        let is_busy = reason == FetchFailure::Busy;
+        if is_busy {
+            self.refusing.insert(source);
+            if self.refusing.len() >= self.ranges.alive_count() {
+                return Err(error);
+            }
+        }
         if let Some(flight) = self.flights.get_mut(source) {
             *flight = None;
         }
         let metrics = &self.worker.shared.metrics().replication;
         metrics.fetch_failures.of(reason).count();
-        if matches!(error, FetchError::Outdone) {
+        if is_busy || matches!(error, FetchError::Outdone) {
             self.ranges.outdone(source);
             return Ok(());
         }
+        self.refusing.remove(&source);
         if how == Ended::SourceLied {
             self.ranges.lied(source);
             self.held.retain(|_, (from, _)| *from != source);

@@ -4,16 +4,14 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::ahead::{Extent, fly};
+use super::ahead::{Extent, Wanted, fly};
 use super::attempt::Urgency;
 use super::fetch::FetchError;
 use super::sources::Sources;
 use crate::base::limits::EXTENT_BYTES;
 use crate::base::units::to_u64;
-use crate::runtime::timeout;
-use crate::transfer::{TransferError, TransferRefusal};
 
 /// Extents that come ahead of their turn.
 pub(super) struct Flight {
@@ -54,19 +52,22 @@ impl Sources<'_> {
 
     fn flight(&self, source: usize, extents: Range<u64>, room: Vec<Extent>) -> Flight {
         let count = extents.end - extents.start;
+        let wanted = Wanted {
+            request: self.request(&extents),
+            size_bytes: self.order.expected.size_bytes,
+            limit: self.ranges.patience_ahead(source, count),
+        };
         let flying = fly(
             Rc::clone(self.worker),
             self.node(source).clone(),
-            self.request(&extents),
-            self.order.expected.size_bytes,
+            wanted,
             room,
         );
-        let limit = self.ranges.patience_ahead(source, count);
         Flight {
             first: extents.start,
             count,
             began: self.now(),
-            work: Box::pin(within(limit, flying)),
+            work: Box::pin(flying),
         }
     }
 
@@ -111,29 +112,11 @@ impl Sources<'_> {
                 }
             }
             Err(error) => {
-                let is_busy = matches!(
-                    error,
-                    FetchError::Source(TransferError::Refused(TransferRefusal::Busy))
-                );
-                let error = if is_busy { FetchError::Outdone } else { error };
                 // The last source that is left is asked once more, at the head.
                 if self.fail(source, error).is_err() {
                     self.ranges.outdone(source);
                 }
             }
         }
-    }
-}
-
-/// Gives a flight up that takes longer than `limit`.
-async fn within(
-    limit: Option<Duration>,
-    flying: impl Future<Output = Result<Vec<Extent>, FetchError>>,
-) -> Result<Vec<Extent>, FetchError> {
-    match limit {
-        Some(limit) => timeout(limit, flying)
-            .await
-            .unwrap_or(Err(FetchError::Outdone)),
-        None => flying.await,
     }
 }

@@ -238,6 +238,53 @@ fn a_limit_begins_when_the_last_client_leaves_and_ends_when_one_comes() {
     is_tidy(&target);
 }
 
+/// Has a node answer that it has no time for others, until the sender is dropped.
+fn refuse(node: &Node) -> flume::Sender<()> {
+    let (release, is_released) = flume::bounded::<()>(0);
+    for shard in 0..2 {
+        let is_released = is_released.clone();
+        let (told, is_busy) = flume::bounded(1);
+        drop(node.begin(shard, move |world| async move {
+            let serving = &world.replicator.worker().serving;
+            serving.set(serving.get() + 100);
+            told.send(()).unwrap();
+            let _ = is_released.recv_async().await;
+            serving.set(serving.get() - 100);
+        }));
+        is_busy.recv().unwrap();
+    }
+    release
+}
+
+#[test]
+fn a_source_that_has_no_time_for_a_while_is_not_given_up() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(312, 72 * MIB);
+    let sources = holders(&cluster, 2, &blob);
+    let target = cluster.start(9);
+    target.learn(&blob, &[1, 2]);
+    until("both send", || {
+        sources.iter().all(|source| sent(source) > 2 << 20)
+    });
+    let first = refuse(&sources[0]);
+    until("it says so", || failures(&target, FetchFailure::Busy) > 0);
+    assert_eq!(fetches(&target, FetchEnd::SourceLacks), 0);
+    let second = refuse(&sources[1]);
+    until("nobody has time", || {
+        fetches(&target, FetchEnd::SourceLacks) > 0
+    });
+    drop((first, second));
+    let clock = Clock::system();
+    let began = clock.now();
+    target.receives(&blob);
+    let took = clock.now() - began;
+    // One of them alone brings what is left in nine seconds.
+    assert!(took.as_secs() < 14, "{took:?}");
+    let twice = received(&target) - blob.size();
+    assert!(twice < 8 << 20, "{twice} bytes came twice");
+    is_tidy(&target);
+}
+
 /// Keeps memory of both shards of a node until the sender is dropped: places for what
 /// comes ahead, and all of the pool but `left_moves`.
 fn hold_memory(node: &Node, left_moves: usize) -> flume::Sender<()> {
