@@ -59,7 +59,7 @@ impl Error {
     }
 
     /// Whether this file cannot be read though others may be: its place on the disk is
-    /// bad, or it is no file. Anything else, such as too many open files, passes.
+    /// bad, it ends too early, or it is no file. Anything else, such as too many open files, passes.
     #[must_use]
     pub fn is_of_the_file(&self) -> bool {
         let errno = self.source.raw_os_error().map(Errno::from_raw_os_error);
@@ -70,7 +70,8 @@ impl Error {
             Errno::NODATA,
             Errno::ISDIR,
         ];
-        errno.is_some_and(|errno| of_the_file.contains(&errno))
+        let is_cut = self.source.kind() == io::ErrorKind::UnexpectedEof;
+        is_cut || errno.is_some_and(|errno| of_the_file.contains(&errno))
     }
 
     /// Whether another process holds the lock.
@@ -100,6 +101,8 @@ mod tests {
         for errno in [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::ACCESS] {
             assert!(!failed(errno).is_of_the_file(), "{errno}");
         }
+        let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
+        assert!(Error::new("read", Path::new("blob"), cut).is_of_the_file());
         let panicked = Error::new("read", Path::new("blob"), io::Error::other("panicked"));
         assert!(!panicked.is_of_the_file());
     }
