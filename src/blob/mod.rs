@@ -10,6 +10,7 @@ mod desk;
 mod direct;
 mod enclosed;
 mod errors;
+mod examine;
 mod extents;
 #[cfg(test)]
 mod fixture;
@@ -47,7 +48,7 @@ pub use progress::Progress;
 pub use reader::{Chunk, Piece, Reader};
 pub use recovery::Recovery;
 pub use seal::Sealed;
-pub use set_aside::SetAsideError;
+pub use set_aside::{OpenFile, SetAsideError};
 pub use store::{Machinery, Store};
 pub use tap::{Heard, Inlet, Outlet, Tap, TeedBytes};
 pub use upload::Upload;

@@ -97,6 +97,18 @@ pub struct Reader {
 }
 
 impl Store {
+    /// A copy of bytes that came from elsewhere, in pooled memory; of the first of them
+    /// when they are many.
+    pub async fn chunk(&self, bytes: &[u8]) -> Chunk {
+        let count = bytes.len().min(index_of(u64::from(MOVE_BYTES_MIN)));
+        let mut buffer = self.pool().acquire(to_u32(count)).await;
+        let (first, _) = bytes.split_at(count);
+        if let Some(room) = buffer.get_mut(..count) {
+            room.copy_from_slice(first);
+        }
+        Chunk(Memory::Copied(buffer, count))
+    }
+
     /// Opens a sealed blob for reading, from start to end.
     ///
     /// - Errors: `Missing` when there is no such file, `TooShort` when it lacks bytes.
@@ -135,7 +147,7 @@ impl Store {
 
 impl Reader {
     /// The file it reads.
-    pub(super) fn file(&self) -> &CachedFile {
+    pub(super) const fn file(&self) -> &Rc<CachedFile> {
         &self.file
     }
 

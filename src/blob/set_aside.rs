@@ -5,10 +5,12 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::reader::Reader;
 use super::recovery::UNREADABLE;
 use super::store::Store;
+use crate::disk::CachedFile;
 use crate::oci::Digest;
 use crate::runtime::{OffShardPanic, off_shard};
 
@@ -23,10 +25,22 @@ pub enum SetAsideError {
     Panicked(#[from] OffShardPanic),
 }
 
+/// The file that a reader has open, without the memory that the reader fills.
+#[derive(Debug, Clone)]
+pub struct OpenFile(Rc<CachedFile>);
+
+impl Reader {
+    /// The file it reads.
+    #[must_use]
+    pub fn open_file(&self) -> OpenFile {
+        OpenFile(Rc::clone(self.file()))
+    }
+}
+
 impl Store {
     /// Moves the file of a sealed blob to quarantine; says whether it did. With the
-    /// reader that failed, only the file that it has open: another one under the same
-    /// name has come since, and is not to blame.
+    /// file that failed, only that one: another one under the same name has come since,
+    /// and is not to blame.
     ///
     /// The blob is missing afterwards: to be called when another node has it.
     ///
@@ -35,12 +49,12 @@ impl Store {
         &self,
         digest: &Digest,
         generation: u64,
-        failed: Option<&Reader>,
+        failed: Option<&OpenFile>,
     ) -> Result<bool, SetAsideError> {
         let path = self.shared().layout().blob(digest, generation);
         let quarantine = self.shared().layout().quarantine();
         let open = match failed {
-            Some(reader) => Some(reader.file().as_fd().try_clone_to_owned()?),
+            Some(file) => Some(file.0.as_fd().try_clone_to_owned()?),
             None => None,
         };
         let (from, into, now_ms) = (path.clone(), quarantine.clone(), self.clock().unix_ms());
@@ -108,6 +122,7 @@ mod tests {
             let home = Home::new();
             let (store, digest, path) = pushed(&home).await;
             let mut reader = store.reader(&digest, 1, 300_000).await.unwrap();
+            let failed = reader.open_file();
             let file = File::options().write(true).open(&path).unwrap();
             file.set_len(100_000).unwrap();
             while let Ok(piece) = reader.next().await {
@@ -117,10 +132,10 @@ mod tests {
             let again = store.reader(&digest, 1, 300_000).await;
             assert!(matches!(again, Err(ReadError::TooShort { .. })));
             assert_eq!(home.metrics.blob.read_failures.value(), 2);
-            assert!(store.set_aside(&digest, 1, Some(&reader)).await.unwrap());
+            assert!(store.set_aside(&digest, 1, Some(&failed)).await.unwrap());
             assert!(!path.exists());
             assert_eq!(home.files("quarantine").len(), 1);
-            assert!(!store.set_aside(&digest, 1, Some(&reader)).await.unwrap());
+            assert!(!store.set_aside(&digest, 1, Some(&failed)).await.unwrap());
             assert_eq!(home.metrics.blob.set_aside.value(), 1);
         });
     }
@@ -130,12 +145,12 @@ mod tests {
         run_alone(|| async {
             let home = Home::new();
             let (store, digest, path) = pushed(&home).await;
-            let reader = store.reader(&digest, 1, 300_000).await.unwrap();
+            let failed = store.reader(&digest, 1, 300_000).await.unwrap().open_file();
             fs::copy(&path, path.with_extension("other")).unwrap();
             fs::rename(path.with_extension("other"), &path).unwrap();
-            assert!(!store.set_aside(&digest, 1, Some(&reader)).await.unwrap());
+            assert!(!store.set_aside(&digest, 1, Some(&failed)).await.unwrap());
             assert!(path.exists());
-            // Without a reader the name alone counts.
+            // Without an open file the name alone counts.
             assert!(store.set_aside(&digest, 1, None).await.unwrap());
             assert!(!path.exists());
         });
