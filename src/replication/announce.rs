@@ -25,18 +25,43 @@ pub(super) struct Announced {
     pub(super) is_here: bool,
 }
 
+/// What the queue carries.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// The state should know of it.
+    Holds(Announced),
+    /// Somebody is told when all that was said before is written down.
+    Tell(flume::Sender<()>),
+}
+
 /// Proposes what comes through the queue, in batches. A proposal that fails is
 /// repeated until it does not: what is not written down, nobody fetches from here.
 ///
 /// - Shape: the queue is unbounded and holds each blob of the state once at most,
 ///   unless its record changes meanwhile.
-pub(super) async fn announce(shared: Shared, queue: flume::Receiver<Announced>) {
+pub(super) async fn announce(shared: Shared, queue: flume::Receiver<Said>) {
     while let Ok(first) = queue.recv_async().await {
-        if queue.len() + 1 < BATCH_DIGESTS_MAX {
+        if matches!(first, Said::Holds(_)) && queue.len() + 1 < BATCH_DIGESTS_MAX {
             sleep(BATCH_WAIT).await;
         }
         let rest = queue.try_iter().take(BATCH_DIGESTS_MAX - 1);
-        propose(&shared, batch(std::iter::once(first).chain(rest))).await;
+        let mut waiting = Vec::new();
+        let announced = std::iter::once(first).chain(rest);
+        let announced = announced.filter_map(|said| match said {
+            Said::Holds(announced) => Some(announced),
+            Said::Tell(reply) => {
+                waiting.push(reply);
+                None
+            }
+        });
+        let (add, remove) = batch(announced);
+        if !add.is_empty() || !remove.is_empty() {
+            propose(&shared, (add, remove)).await;
+        }
+        for reply in waiting {
+            // Nobody may wait for it any more.
+            let _ = reply.send(());
+        }
     }
 }
 

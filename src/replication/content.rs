@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::blob_file::BlobFile;
 use super::feed::{Listener, Stage};
+use super::lent::Lent;
 use super::letter::{Answer, Interest, Want};
+use super::repair::Verdict;
 use super::replicator::{Replicator, Worker};
 use crate::base::limits::EXTENT_BYTES;
 use crate::base::units::to_u64;
@@ -67,6 +69,7 @@ pub struct Content {
 enum Source {
     Stored(Box<Reader>),
     Fetched(Box<Fetched>),
+    Lent(Box<Lent>),
 }
 
 /// A blob that is being fetched.
@@ -142,7 +145,12 @@ impl Content {
                     return Ok(());
                 }
                 Err(ReadError::Missing) => {}
-                Err(failure) => self.replace(None, failure).await?,
+                Err(failure) => {
+                    self.replace(None, failure).await?;
+                    if self.source.is_some() {
+                        return Ok(());
+                    }
+                }
             }
             let want = Want::of(&self.file, self.size_bytes);
             let (interest, listener) = match self.worker.shared.want(want).await {
@@ -178,7 +186,8 @@ impl Content {
         self.source = Some(Source::Stored(Box::new(reader)));
     }
 
-    /// Has a file set aside that failed, so that the blob comes from another node.
+    /// Has a file set aside that failed, so that the blob comes from another node. As
+    /// long as it may not go, the bytes that are left come from there, and are not kept.
     ///
     /// - Errors: `failure` itself when that is not possible.
     async fn replace(
@@ -188,12 +197,25 @@ impl Content {
     ) -> Result<(), ContentError> {
         self.repairs += 1;
         let is_worth_it = self.repairs <= REPAIRS_MAX;
-        let failed = failed.as_deref();
-        if is_worth_it && self.worker.replace(&self.file, failed, &failure).await {
-            Ok(())
+        // Not the reader: it holds memory.
+        let failed = failed.map(|reader| reader.open_file());
+        let verdict = if is_worth_it {
+            let replacing = self.worker.replace(&self.file, failed, &failure);
+            replacing.await
         } else {
-            Err(failure.into())
+            self.worker.without(&self.file)
+        };
+        if verdict == Verdict::Replaced {
+            return Ok(());
         }
+        let is_elsewhere = verdict == Verdict::Elsewhere;
+        let begin = || Lent::begin(&self.worker, &self.file, self.size_bytes);
+        let mut lent = is_elsewhere.then(begin).flatten().ok_or(failure)?;
+        if self.position < self.end {
+            lent.reach(self.position).await?;
+        }
+        self.source = Some(Source::Lent(Box::new(lent)));
+        Ok(())
     }
 
     /// The next piece, or `None` at the end of the range.
@@ -211,7 +233,7 @@ impl Content {
                     Err(failure) => {
                         let failed = match self.source.take() {
                             Some(Source::Stored(reader)) => Some(reader),
-                            Some(Source::Fetched(_)) | None => None,
+                            Some(Source::Fetched(_) | Source::Lent(_)) | None => None,
                         };
                         self.replace(failed, failure).await?;
                         continue;
@@ -224,6 +246,10 @@ impl Content {
                         self.go_on_with(reader);
                         continue;
                     };
+                    Some(Piece::Memory(chunk))
+                }
+                Some(Source::Lent(lent)) => {
+                    let chunk = lent.next(self.position, self.end).await?;
                     Some(Piece::Memory(chunk))
                 }
                 None => {

@@ -8,11 +8,12 @@ use std::time::Instant;
 
 use futures_lite::future::or;
 
-use super::announce::Announced;
+use super::announce::{Announced, Said};
 use super::attempt::{Ended, Start};
 use super::blob_file::BlobFile;
 use super::candidates::{candidates, is_live};
 use super::feed::{Feed, Stage};
+use super::leaving::LeavingFiles;
 use super::letter::{Answer, Fetch, Interest, Letter, Order, Want};
 use super::peers::Peer;
 use super::plan::{Caps, Plan};
@@ -47,7 +48,8 @@ pub(super) struct Coordinator {
     coming: BTreeSet<BlobFile>,
     pub(super) survey: Survey,
     /// What the state does not know of the blobs of this node.
-    announced: flume::Sender<Announced>,
+    pub(super) announced: flume::Sender<Said>,
+    pub(super) leaving: LeavingFiles,
 }
 
 /// What the plan need not know of a blob.
@@ -78,7 +80,7 @@ enum Event {
 }
 
 impl Coordinator {
-    pub(super) fn new(worker: Rc<Worker>, announced: flume::Sender<Announced>) -> Self {
+    pub(super) fn new(worker: Rc<Worker>, announced: flume::Sender<Said>) -> Self {
         let options = worker.shared.options();
         let caps = Caps {
             background_fetches: options.background_fetches_max.max(1),
@@ -96,6 +98,7 @@ impl Coordinator {
             coming: BTreeSet::new(),
             survey: Survey::due(),
             announced,
+            leaving: LeavingFiles::default(),
         }
     }
 
@@ -188,6 +191,8 @@ impl Coordinator {
                 let view = self.worker.shared.journal().view();
                 self.announce(&view, &file, true);
             }
+            Letter::Leaving { file, reply } => self.leave(file, reply),
+            Letter::Settled { file, has_moved } => self.settle(&file, has_moved).await,
         }
     }
 
@@ -339,18 +344,17 @@ impl Coordinator {
     }
 
     /// Has it written down whether this node holds a blob, unless it is.
-    fn announce(&self, view: &StateView, file: &BlobFile, is_here: bool) {
+    fn announce(&mut self, view: &StateView, file: &BlobFile, is_here: bool) {
+        if is_here && self.leaving.hushes(file) {
+            return;
+        }
         let own = self.worker.shared.options().node;
         let is_news = || -> Result<bool, metadata::StateError> {
             let is_told = metadata::is_holder(view, &file.digest, own)?;
             Ok(is_told != is_here && is_live(view, file)?)
         };
         match is_news() {
-            // The task that reads lives as long as this one.
-            Ok(true) => drop(self.announced.send(Announced {
-                digest: file.digest,
-                is_here,
-            })),
+            Ok(true) => self.say(file, is_here),
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "the applied state cannot be read"),
         }
@@ -358,15 +362,25 @@ impl Coordinator {
 
     /// Has it written down that this node holds a blob, whatever is written: that it
     /// does not may be on its way there.
-    fn announce_sealed(&self, file: &BlobFile) {
+    fn announce_sealed(&mut self, file: &BlobFile) {
+        if self.leaving.hushes(file) {
+            return;
+        }
         match is_live(&self.worker.shared.journal().view(), file) {
-            Ok(true) => drop(self.announced.send(Announced {
-                digest: file.digest,
-                is_here: true,
-            })),
+            Ok(true) => self.say(file, true),
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "the applied state cannot be read"),
         }
+    }
+
+    /// Has it written down whether this node holds a blob, behind all that was said.
+    pub(super) fn say(&self, file: &BlobFile, is_here: bool) {
+        let digest = file.digest;
+        // The task that reads lives as long as this one.
+        drop(
+            self.announced
+                .send(Said::Holds(Announced { digest, is_here })),
+        );
     }
 
     /// Sends off every fetch that may begin.

@@ -5,19 +5,31 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::blob_file::BlobFile;
+use super::plan::doubled;
 use super::replicator::Worker;
 use crate::runtime::sleep;
 
 /// A file that failed is not asked about again for so long, whoever reads it: every
 /// question is an entry of the journal.
 const DOUBT_REST: Duration = Duration::from_secs(5);
+/// The only file of a blob is read again after this time at most; after as long as a
+/// doubt rests at first, and twice as long each time.
+const READ_REST_MAX: Duration = Duration::from_secs(5 * 60);
 /// Files that one shard remembers; beyond, a failed one is looked at again when it is
 /// read again.
 const DOUBTS_MAX: usize = 1024;
 
 /// Files that cannot be read, and when to look again. One for each shard.
 #[derive(Debug, Default)]
-pub(super) struct Doubts(BTreeMap<BlobFile, Instant>);
+pub(super) struct Doubts(BTreeMap<BlobFile, Doubt>);
+
+#[derive(Debug)]
+struct Doubt {
+    rests_until: Instant,
+    /// How often it was read though no other node has the blob, and when it may be again.
+    reads: u32,
+    read_due: Instant,
+}
 
 impl Doubts {
     /// A file that failed stays in service.
@@ -26,13 +38,20 @@ impl Doubts {
         if is_new && self.0.len() >= DOUBTS_MAX {
             return false;
         }
-        self.0.insert(file, now + DOUBT_REST);
+        let doubt = self.0.entry(file).or_insert(Doubt {
+            rests_until: now,
+            reads: 0,
+            read_due: now,
+        });
+        doubt.rests_until = now + DOUBT_REST;
         is_new
     }
 
     /// Whether it is too soon to ask about it again.
     pub(super) fn is_resting(&self, file: &BlobFile, now: Instant) -> bool {
-        self.0.get(file).is_some_and(|until| now < *until)
+        self.0
+            .get(file)
+            .is_some_and(|doubt| now < doubt.rests_until)
     }
 
     /// Whether it is in doubt.
@@ -40,9 +59,22 @@ impl Doubts {
         self.0.contains_key(file)
     }
 
+    /// Whether it may be read now though no other node has the blob, which is counted.
+    pub(super) fn may_read(&mut self, file: &BlobFile, now: Instant) -> bool {
+        let Some(doubt) = self.0.get_mut(file) else {
+            return true;
+        };
+        if now < doubt.read_due {
+            return false;
+        }
+        doubt.reads = doubt.reads.saturating_add(1);
+        doubt.read_due = now + doubled(DOUBT_REST, doubt.reads, READ_REST_MAX);
+        true
+    }
+
     /// Those that have rested.
     fn due(&self, now: Instant) -> Vec<BlobFile> {
-        let due = self.0.iter().filter(|(_, until)| **until <= now);
+        let due = self.0.iter().filter(|(_, doubt)| doubt.rests_until <= now);
         due.map(|(file, _)| *file).collect()
     }
 }
@@ -101,6 +133,8 @@ mod tests {
         assert!(!doubts.is_resting(&file(0), clock.now()));
         assert_eq!(doubts.due(clock.now()), [file(0)]);
         assert!(!doubts.note(file(0), clock.now()), "it is known");
+        assert!(doubts.may_read(&file(0), clock.now()));
+        assert!(!doubts.may_read(&file(0), clock.now()));
         assert!(doubts.is_resting(&file(0), clock.now()));
         for number in 1..DOUBTS_MAX {
             assert!(doubts.note(file(number), clock.now()));

@@ -12,7 +12,7 @@ use crate::peer::PeerNode;
 ///
 /// - Shape: unbounded, because what is in it is bounded: one question for each request
 ///   or call, one `Unwant` for each answer, one `Ended` for each order, one `Sound` for
-///   each file in doubt.
+///   each file in doubt, one `Leaving` and one `Settled` for each that is given up.
 #[derive(Debug)]
 pub(super) enum Letter {
     /// Somebody waits for a blob.
@@ -37,6 +37,15 @@ pub(super) enum Letter {
     Came { file: BlobFile, how: Ended },
     /// A file that failed before can be read.
     Sound(BlobFile),
+    /// A shard is about to give a file up. From the answer on the state is not told that
+    /// the file is here, and all that it was told before is written down. Its `Settled`
+    /// is due.
+    Leaving {
+        file: BlobFile,
+        reply: flume::Sender<()>,
+    },
+    /// That has ended.
+    Settled { file: BlobFile, has_moved: bool },
 }
 
 /// A blob that somebody waits for.

@@ -20,6 +20,8 @@ mod doubts;
 mod feed;
 mod fetch;
 mod hold;
+mod leaving;
+mod lent;
 mod letter;
 mod message;
 mod options;

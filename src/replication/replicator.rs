@@ -19,6 +19,7 @@ use super::doubts::{Doubts, look_again};
 use super::fetch;
 use super::letter::Order;
 use super::parked::Parked;
+use super::repair::Flights;
 use super::serve::take_transfers;
 use super::share::Share;
 use super::shared::Shared;
@@ -60,6 +61,8 @@ pub(super) struct Worker {
     pub(super) refusals: RefCell<Refusals>,
     /// Files that failed and stay.
     pub(super) doubts: RefCell<Doubts>,
+    /// Files that are being given up.
+    pub(super) flights: RefCell<Flights>,
     /// Uploads of other nodes being taken.
     pub(super) taking: Cell<usize>,
 }
@@ -88,6 +91,7 @@ impl Replicator {
             tees,
             refusals: RefCell::default(),
             doubts: RefCell::default(),
+            flights: RefCell::default(),
             taking: Cell::new(0),
         });
         let mut tasks = vec![

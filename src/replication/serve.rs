@@ -154,7 +154,7 @@ fn take_promptly(
 
 /// Answers one request; an error ends the connection.
 async fn answer(
-    worker: &Worker,
+    worker: &Rc<Worker>,
     server: &mut TransferServer,
     request: &TransferRequest,
 ) -> Result<(), ServeTransferError> {
@@ -199,7 +199,7 @@ async fn answer(
                 digest: *digest,
                 generation,
             };
-            worker.repair(&file, &reader, &error).await;
+            worker.repair(&file, &reader, &error);
             // The next turn of the connection finds it unfinished, and ends it.
             Ok(())
         }
