@@ -23,6 +23,7 @@ use crate::base::limits::EXTENT_BYTES;
 use crate::base::units::to_u64;
 use crate::blob::Expected;
 use crate::metadata;
+use crate::peer::PeerNode;
 use crate::raft::{BlobChange, StateView};
 use crate::runtime::{timeout, yield_if_needed};
 use crate::telemetry::FetchFailure;
@@ -34,7 +35,7 @@ const BACKLOG_BLOBS_MAX: usize = 65_536;
 const WANTED_BLOBS_MAX: usize = 4096;
 /// From this size on a blob may come from several sources: below, one of them has
 /// brought it before another one could help.
-const SEVERAL_BYTES_MIN: u64 = 12 * EXTENT_BYTES as u64;
+pub(super) const SEVERAL_BYTES_MIN: u64 = 12 * EXTENT_BYTES as u64;
 /// Letters or changes read before something else gets a turn.
 const BATCH_LETTERS_MAX: usize = 256;
 
@@ -175,6 +176,13 @@ impl Coordinator {
             Letter::Ended { file, how } => self.ended(file, how),
             Letter::Replaced { file, who } => {
                 self.plan.replaced(file, who, self.worker.clock.now());
+            }
+            Letter::Others { file, reply } => {
+                let shared = &self.worker.shared;
+                let (view, own) = (shared.journal().view(), shared.options().node);
+                let others = self.others(&file, &view, &shared.peers().others(own));
+                // Who has asked may have ended.
+                drop(reply.send(others));
             }
             Letter::Coming {
                 file,
@@ -429,25 +437,28 @@ impl Coordinator {
             size_bytes: entry.size_bytes,
             extent_checksums: checksums?,
         };
-        let all = candidates(view, peers, &start.file, entry.origin);
-        let mut others = Vec::new();
-        if expected.size_bytes >= SEVERAL_BYTES_MIN {
-            let now = self.worker.clock.now();
-            for id in self.plan.others(&start.file, &all, now) {
-                let peer = peers.iter().find(|peer| peer.node.id == id);
-                others.extend(peer.map(|peer| peer.node.clone()));
-            }
-        }
+        let is_large = expected.size_bytes >= SEVERAL_BYTES_MIN;
+        let others = is_large.then(|| self.others(&start.file, view, peers));
         expected.is_consistent().then(|| {
             Box::new(Fetch {
                 expected,
                 source: source.node.clone(),
-                others,
-                has_others: all.len() > 1,
+                others: others.unwrap_or_default(),
+                has_others: candidates(view, peers, &start.file, entry.origin).len() > 1,
                 urgency: start.urgency,
                 feed: entry.feed.clone(),
             })
         })
+    }
+
+    /// Further sources of a blob that is being fetched.
+    fn others(&self, file: &BlobFile, view: &StateView, peers: &[Peer]) -> Vec<PeerNode> {
+        let origin = self.entries.get(file).and_then(|entry| entry.origin);
+        let all = candidates(view, peers, file, origin);
+        let others = self.plan.others(file, &all, self.worker.clock.now());
+        let nodes = peers.iter().map(|peer| &peer.node);
+        let find = |id| nodes.clone().find(|node| node.id == id).cloned();
+        others.into_iter().filter_map(find).collect()
     }
 
     /// A blob that cannot be fetched: the state does not have it any more, which a

@@ -11,8 +11,9 @@ use crate::peer::PeerNode;
 /// To the coordinator.
 ///
 /// - Shape: unbounded, because what is in it is bounded: one question for each request
-///   or call, one `Unwant` for each answer, one `Ended` for each order, one `Sound` for
-///   each file in doubt, one `Leaving` and one `Settled` for each that is given up.
+///   or call, one `Unwant` for each answer, one `Ended` for each order and one `Others`
+///   for each of its runs, one `Sound` for each file in doubt, one `Leaving` and one
+///   `Settled` for each that is given up.
 #[derive(Debug)]
 pub(super) enum Letter {
     /// Somebody waits for a blob.
@@ -26,6 +27,11 @@ pub(super) enum Letter {
     Ended { file: BlobFile, how: Ended },
     /// A source of a fetch failed, and others go on.
     Replaced { file: BlobFile, who: Replaced },
+    /// Who else has a blob that is being fetched?
+    Others {
+        file: BlobFile,
+        reply: flume::Sender<Vec<PeerNode>>,
+    },
     /// All bytes of a blob came from the node that receives it, and are being made
     /// durable. Its `Came` is due.
     Coming {

@@ -68,6 +68,8 @@ pub(super) struct Ranges {
     /// Next run of a source that needs no help.
     run: u64,
     is_helped: bool,
+    /// Whether more sources may be found while the last one sends.
+    may_grow: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -78,6 +80,13 @@ struct Source {
     /// It is not asked before the head is here.
     rests_until: u64,
 }
+
+/// A source of which nothing is known.
+const NEWCOMER: Source = Source {
+    place: Place::Idle,
+    rate: None,
+    rests_until: 0,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Place {
@@ -97,21 +106,23 @@ struct Ahead {
 }
 
 impl Ranges {
-    /// Extents `head..end` from so many sources, the best one first.
-    pub(super) fn new(head: u64, end: u64, sources: usize) -> Self {
-        let source = Source {
-            place: Place::Idle,
-            rate: None,
-            rests_until: 0,
-        };
+    /// Extents `head..end` from so many sources, the best one first. Where more
+    /// may be found, none is asked for all that is left at once.
+    pub(super) fn new(head: u64, end: u64, sources: usize, may_grow: bool) -> Self {
         Self {
             head,
             end,
-            sources: vec![source; sources],
+            sources: vec![NEWCOMER; sources],
             ahead: BTreeMap::new(),
             run: RUN_EXTENTS_MIN,
             is_helped: false,
+            may_grow,
         }
+    }
+
+    /// One more source.
+    pub(super) fn add(&mut self) {
+        self.sources.push(NEWCOMER);
     }
 
     /// Whether the source at the head is the bottleneck, so that others may help.
@@ -352,7 +363,7 @@ impl Ranges {
     fn run_of(&mut self, number: usize) -> u64 {
         let next = self.ahead.range(self.head..).next();
         let free = next.map_or(self.end, |(first, _)| *first) - self.head;
-        if self.alive_count() < 2 {
+        if self.alive_count() < 2 && !self.may_grow {
             return free;
         }
         let rate = self.sources.get(number).and_then(|source| source.rate);

@@ -59,7 +59,7 @@ impl World {
     fn new(end: u64, natures: &[Nature]) -> Self {
         Self {
             natures: natures.to_vec(),
-            ranges: Ranges::new(0, end, natures.len()),
+            ranges: Ranges::new(0, end, natures.len(), false),
             now_us: 0,
             flights: Vec::new(),
             sent: vec![0; natures.len()],
@@ -218,7 +218,7 @@ fn count_of(taken: &[usize], source: usize) -> usize {
 
 #[test]
 fn one_source_is_asked_once_for_everything() {
-    let mut ranges = Ranges::new(3, 4000, 1);
+    let mut ranges = Ranges::new(3, 4000, 1, false);
     let all = Next::Read {
         source: 0,
         extents: 3..4000,
@@ -231,8 +231,28 @@ fn one_source_is_asked_once_for_everything() {
 }
 
 #[test]
+fn who_is_found_while_the_last_one_sends_helps_after_its_run() {
+    let mut ranges = Ranges::new(0, 400, 1, true);
+    let run = Next::Read {
+        source: 0,
+        extents: 0..RUN_EXTENTS_MIN,
+    };
+    assert_eq!(ranges.next(), run);
+    ranges.help(true);
+    ranges.measured(0, MIB, Duration::from_millis(100));
+    for _ in 0..RUN_EXTENTS_MIN {
+        ranges.took();
+    }
+    ranges.left(0);
+    ranges.add();
+    assert_eq!(ranges.alive_count(), 2);
+    assert!(matches!(ranges.next(), Next::Read { source: 0, .. }));
+    assert!(matches!(ranges.next_ahead(), Some((1, _))));
+}
+
+#[test]
 fn runs_of_a_source_that_needs_no_help_grow() {
-    let mut ranges = Ranges::new(0, 400, 3);
+    let mut ranges = Ranges::new(0, 400, 3, false);
     let mut runs = Vec::new();
     while ranges.head < 400 {
         let Next::Read { source: 0, extents } = ranges.next() else {
@@ -249,7 +269,7 @@ fn runs_of_a_source_that_needs_no_help_grow() {
 
 /// Two sources whose rates are known, the first of them at the head.
 fn two_at_work() -> Ranges {
-    let mut ranges = Ranges::new(0, 400, 2);
+    let mut ranges = Ranges::new(0, 400, 2, false);
     ranges.help(true);
     assert!(matches!(ranges.next(), Next::Read { source: 0, .. }));
     for source in 0..2 {
@@ -298,7 +318,7 @@ fn the_last_source_brings_the_rest_at_once() {
 
 #[test]
 fn what_is_asked_for_before_a_rate_is_known_is_not_waited_for_for_ever() {
-    let mut ranges = Ranges::new(0, 400, 2);
+    let mut ranges = Ranges::new(0, 400, 2, false);
     assert_eq!(ranges.patience_ahead(1, 2), SLOW_WAIT_MAX * 2);
     ranges.measured(0, MIB, Duration::from_millis(10));
     assert!(ranges.patience_ahead(1, 2) < SLOW_WAIT_MAX);

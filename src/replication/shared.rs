@@ -6,10 +6,11 @@ use std::sync::Arc;
 use super::blob_file::BlobFile;
 use super::letter::{Answer, Letter, Order, Want};
 use super::options::Options;
+use super::pace::JUDGED_TIME;
 use super::peers::Peers;
 use super::room::Room;
 use crate::base::units::index_of;
-use crate::peer::{HandedOver, Newcomer, Security};
+use crate::peer::{HandedOver, Newcomer, PeerNode, Security};
 use crate::raft::{BlobChange, Handle};
 use crate::runtime::timeout;
 use crate::telemetry::Metrics;
@@ -136,6 +137,16 @@ impl Shared {
         self.0.letters.0.send(letter).ok()?;
         let answered = timeout(self.options().follow_timeout, answer.recv_async());
         answered.await.ok()?.ok()
+    }
+
+    /// Asks the coordinator who else has a blob that is being fetched. Nobody, when it
+    /// has no time: there is a source already.
+    pub(super) async fn others(&self, file: BlobFile) -> Vec<PeerNode> {
+        let (reply, answer) = flume::bounded(1);
+        // Without a coordinator the process ends.
+        drop(self.0.letters.0.send(Letter::Others { file, reply }));
+        let answered = timeout(JUDGED_TIME, answer.recv_async());
+        answered.await.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 

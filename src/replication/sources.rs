@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::ahead::Extent;
 use super::attempt::{Ended, Replaced};
+use super::coordinator::SEVERAL_BYTES_MIN;
 use super::feed::Stage;
 use super::fetch::{FetchError, label, log};
 use super::letter::{Fetch, Letter};
@@ -39,7 +40,7 @@ enum First<T> {
 pub(super) struct Sources<'a> {
     pub(super) worker: &'a Rc<Worker>,
     pub(super) order: &'a Fetch,
-    pub(super) nodes: Vec<&'a PeerNode>,
+    pub(super) nodes: Vec<PeerNode>,
     pub(super) ranges: Ranges,
     /// By the number of the source.
     pub(super) flights: Vec<Option<Flight>>,
@@ -51,22 +52,27 @@ pub(super) struct Sources<'a> {
     brought: Vec<u64>,
     pace: Pace,
     thirst: Thirst,
+    /// Whether nodes that had failed, or are busy no more, may join.
+    may_grow: bool,
+    has_read: bool,
 }
 
 impl<'a> Sources<'a> {
     pub(super) fn new(worker: &'a Rc<Worker>, order: &'a Fetch, import: &Import) -> Self {
         let nodes: Vec<_> = std::iter::once(&order.source)
             .chain(&order.others)
+            .cloned()
             .collect();
         let extent = u64::from(EXTENT_BYTES);
         let head = import.held_bytes() / extent;
         let end = order.expected.size_bytes.div_ceil(extent);
         let limit = worker.shared.options().fetch_bytes_per_second();
+        let may_grow = order.has_others && order.expected.size_bytes >= SEVERAL_BYTES_MIN;
         let now = worker.clock.now();
         Self {
             worker,
             order,
-            ranges: Ranges::new(head, end, nodes.len()),
+            ranges: Ranges::new(head, end, nodes.len(), may_grow),
             flights: nodes.iter().map(|_| None).collect(),
             held: BTreeMap::new(),
             refusing: BTreeSet::new(),
@@ -74,6 +80,8 @@ impl<'a> Sources<'a> {
             pace: Pace::new(order.has_others, limit, now),
             thirst: Thirst::new(now),
             nodes,
+            may_grow,
+            has_read: false,
         }
     }
 
@@ -82,9 +90,11 @@ impl<'a> Sources<'a> {
     /// - Errors: of the last source that was left, or of this node.
     pub(super) async fn receive(mut self, import: &mut Import) -> Result<(), (u64, FetchError)> {
         while !import.is_whole() {
+            self.look_for_others().await;
             self.begin_ahead();
             let (source, outcome) = match self.ranges.next() {
                 Next::Read { source, extents } => {
+                    self.has_read = true;
                     let read = Box::pin(self.read(import, source, extents)).await;
                     self.ranges.left(source);
                     (source, read)
@@ -107,6 +117,22 @@ impl<'a> Sources<'a> {
         Ok(())
     }
 
+    /// Between the runs of a source that is alone: whether it is any more.
+    async fn look_for_others(&mut self) {
+        if !self.may_grow || !self.has_read || self.ranges.alive_count() > 1 {
+            return;
+        }
+        let last = self.ranges.any_alive();
+        let last = last.and_then(|last| self.nodes.get(last)).map(|one| one.id);
+        let others = self.worker.shared.others(self.order.file()).await;
+        for node in others.into_iter().filter(|node| Some(node.id) != last) {
+            self.nodes.push(node);
+            self.flights.push(None);
+            self.brought.push(0);
+            self.ranges.add();
+        }
+    }
+
     /// Reads extents from a source into the file.
     async fn read(
         &mut self,
@@ -115,12 +141,12 @@ impl<'a> Sources<'a> {
         extents: Range<u64>,
     ) -> Result<(), FetchError> {
         let request = self.request(&extents);
-        let node = self.node(source);
+        let node = self.node(source).clone();
         self.pace.change_source();
         let worker = self.worker;
         let mut extent_began = self.now();
         let mut extent_waited = Duration::ZERO;
-        let asking = worker.transfers.fetch(node, &request);
+        let asking = worker.transfers.fetch(&node, &request);
         let mut incoming = self.wait_for_answer(asking).await?;
         self.refusing.remove(&source);
         self.check_size(incoming.size())?;
@@ -284,11 +310,8 @@ impl<'a> Sources<'a> {
         }
     }
 
-    pub(super) fn node(&self, source: usize) -> &'a PeerNode {
-        self.nodes
-            .get(source)
-            .copied()
-            .unwrap_or(&self.order.source)
+    pub(super) fn node(&self, source: usize) -> &PeerNode {
+        self.nodes.get(source).unwrap_or(&self.order.source)
     }
 
     /// Does something at the head while the flights go on; gives it up after `limit`.

@@ -285,6 +285,26 @@ fn a_source_that_has_no_time_for_a_while_is_not_given_up() {
     is_tidy(&target);
 }
 
+#[test]
+fn a_source_that_comes_back_helps_the_one_that_was_left() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(313, 64 * MIB);
+    let sources = holders(&cluster, 2, &blob);
+    // Nobody is there.
+    cluster.enlist(2, "127.0.0.1:1".parse().unwrap());
+    let target = cluster.start(9);
+    target.learn(&blob, &[1, 2]);
+    until("one is left", || {
+        failures(&target, FetchFailure::Unreachable) > 0 && sent(&sources[0]) > 2 << 20
+    });
+    cluster.slow_down(&sources[1], SLOW_LINK_BYTES);
+    target.receives(&blob);
+    let back = sent(&sources[1]);
+    assert!(back > 8 << 20, "{back} bytes from who came back");
+    assert_eq!(fetches(&target, FetchEnd::Sealed), 1);
+    is_tidy(&target);
+}
+
 /// Keeps memory of both shards of a node until the sender is dropped: places for what
 /// comes ahead, and all of the pool but `left_moves`.
 fn hold_memory(node: &Node, left_moves: usize) -> flume::Sender<()> {
