@@ -196,15 +196,15 @@ fn limited(bytes_per_second: u64) -> Options {
 fn a_limit_holds_whatever_the_number_of_sources() {
     let cluster = Cluster::new();
     let blob = Blob::new(306, 36 * MIB);
-    // Each alone is too slow, so that they send together: three seconds or less.
+    // Each alone is too slow, so that they send together: two seconds without a limit.
     let sources = holders(&cluster, 3, &blob);
-    let target = cluster.start_with(limited(12 << 20));
+    let target = cluster.start_with(limited(10 << 20));
     let clock = Clock::system();
     let began = clock.now();
     target.learn(&blob, &[1, 2, 3]);
     target.receives(&blob);
     let took = clock.now() - began;
-    assert!(took.as_millis() > 2800, "{took:?}");
+    assert!(took.as_millis() > 3400, "{took:?}");
     let helped = sources.iter().filter(|source| sent(source) > 2 << 20);
     assert!(helped.count() > 1, "one has sent all of it");
     assert_eq!(received(&target), blob.size());
