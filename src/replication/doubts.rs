@@ -26,6 +26,8 @@ pub(super) struct Doubts(BTreeMap<BlobFile, Doubt>);
 #[derive(Debug)]
 struct Doubt {
     rests_until: Instant,
+    /// Whether the journal was asked.
+    is_asked: bool,
     /// How often it was read though no other node has the blob, and when it may be again.
     reads: u32,
     read_due: Instant,
@@ -33,17 +35,19 @@ struct Doubt {
 
 impl Doubts {
     /// A file that failed stays in service.
-    fn note(&mut self, file: BlobFile, now: Instant) -> bool {
+    fn note(&mut self, file: BlobFile, is_asked: bool, now: Instant) -> bool {
         let is_new = !self.has(&file);
         if is_new && self.0.len() >= DOUBTS_MAX {
             return false;
         }
         let doubt = self.0.entry(file).or_insert(Doubt {
             rests_until: now,
+            is_asked,
             reads: 0,
             read_due: now,
         });
         doubt.rests_until = now + DOUBT_REST;
+        doubt.is_asked = is_asked;
         is_new
     }
 
@@ -52,6 +56,11 @@ impl Doubts {
         self.0
             .get(file)
             .is_some_and(|doubt| now < doubt.rests_until)
+    }
+
+    /// Whether the journal said no, or nothing.
+    pub(super) fn is_asked(&self, file: &BlobFile) -> bool {
+        self.0.get(file).is_some_and(|doubt| doubt.is_asked)
     }
 
     /// Whether it is in doubt.
@@ -80,10 +89,10 @@ impl Doubts {
 }
 
 impl Worker {
-    /// A file that failed stays in service.
-    pub(super) fn doubt(&self, file: &BlobFile) {
+    /// A file that failed stays in service, whether or not the journal was asked.
+    pub(super) fn doubt(&self, file: &BlobFile, is_asked: bool) {
         let now = self.clock.now();
-        if self.doubts.borrow_mut().note(*file, now) {
+        if self.doubts.borrow_mut().note(*file, is_asked, now) {
             self.shared.metrics().replication.doubtful_files.rise();
         }
     }
@@ -126,20 +135,20 @@ mod tests {
     fn a_file_rests_before_it_is_due_and_there_are_so_many_at_most() {
         let clock = Clock::hand_moved();
         let mut doubts = Doubts::default();
-        assert!(doubts.note(file(0), clock.now()));
+        assert!(doubts.note(file(0), true, clock.now()));
         assert!(doubts.is_resting(&file(0), clock.now()));
         assert!(doubts.due(clock.now()).is_empty());
         clock.advance(DOUBT_REST);
         assert!(!doubts.is_resting(&file(0), clock.now()));
         assert_eq!(doubts.due(clock.now()), [file(0)]);
-        assert!(!doubts.note(file(0), clock.now()), "it is known");
+        assert!(!doubts.note(file(0), true, clock.now()), "it is known");
         assert!(doubts.may_read(&file(0), clock.now()));
         assert!(!doubts.may_read(&file(0), clock.now()));
         assert!(doubts.is_resting(&file(0), clock.now()));
         for number in 1..DOUBTS_MAX {
-            assert!(doubts.note(file(number), clock.now()));
+            assert!(doubts.note(file(number), true, clock.now()));
         }
-        assert!(!doubts.note(file(DOUBTS_MAX), clock.now()));
+        assert!(!doubts.note(file(DOUBTS_MAX), true, clock.now()));
         assert!(!doubts.has(&file(DOUBTS_MAX)));
     }
 }

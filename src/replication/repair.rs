@@ -73,7 +73,11 @@ impl Worker {
         let now = self.clock.now();
         if self.doubts.borrow().is_resting(file, now) {
             tracing::debug!(%digest, %failure, "a blob cannot be read here, still");
-            return self.without(file);
+            let verdict = self.without(file);
+            // Where nobody was known to have it, somebody may be by now.
+            if verdict == Verdict::Kept || self.doubts.borrow().is_asked(file) {
+                return verdict;
+            }
         }
         tracing::error!(%digest, %failure, "a blob cannot be read here");
         let flight = self.give_up(file, failed);
@@ -134,17 +138,17 @@ impl Worker {
         let digest = &file.digest;
         if !self.is_held_elsewhere(&self.shared.journal().view(), file) {
             tracing::error!(%digest, "a bad file stays, because no other node is known to hold the blob");
-            self.doubt(file);
+            self.doubt(file, false);
             return false;
         }
         let Some(mut leaving) = Leaving::begin(self, file).await else {
             tracing::warn!(%digest, "a bad file stays, because nothing can be written down");
-            self.doubt(file);
+            self.doubt(file, true);
             return false;
         };
         if !self.may_go(file).await {
             tracing::error!(%digest, "a bad file stays in service for now");
-            self.doubt(file);
+            self.doubt(file, true);
             return false;
         }
         let moved = self
@@ -161,7 +165,7 @@ impl Worker {
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(%digest, error, "a bad file stays in service");
-                self.doubt(file);
+                self.doubt(file, true);
                 false
             }
         }

@@ -116,7 +116,8 @@ fn a_blob_that_cannot_be_read_comes_from_another_node_and_is_whole_again() {
 
         let target = format!("/v2/{NAME}/blobs/{digest}");
         pull(addresses[1], &target, &digest);
-        assert_eq!(set_aside(node), count, "{harm:?}");
+        let is_aside = || set_aside(node) == count;
+        assert!(wait_for(REPAIRED_MAX, is_aside), "{harm:?}");
         let is_whole = || {
             let found = fs::metadata(&file);
             found.is_ok_and(|found| {
@@ -231,7 +232,7 @@ fn a_blob_whose_device_fails_in_mid_file_comes_from_another_node() {
 
     let target = format!("/v2/{NAME}/blobs/{digest}");
     pull(addresses[1], &target, &digest);
-    assert_eq!(set_aside(node), 1);
+    assert!(wait_for(REPAIRED_MAX, || set_aside(node) == 1));
     let is_own = || fs::symlink_metadata(&file).is_ok_and(|found| found.is_file());
     assert!(wait_for(REPAIRED_MAX, is_own));
     assert!(fs::read(&file).expect("a file") == content);
