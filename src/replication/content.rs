@@ -157,7 +157,7 @@ impl Content {
                 Some(Answer::Here) => continue,
                 Some(Answer::Coming(interest, listener)) => (interest, listener),
                 Some(Answer::Busy) => return Err(ContentError::Busy),
-                Some(Answer::NoRoom) => return Err(ContentError::Unwritable),
+                Some(Answer::NoRoom) => return self.borrow(ContentError::Unwritable).await,
                 None => return Err(ContentError::Stopping),
             };
             let metrics = Arc::clone(self.worker.shared.metrics());
@@ -172,12 +172,33 @@ impl Content {
                 _interest: interest,
                 _counted: Counted(metrics),
             };
-            if self.position < self.end {
-                fetched.wait(self.position).await?;
-            }
-            self.source = Some(Source::Fetched(Box::new(fetched)));
-            return Ok(());
+            let begun = if self.position < self.end {
+                fetched.wait(self.position).await.map(drop)
+            } else {
+                Ok(())
+            };
+            return match begun {
+                Err(ContentError::Unwritable) => self.borrow(ContentError::Unwritable).await,
+                begun => {
+                    self.source = Some(Source::Fetched(Box::new(fetched)));
+                    begun
+                }
+            };
         }
+    }
+
+    /// Takes the bytes that are left from another node and keeps none of them: where the
+    /// disk is full, pulls go on.
+    ///
+    /// - Errors: `otherwise`, when the state does not know what the blob consists of.
+    async fn borrow(&mut self, otherwise: ContentError) -> Result<(), ContentError> {
+        let lent = Lent::begin(&self.worker, &self.file, self.size_bytes);
+        let mut lent = lent.ok_or(otherwise)?;
+        if self.position < self.end {
+            lent.reach(self.position).await?;
+        }
+        self.source = Some(Source::Lent(Box::new(lent)));
+        Ok(())
     }
 
     /// Takes the bytes that are left from a file.
@@ -208,14 +229,10 @@ impl Content {
         if verdict == Verdict::Replaced {
             return Ok(());
         }
-        let is_elsewhere = verdict == Verdict::Elsewhere;
-        let begin = || Lent::begin(&self.worker, &self.file, self.size_bytes);
-        let mut lent = is_elsewhere.then(begin).flatten().ok_or(failure)?;
-        if self.position < self.end {
-            lent.reach(self.position).await?;
+        if verdict == Verdict::Elsewhere {
+            return self.borrow(failure.into()).await;
         }
-        self.source = Some(Source::Lent(Box::new(lent)));
-        Ok(())
+        Err(failure.into())
     }
 
     /// The next piece, or `None` at the end of the range.
@@ -240,7 +257,13 @@ impl Content {
                     }
                 },
                 Some(Source::Fetched(fetched)) => {
-                    let chunk = fetched.next(self.position, self.end).await?;
+                    let chunk = match fetched.next(self.position, self.end).await {
+                        Err(ContentError::Unwritable) => {
+                            self.borrow(ContentError::Unwritable).await?;
+                            continue;
+                        }
+                        chunk => chunk?,
+                    };
                     let Some(chunk) = chunk else {
                         let reader = fetched.sealed().await?;
                         self.go_on_with(reader);

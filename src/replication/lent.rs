@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::ahead::{Extent, fly};
+use super::ahead::{Extent, Wanted, fly};
 use super::blob_file::BlobFile;
 use super::candidates::{candidates, is_live};
 use super::content::ContentError;
+use super::pace::SLOW_WAIT_MAX;
 use super::replicator::Worker;
 use crate::base::limits::EXTENT_BYTES;
 use crate::base::units::{index_of, to_u64};
@@ -126,7 +127,12 @@ impl Lent {
         };
         let room = vec![Extent::try_new(&self.worker, bytes)?];
         let worker = Rc::clone(&self.worker);
-        let flown = fly(worker, node.clone(), request, self.size_bytes, room).await;
+        let wanted = Wanted {
+            request,
+            size_bytes: self.size_bytes,
+            limit: SLOW_WAIT_MAX,
+        };
+        let flown = fly(worker, node.clone(), wanted, room).await;
         let extent = match flown {
             Ok(mut extents) => extents.pop()?,
             Err(error) => {
