@@ -4,38 +4,29 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_lite::future::or;
 
 use super::announce::{Announced, Said};
-use super::attempt::{Ended, Start};
+use super::attempt::Ended;
 use super::blob_file::BlobFile;
-use super::candidates::{candidates, is_live};
+use super::candidates::is_live;
 use super::feed::{Feed, Stage};
 use super::leaving::LeavingFiles;
-use super::letter::{Answer, Fetch, Interest, Letter, Order, Want};
-use super::peers::Peer;
+use super::letter::{Answer, Interest, Letter, Order, Want};
 use super::plan::{Caps, Plan};
 use super::replicator::Worker;
 use super::survey::Survey;
-use crate::base::limits::EXTENT_BYTES;
 use crate::base::units::to_u64;
-use crate::blob::Expected;
 use crate::metadata;
-use crate::peer::PeerNode;
 use crate::raft::{BlobChange, StateView};
 use crate::runtime::{timeout, yield_if_needed};
-use crate::telemetry::FetchFailure;
 
 /// Missing blobs in the plan; about 40 MiB. Further ones are found again in the state
 /// when there is room.
 const BACKLOG_BLOBS_MAX: usize = 65_536;
 /// Blobs that somebody waits for; a question beyond is answered busy.
 const WANTED_BLOBS_MAX: usize = 4096;
-/// From this size on a blob may come from several sources: below, one of them has
-/// brought it before another one could help.
-pub(super) const SEVERAL_BYTES_MIN: u64 = 12 * EXTENT_BYTES as u64;
 /// Letters or changes read before something else gets a turn.
 const BATCH_LETTERS_MAX: usize = 256;
 
@@ -44,7 +35,7 @@ pub(super) struct Coordinator {
     pub(super) worker: Rc<Worker>,
     pub(super) plan: Plan,
     /// One for each blob in the plan.
-    entries: BTreeMap<BlobFile, Entry>,
+    pub(super) entries: BTreeMap<BlobFile, Entry>,
     /// Blobs in the plan that come without having been fetched.
     coming: BTreeSet<BlobFile>,
     pub(super) survey: Survey,
@@ -54,11 +45,11 @@ pub(super) struct Coordinator {
 }
 
 /// What the plan need not know of a blob.
-struct Entry {
-    size_bytes: u64,
-    origin: Option<u64>,
-    extent_checksums: Option<Arc<[u32]>>,
-    feed: Feed,
+pub(super) struct Entry {
+    pub(super) size_bytes: u64,
+    pub(super) origin: Option<u64>,
+    pub(super) extent_checksums: Option<Arc<[u32]>>,
+    pub(super) feed: Feed,
 }
 
 impl Entry {
@@ -391,92 +382,6 @@ impl Coordinator {
         );
     }
 
-    /// Sends off every fetch that may begin.
-    fn dispatch(&mut self) {
-        let shared = self.worker.shared.clone();
-        let mut known: Option<(StateView, Vec<Peer>)> = None;
-        if self.plan.is_waiting() && !shared.has_room() {
-            self.plan.rest(self.worker.clock.now());
-        }
-        loop {
-            let now = self.worker.clock.now();
-            let entries = &self.entries;
-            let start = self.plan.next(now, |file| {
-                let (view, peers) = known.get_or_insert_with(|| {
-                    let peers = shared.peers().others(shared.options().node);
-                    (shared.journal().view(), peers)
-                });
-                let origin = entries.get(file).and_then(|entry| entry.origin);
-                candidates(view, peers, file, origin)
-            });
-            let Some((start, (view, peers))) = start.zip(known.as_ref()) else {
-                return;
-            };
-            match self.order(&start, view, peers) {
-                Some(fetch) => shared.order(&start.file, Order::Fetch(fetch)),
-                None => self.unfit(view, &start.file, now),
-            }
-        }
-    }
-
-    fn order(&self, start: &Start, view: &StateView, peers: &[Peer]) -> Option<Box<Fetch>> {
-        let BlobFile { digest, generation } = start.file;
-        let entry = self.entries.get(&start.file)?;
-        let source = peers.iter().find(|peer| peer.node.id == start.source)?;
-        let checksums = match &entry.extent_checksums {
-            Some(checksums) => Some(Arc::clone(checksums)),
-            None if is_live(view, &start.file).ok()? => {
-                let known = metadata::extent_checksums(view, &digest);
-                known.ok().flatten().map(Arc::from)
-            }
-            None => None,
-        };
-        let expected = Expected {
-            digest,
-            generation,
-            size_bytes: entry.size_bytes,
-            extent_checksums: checksums?,
-        };
-        let is_large = expected.size_bytes >= SEVERAL_BYTES_MIN;
-        let others = is_large.then(|| self.others(&start.file, view, peers));
-        expected.is_consistent().then(|| {
-            Box::new(Fetch {
-                expected,
-                source: source.node.clone(),
-                others: others.unwrap_or_default(),
-                has_others: candidates(view, peers, &start.file, entry.origin).len() > 1,
-                urgency: start.urgency,
-                feed: entry.feed.clone(),
-            })
-        })
-    }
-
-    /// Further sources of a blob that is being fetched.
-    fn others(&self, file: &BlobFile, view: &StateView, peers: &[Peer]) -> Vec<PeerNode> {
-        let origin = self.entries.get(file).and_then(|entry| entry.origin);
-        let all = candidates(view, peers, file, origin);
-        let others = self.plan.others(file, &all, self.worker.clock.now());
-        let nodes = peers.iter().map(|peer| &peer.node);
-        let find = |id| nodes.clone().find(|node| node.id == id).cloned();
-        others.into_iter().filter_map(find).collect()
-    }
-
-    /// A blob that cannot be fetched: the state does not have it any more, which a
-    /// snapshot does not tell, or knows no checksums that fit.
-    fn unfit(&mut self, view: &StateView, file: &BlobFile, now: Instant) {
-        if matches!(is_live(view, file), Ok(false)) {
-            self.plan.remove(*file);
-            self.plan.ended(*file, Ended::GivenUp, now);
-        } else {
-            tracing::error!(digest = %file.digest, "the state knows no checksums of a blob");
-            let failures = &self.worker.shared.metrics().replication.fetch_failures;
-            failures.of(FetchFailure::Record).count();
-            let lacks = Ended::SourceLacks { has_moved: false };
-            self.plan.ended(*file, lacks, now);
-        }
-        self.tidy(file);
-    }
-
     fn entry(&mut self, file: BlobFile, size_bytes: u64) -> &mut Entry {
         let entries = &mut self.entries;
         entries
@@ -485,7 +390,7 @@ impl Coordinator {
     }
 
     /// Lets go of what belongs to a blob that the plan has forgotten, parts of it too.
-    fn tidy(&mut self, file: &BlobFile) {
+    pub(super) fn tidy(&mut self, file: &BlobFile) {
         if !self.plan.contains(file) && self.entries.remove(file).is_some() {
             self.worker.shared.order(file, Order::Forget(*file));
         }

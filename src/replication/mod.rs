@@ -16,6 +16,7 @@ mod blob_file;
 mod candidates;
 mod content;
 mod coordinator;
+mod dispatch;
 mod doubts;
 mod feed;
 mod fetch;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::ahead::Extent;
 use super::attempt::{Ended, Replaced};
-use super::coordinator::SEVERAL_BYTES_MIN;
+use super::dispatch::SEVERAL_BYTES_MIN;
 use super::feed::Stage;
 use super::fetch::{FetchError, label, log};
 use super::letter::{Fetch, Letter};
