@@ -279,11 +279,15 @@ fn what_cannot_be_made_is_refused_with_the_reason() {
     }
     let mut operators = Client::new(admin);
     operators.send(&Request::new("GET", "/tokens")).expect(403);
-    let wish = Request::new("POST", "/tokens").body("{}");
+    let here = |method| Request::new(method, "/tokens").header("Host", "127.0.0.1");
+    let wish = here("POST").body("{}");
     operators.send(&wish).expect(403);
     operators
         .send(&wish.header("X-Windlass-Operator", "1"))
         .expect(400);
+    // A name that a page had bound to this address.
+    let wish = Request::new("POST", "/tokens").header("X-Windlass-Operator", "1");
+    operators.send(&wish.body("{}")).expect(403);
 }
 
 #[test]
