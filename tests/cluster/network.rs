@@ -29,18 +29,19 @@ pub(crate) struct Network {
 
 impl Network {
     /// Makes a bridge and `count` namespaces on it. Names and addresses come from the
-    /// process id, so that runs do not meet.
+    /// process id and a number, so that neither runs nor tests of one run meet.
     #[track_caller]
     pub(crate) fn new(count: u8) -> Self {
         static NETWORKS: AtomicU8 = AtomicU8::new(0);
         let id = std::process::id();
-        let letter = char::from(b'a' + NETWORKS.fetch_add(1, Ordering::Relaxed) % 26);
+        let number = NETWORKS.fetch_add(1, Ordering::Relaxed) % 26;
+        let letter = char::from(b'a' + number);
         let prefix = format!("wl{id}{letter}");
         let mut names = vec![format!("{prefix}br")];
         names.extend((1..=count).map(|index| format!("{prefix}n{index}")));
         let network = Self {
             prefix,
-            subnet: u8::try_from(id % 200).expect("below 200") + 20,
+            subnet: u8::try_from((id + u32::from(number)) % 200).expect("below 200") + 20,
             count,
             _undo: Undo::new(REMOVE, &names),
         };

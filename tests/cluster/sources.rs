@@ -6,6 +6,7 @@ use rustix::process::geteuid;
 
 use crate::network::Network;
 use crate::support::{Client, Cluster, Node, NodeOptions, Random, Registry, Request, digest_of};
+use crate::turn::heavy;
 
 const NAME: &str = "sources/app";
 /// Long enough that a source that crawls is found out, and another one helps.
@@ -42,6 +43,7 @@ fn a_new_node_takes_a_blob_from_all_who_hold_it_and_little_from_one_that_crawls(
         eprintln!("only root can make the network of this test");
         return;
     }
+    let _turn = heavy();
     let network = Network::new(4);
     let mut cluster = Cluster::of((1..=3).map(|place| options(&network, place)).collect());
     let leader = cluster.leader();
