@@ -247,17 +247,20 @@ fn read_actions(value: &Value) -> Read<Actions> {
     let words = words.ok_or(RuleFault::Expected("a list of actions"))?;
     let mut actions = Actions::NONE;
     for word in words {
-        let word = text(word)?;
-        let known = Action::ALL.map(Action::as_str);
-        let given = Actions::of_word(word).filter(|_| known.contains(&word));
-        actions = actions
-            | given.ok_or_else(|| RuleFault::Unknown {
-                what: "action",
-                word: word.to_owned(),
-                suggestion: nearest(word, &known),
-            })?;
+        actions = actions | read_action(text(word)?)?;
     }
     Ok(actions)
+}
+
+/// What the word for an action gives, in rules and in scopes of robots.
+pub(super) fn read_action(word: &str) -> Read<Actions> {
+    let known = Action::ALL.map(Action::as_str);
+    let given = Actions::of_word(word).filter(|_| known.contains(&word));
+    given.ok_or_else(|| RuleFault::Unknown {
+        what: "action",
+        word: word.to_owned(),
+        suggestion: nearest(word, &known),
+    })
 }
 
 fn text(value: &Value) -> Read<&str> {

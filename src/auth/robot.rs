@@ -2,9 +2,9 @@
 
 use globset::GlobMatcher;
 
-use super::action::{Action, Actions};
-use super::read::glob;
-use super::rule_error::{RuleFault, nearest};
+use super::action::Actions;
+use super::read::{glob, read_action};
+use super::rule_error::RuleFault;
 
 /// The scope that gives the list of repositories.
 const CATALOG: &str = "catalog";
@@ -55,14 +55,7 @@ impl RobotScopes {
         }
         let mut actions = Actions::NONE;
         for word in words.split(',') {
-            let known = Action::ALL.map(Action::as_str);
-            let given = Actions::of_word(word).filter(|_| known.contains(&word));
-            actions = actions
-                | given.ok_or_else(|| RuleFault::Unknown {
-                    what: "action",
-                    word: word.to_owned(),
-                    suggestion: nearest(word, &known),
-                })?;
+            actions = actions | read_action(word)?;
         }
         self.repositories.push((glob(pattern)?, actions));
         Ok(())

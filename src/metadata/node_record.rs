@@ -11,7 +11,7 @@ use super::key;
 use super::node_address::NodeAddress;
 use super::node_command::{JoinTokenHash, NodeUuid, address};
 use super::policy::flag;
-use super::record::{StateError, decode_record, read, start};
+use super::record::{StateError, decode_record, read, read_all, start};
 use super::view::View;
 use crate::base::{CodecError, Reader};
 
@@ -126,21 +126,10 @@ pub fn node(view: &dyn View, node: u64) -> Result<Option<NodeRecord>, StateError
 
 /// Every machine that ever had a number, removed ones included, by number.
 pub fn nodes(view: &dyn View) -> Result<Vec<(u64, NodeRecord)>, StateError> {
-    let mut found = Vec::new();
-    let mut outcome = Ok(());
-    view.scan(key::NODES, &key::end_of(key::NODES), &mut |key, value| {
-        match entry(key, value) {
-            Ok(entry) => found.push(entry),
-            Err(error) => outcome = Err(error),
-        }
-        outcome.is_ok()
-    })?;
-    outcome?;
-    Ok(found)
+    read_all(view, key::NODES, entry)
 }
 
-fn entry(key: &[u8], value: &[u8]) -> Result<(u64, NodeRecord), CodecError> {
-    let number = key.strip_prefix(key::NODES).unwrap_or_default();
+fn entry(number: &[u8], value: &[u8]) -> Result<(u64, NodeRecord), CodecError> {
     let node = Reader::new(number).array().map(u64::from_be_bytes)?;
     Ok((node, NodeRecord::decode(value)?))
 }

@@ -18,8 +18,9 @@
 use bytes::Bytes;
 
 use super::command_codec::{encode_digests, list, option, optional};
+use super::key;
 use super::policy::flag;
-use super::view::ViewError;
+use super::view::{View, ViewError};
 use crate::base::units::to_u32;
 use crate::base::{CodecError, Reader, Writer};
 use crate::oci::{Digest, MediaType, Referrer};
@@ -260,6 +261,27 @@ pub(super) fn read<T>(
     decode: impl FnOnce(&[u8]) -> Result<T, CodecError>,
 ) -> Result<Option<T>, StateError> {
     Ok(value.map(|record| decode(&record)).transpose()?)
+}
+
+/// Reads every record whose key starts with `prefix`, in key order; `decode` is given
+/// the rest of the key.
+pub(super) fn read_all<T>(
+    view: &dyn View,
+    prefix: &[u8],
+    decode: impl Fn(&[u8], &[u8]) -> Result<T, CodecError>,
+) -> Result<Vec<T>, StateError> {
+    let mut found = Vec::new();
+    let mut outcome = Ok(());
+    view.scan(prefix, &key::end_of(prefix), &mut |key, value| {
+        let tail = key.strip_prefix(prefix).unwrap_or_default();
+        match decode(tail, value) {
+            Ok(entry) => found.push(entry),
+            Err(error) => outcome = Err(error),
+        }
+        outcome.is_ok()
+    })?;
+    outcome?;
+    Ok(found)
 }
 
 /// A record with its version.

@@ -7,7 +7,7 @@
 
 use super::command_codec::{option, optional};
 use super::key;
-use super::record::{StateError, decode_record, read, start};
+use super::record::{StateError, decode_record, read, read_all, start};
 use super::robot_command::{RobotHash, RobotId, encode_scopes, name, scopes};
 use super::view::View;
 use crate::base::{CodecError, Reader};
@@ -70,20 +70,9 @@ pub fn robot(view: &dyn View, id: RobotId) -> Result<Option<RobotRecord>, StateE
 
 /// Every robot that is remembered, those that ended included, by number.
 pub fn robots(view: &dyn View) -> Result<Vec<(RobotId, RobotRecord)>, StateError> {
-    let mut found = Vec::new();
-    let mut outcome = Ok(());
-    view.scan(key::ROBOTS, &key::end_of(key::ROBOTS), &mut |key, value| {
-        match entry(key, value) {
-            Ok(entry) => found.push(entry),
-            Err(error) => outcome = Err(error),
-        }
-        outcome.is_ok()
-    })?;
-    outcome?;
-    Ok(found)
+    read_all(view, key::ROBOTS, entry)
 }
 
-fn entry(key: &[u8], value: &[u8]) -> Result<(RobotId, RobotRecord), CodecError> {
-    let id = key.strip_prefix(key::ROBOTS).unwrap_or_default();
+fn entry(id: &[u8], value: &[u8]) -> Result<(RobotId, RobotRecord), CodecError> {
     Ok((Reader::new(id).array()?, RobotRecord::decode(value)?))
 }
