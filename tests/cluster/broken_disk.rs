@@ -2,7 +2,7 @@
 //! others go on.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::support::{Cluster, NodeOptions, Random, Registry, Request, digest_of, wait_for};
+use crate::undo::{run_words, text};
 
 /// Size of the disk; its file grows as it is written.
 const DISK_BYTES: u64 = 1024 * 1024 * 1024;
@@ -39,7 +40,7 @@ impl Disk {
         let image = std::fs::File::create(disk.image()).expect("a file");
         image.set_len(DISK_BYTES).expect("a sparse file");
         std::fs::create_dir(disk.root()).expect("a directory");
-        run("mkfs.ext4", &["-q", "-F", text(&disk.image())]);
+        run_words("mkfs.ext4", &["-q", "-F", text(&disk.image())]);
         disk.mount_again();
         disk
     }
@@ -47,7 +48,7 @@ impl Disk {
     #[track_caller]
     fn mount_again(&self) {
         let (image, root) = (self.image(), self.root());
-        run("mount", &["-o", "loop", text(&image), text(&root)]);
+        run_words("mount", &["-o", "loop", text(&image), text(&root)]);
     }
 
     fn image(&self) -> PathBuf {
@@ -61,20 +62,20 @@ impl Disk {
     /// Fails every write and every sync from now on.
     #[track_caller]
     fn fail(&self) {
-        run("python3", &["-c", SHUT_DOWN, text(&self.root())]);
+        run_words("python3", &["-c", SHUT_DOWN, text(&self.root())]);
     }
 
     /// As new after a repair; nobody may use it meanwhile.
     #[track_caller]
     fn repair(&self) {
-        run("umount", &[text(&self.root())]);
+        run_words("umount", &[text(&self.root())]);
         self.mount_again();
     }
 
     /// Lets no write return until the guard is dropped.
     #[track_caller]
     fn freeze(&self) -> Frozen {
-        run("fsfreeze", &["--freeze", text(&self.root())]);
+        run_words("fsfreeze", &["--freeze", text(&self.root())]);
         Frozen(self.root())
     }
 }
@@ -93,19 +94,6 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         drop(Command::new("fsfreeze").arg("-u").arg(&self.0).status());
     }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of letters")
-}
-
-#[track_caller]
-fn run(program: &str, words: &[&str]) {
-    let status = Command::new(program).args(words).status();
-    assert!(
-        status.is_ok_and(|status| status.success()),
-        "{program} {words:?} failed"
-    );
 }
 
 /// Three voters, the first of which leads and has a disk of its own; nothing where

@@ -10,6 +10,7 @@ use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use crate::support::{Client, Cluster, Node, Random, Registry, Request, digest_of, wait_for};
+use crate::undo::{run_words, text};
 
 const NAME: &str = "repair/app";
 /// A file that was set aside has come anew by then.
@@ -46,19 +47,6 @@ impl Harm {
             }
         }
     }
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("a path of letters")
-}
-
-#[track_caller]
-fn run(program: &str, words: &[&str]) {
-    let status = Command::new(program).args(words).status();
-    assert!(
-        status.is_ok_and(|status| status.success()),
-        "{program} {words:?} failed"
-    );
 }
 
 /// The file of a blob on a node.
@@ -162,12 +150,12 @@ impl FailingDisk {
         let (image, root) = (text(&image), text(&root));
         // Without a journal, which would lie behind the file.
         let words = ["-q", "-F", "-b", "4096", "-O", "^has_journal", image];
-        run("mkfs.ext4", &words);
-        run("mount", &["-o", "loop", image, root]);
+        run_words("mkfs.ext4", &words);
+        run_words("mount", &["-o", "loop", image, root]);
         fs::write(disk.file(), content).expect("a file");
         // Nothing of it stays in memory.
-        run("umount", &[root]);
-        run("mount", &["-o", "loop", image, root]);
+        run_words("umount", &[root]);
+        run_words("mount", &["-o", "loop", image, root]);
         disk
     }
 

@@ -1,5 +1,6 @@
 //! What a test changes on the machine goes away with the test, however it ends.
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 /// A shell that waits for the end of the test process, or of this value, and then
@@ -41,4 +42,19 @@ pub(crate) fn output(line: &str) -> Option<String> {
 pub(crate) fn run(line: &str) -> String {
     let ran = output(line);
     ran.unwrap_or_else(|| panic!("{line} failed; it needs root"))
+}
+
+/// As [`run`], with words that may hold blanks.
+#[track_caller]
+pub(crate) fn run_words(program: &str, words: &[&str]) {
+    let status = Command::new(program).args(words).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "{program} {words:?} failed"
+    );
+}
+
+/// A path as a word.
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of letters")
 }
