@@ -116,7 +116,7 @@ impl TlsServer {
         clients: TlsClients<'_>,
     ) -> Result<Self, TlsMaterialError> {
         own.check_strength()?;
-        let builder = ServerConfig::builder_with_provider(provider_for_clients())
+        let builder = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&TLS12, &TLS13])
             .expect("invariant: the provider has suites of TLS 1.2 and 1.3");
         let verifier = |roots| WebPkiClientVerifier::builder_with_provider(roots, provider());
@@ -229,13 +229,9 @@ fn verify(
     verify_server_cert_signed_by_trust_anchor(&parsed, roots, between, now, algorithms.all)
 }
 
+/// The library's own, with the cheapest of the equally good suites first. Clients of a
+/// listener take what this end prefers, and between nodes the dialing end prefers it.
 pub(super) fn provider() -> Arc<CryptoProvider> {
-    Arc::new(aws_lc_rs::default_provider())
-}
-
-/// The same, with the cheapest of the equally good suites first: clients take what this
-/// end prefers.
-fn provider_for_clients() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();
     let cheapest = [
         CipherSuite::TLS13_AES_128_GCM_SHA256,
