@@ -212,6 +212,9 @@ pub const KEY_SET_BYTES_MAX: u64 = 512 * 1024;
 pub const KEYS_WAIT_MAX: Duration = Duration::from_secs(10);
 /// Requests that wait for the keys of one issuer; further ones are answered 429.
 pub const WAITING_FOR_KEYS_MAX: usize = 1024;
+/// As many of those may be of one client, an IPv4 address or a /64 of IPv6: a dozen
+/// machines behind one address that pull at once, and no single one keeps the others out.
+pub const CLIENT_WAITING_FOR_KEYS_MAX: usize = 64;
 /// An issuer that is down is asked again at least this often.
 pub const KEYS_RETRY_MAX: Duration = Duration::from_secs(5 * 60);
 

@@ -278,7 +278,7 @@ impl Guard {
         let credentials = Credentials::parse(header).map_err(|_| Unproved::Invalid)?;
         match (credentials, &self.options.mode) {
             (Credentials::Bearer(token), mode) => {
-                let verified = self.verified(&book, token).await?;
+                let verified = self.verified(&book, token, client).await?;
                 if !matches!(mode, Mode::Users(_)) {
                     return Ok(Pass::foreign(verified));
                 }

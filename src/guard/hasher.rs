@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::turns::{Turn, Turns};
 use crate::auth::PasswordHash;
-use crate::base::limits::{LOGIN_THREADS, WAITING_LOGINS_MAX};
+use crate::base::limits::{CLIENT_LOGINS_MAX, LOGIN_THREADS, WAITING_LOGINS_MAX};
 use crate::runtime::{Background, BackgroundError};
 
 /// A password to be checked. Not printed.
@@ -43,7 +43,7 @@ impl Hasher {
                 }
             })?);
         }
-        let turns = Turns::new();
+        let turns = Turns::new(WAITING_LOGINS_MAX, CLIENT_LOGINS_MAX);
         Ok(Self { checks, turns })
     }
 
@@ -76,7 +76,6 @@ mod tests {
     use futures_lite::future::{block_on, poll_once};
 
     use super::*;
-    use crate::base::limits::CLIENT_LOGINS_MAX;
     use crate::runtime::{ShardPlan, Topology, Wishes};
 
     /// Takes long enough for a crowd to gather.

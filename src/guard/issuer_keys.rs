@@ -1,8 +1,9 @@
 //! Keys that issuers publish: a thread for each issuer fetches them, and shards wait
 //! for it when a token is signed with a key that nobody here has seen.
 
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use flume::{Receiver, RecvTimeoutError, Sender};
@@ -11,9 +12,10 @@ use tokio::sync::watch;
 use super::fetch_keys::{FetchedKeys, KeysError, fetch_keys};
 use super::options::IssuerKeys;
 use super::refetch::Schedule;
+use super::turns::Turns;
 use crate::auth::{Issuer, Key};
 use crate::base::Clock;
-use crate::base::limits::{KEYS_WAIT_MAX, WAITING_FOR_KEYS_MAX};
+use crate::base::limits::{CLIENT_WAITING_FOR_KEYS_MAX, KEYS_WAIT_MAX, WAITING_FOR_KEYS_MAX};
 use crate::runtime::{Background, BackgroundError, timeout};
 use crate::telemetry::{KeyFetchEnd, Metrics};
 
@@ -23,7 +25,7 @@ use crate::telemetry::{KeyFetchEnd, Metrics};
 pub(super) struct Source {
     known: watch::Receiver<Known>,
     asks: Sender<()>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Turns,
 }
 
 /// What the thread says.
@@ -44,7 +46,7 @@ pub(super) enum Renewal {
     Done,
     /// None is made now, or none has ended in time.
     None,
-    /// As many wait as may.
+    /// As many wait as may, of this client or of all.
     Crowded,
 }
 
@@ -128,7 +130,7 @@ impl Source {
         Ok(Self {
             known,
             asks,
-            waiting: Arc::default(),
+            waiting: Turns::new(WAITING_FOR_KEYS_MAX, CLIENT_WAITING_FOR_KEYS_MAX),
         })
     }
 
@@ -141,7 +143,7 @@ impl Source {
     /// done. However many wait, one fetch is made.
     ///
     /// - Cancel: the fetch goes on.
-    pub(super) async fn renewed(&self, now: Instant) -> Renewal {
+    pub(super) async fn renewed(&self, client: IpAddr, now: Instant) -> Renewal {
         let mut known = self.known.clone();
         let rounds = {
             let known = known.borrow();
@@ -150,7 +152,7 @@ impl Source {
             }
             known.rounds
         };
-        let Some(_place) = Place::take(&self.waiting) else {
+        let Some(_turn) = self.waiting.take(client) else {
             return Renewal::Crowded;
         };
         // Full when somebody has asked.
@@ -160,23 +162,6 @@ impl Source {
             Ok(Ok(_)) => Renewal::Done,
             Ok(Err(_)) | Err(_) => Renewal::None,
         }
-    }
-}
-
-/// One of those who wait.
-struct Place<'a>(&'a AtomicUsize);
-
-impl<'a> Place<'a> {
-    fn take(waiting: &'a AtomicUsize) -> Option<Self> {
-        let place = Self(waiting);
-        let before = waiting.fetch_add(1, Ordering::Relaxed);
-        (before < WAITING_FOR_KEYS_MAX).then_some(place)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -298,5 +283,63 @@ impl Drop for Worker {
         } else if !has_keys {
             self.metrics.access.issuers_without_keys.fall();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::poll_once;
+
+    use super::*;
+    use crate::runtime::run_alone;
+
+    /// An issuer whose keys are being fetched, and who says when they are there.
+    fn fetching() -> (Source, watch::Sender<Known>) {
+        let (sender, known) = watch::channel(Known {
+            issuer: Arc::new(Issuer {
+                name: "auth".into(),
+                audiences: Vec::new(),
+                keys: Vec::new(),
+            }),
+            rounds: 0,
+            is_fetching: true,
+            opens: None,
+        });
+        let waiting = Turns::new(WAITING_FOR_KEYS_MAX, CLIENT_WAITING_FOR_KEYS_MAX);
+        let (asks, _) = flume::bounded(1);
+        let source = Source {
+            known,
+            asks,
+            waiting,
+        };
+        (source, sender)
+    }
+
+    #[test]
+    fn a_crowd_at_one_address_keeps_nobody_else_from_waiting_for_keys() {
+        run_alone(|| async {
+            let (source, issuer) = fetching();
+            let now = Clock::system().now();
+            let wait = |client: [u8; 4]| Box::pin(source.renewed(client.into(), now));
+            let (crowd, other) = ([10, 0, 0, 1], [10, 0, 0, 2]);
+            let mut held: Vec<_> = (0..CLIENT_WAITING_FOR_KEYS_MAX)
+                .map(|_| wait(crowd))
+                .collect();
+            for one in &mut held {
+                assert_eq!(poll_once(one).await, None);
+            }
+            assert_eq!(wait(crowd).await, Renewal::Crowded);
+            let mut other = wait(other);
+            assert_eq!(poll_once(&mut other).await, None);
+            // Whoever hangs up leaves a place.
+            drop(held.pop());
+            held.push(wait(crowd));
+            assert_eq!(poll_once(held.last_mut().unwrap()).await, None);
+            issuer.send_modify(|known| known.rounds += 1);
+            assert_eq!(other.await, Renewal::Done);
+            for one in held {
+                assert_eq!(one.await, Renewal::Done);
+            }
+        });
     }
 }

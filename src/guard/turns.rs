@@ -1,11 +1,9 @@
-//! Turns at having a password checked: a few for each client at a time, so that one
-//! that guesses leaves the others theirs.
+//! Turns at what only so many may have at a time, such as a password checked or a wait
+//! for keys: a few for each client, so that no single one takes those of the others.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::base::limits::{CLIENT_LOGINS_MAX, WAITING_LOGINS_MAX};
 
 /// A place that nobody has; no client is called so.
 const FREE_ID: u64 = 0;
@@ -13,12 +11,16 @@ const FREE_ID: u64 = 0;
 /// reserved, so that nobody else is called so. Source: RFC 4291, section 2.4.
 const V4_NAMES: u64 = 1 << 32;
 
-/// Who is having passwords checked. Shared by all shards: each place holds the name of
-/// the client that has it. Cheap to clone.
+/// Who has a turn. Shared by all shards: each place holds the name of the client that
+/// has it. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Turns(Arc<[AtomicU64]>);
+pub(super) struct Turns {
+    places: Arc<[AtomicU64]>,
+    /// As many may be of one client.
+    client_max: usize,
+}
 
-/// The place of one check, given back when this is dropped.
+/// The place of one turn, given back when this is dropped.
 #[derive(Debug)]
 pub(super) struct Turn {
     turns: Turns,
@@ -26,9 +28,13 @@ pub(super) struct Turn {
 }
 
 impl Turns {
-    pub(super) fn new() -> Self {
-        let places = std::iter::repeat_with(|| AtomicU64::new(FREE_ID));
-        Self(places.take(WAITING_LOGINS_MAX).collect())
+    /// `places` in all, `client_max` of them for one client.
+    pub(super) fn new(places: usize, client_max: usize) -> Self {
+        let free = std::iter::repeat_with(|| AtomicU64::new(FREE_ID));
+        Self {
+            places: free.take(places).collect(),
+            client_max,
+        }
     }
 
     /// A turn for a client; `None` when it has all that it may have, or all are taken.
@@ -37,7 +43,7 @@ impl Turns {
     ///   once too many may be refused, and never too many let in.
     pub(super) fn take(&self, client: IpAddr) -> Option<Turn> {
         let name = name_of(client);
-        if self.count(name) >= CLIENT_LOGINS_MAX {
+        if self.count(name) >= self.client_max {
             return None;
         }
         let is_taken = |place: &AtomicU64| {
@@ -45,21 +51,21 @@ impl Turns {
             taken.is_ok()
         };
         let turn = Turn {
-            place: self.0.iter().position(is_taken)?,
+            place: self.places.iter().position(is_taken)?,
             turns: self.clone(),
         };
-        (self.count(name) <= CLIENT_LOGINS_MAX).then_some(turn)
+        (self.count(name) <= self.client_max).then_some(turn)
     }
 
     fn count(&self, name: u64) -> usize {
         let is_theirs = |place: &&AtomicU64| place.load(Ordering::SeqCst) == name;
-        self.0.iter().filter(is_theirs).count()
+        self.places.iter().filter(is_theirs).count()
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        if let Some(place) = self.turns.0.get(self.place) {
+        if let Some(place) = self.turns.places.get(self.place) {
             place.store(FREE_ID, Ordering::SeqCst);
         }
     }
@@ -83,6 +89,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use super::*;
+    use crate::base::limits::{CLIENT_LOGINS_MAX, WAITING_LOGINS_MAX};
 
     fn address(text: &str) -> IpAddr {
         text.parse().unwrap()
@@ -90,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_client_has_a_few_turns_and_leaves_the_others_theirs() {
-        let turns = Turns::new();
+        let turns = Turns::new(WAITING_LOGINS_MAX, CLIENT_LOGINS_MAX);
         let guesser = address("10.0.0.1");
         let taken: Vec<_> = (0..CLIENT_LOGINS_MAX)
             .map(|_| turns.take(guesser).unwrap())
@@ -125,7 +132,7 @@ mod tests {
 
     #[test]
     fn all_places_may_be_taken() {
-        let turns = Turns::new();
+        let turns = Turns::new(WAITING_LOGINS_MAX, CLIENT_LOGINS_MAX);
         let take = |number: usize| {
             let number = u32::try_from(number).unwrap();
             turns.take(IpAddr::V4((0x0a00_0000 + number).into()))
@@ -139,7 +146,7 @@ mod tests {
 
     #[test]
     fn many_threads_never_take_more_than_a_clients_share() {
-        let turns = Turns::new();
+        let turns = Turns::new(WAITING_LOGINS_MAX, CLIENT_LOGINS_MAX);
         let client = address("10.0.0.1");
         let taken = AtomicUsize::new(0);
         std::thread::scope(|scope| {

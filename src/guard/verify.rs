@@ -16,6 +16,7 @@ impl Guard {
         &self,
         book: &Book,
         token: &str,
+        client: IpAddr,
     ) -> Result<Rc<Verified>, Unproved> {
         let now_seconds = self.now_seconds();
         let checks = &self.metrics.access.tokens;
@@ -24,7 +25,7 @@ impl Guard {
             return Ok(verified);
         }
         let trusted = book.issuer.as_ref().ok_or(Unproved::Invalid)?;
-        match self.check(trusted, token).await? {
+        match self.check(trusted, token, client).await? {
             Ok(verified) => {
                 checks.of(TokenCheck::Verified).count();
                 let verified = Rc::new(verified);
@@ -47,6 +48,7 @@ impl Guard {
         &self,
         trusted: &Trusted,
         token: &str,
+        client: IpAddr,
     ) -> Result<Result<Verified, TokenError>, Unproved> {
         let verify = |issuer: &Issuer| issuer.verify(token, TokenKind::Access, self.now_seconds());
         let place = match trusted {
@@ -59,7 +61,7 @@ impl Guard {
             Err(error) if issuer.may_lack_its_key(error) => error,
             checked => return Ok(checked),
         };
-        let checked = match source.renewed(self.clock.now()).await {
+        let checked = match source.renewed(client, self.clock.now()).await {
             Renewal::Crowded => return Err(Unproved::Crowded),
             Renewal::Done => verify(&source.issuer()),
             Renewal::None => Err(error),
@@ -85,7 +87,7 @@ impl Guard {
             return Ok(identity);
         }
         let logins = &self.metrics.access.logins;
-        match self.check(issuer, &login.password).await? {
+        match self.check(issuer, &login.password, client).await? {
             Ok(identity) => {
                 logins.of(LoginEnd::Proved).count();
                 let identity = Rc::new(identity);
