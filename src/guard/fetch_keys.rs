@@ -1,5 +1,7 @@
 //! One fetch of an issuer's keys. Blocks.
 
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +15,10 @@ use crate::net::{FetchError, FetchLimits, Fetcher, TlsAuthorities, TlsMaterialEr
 
 /// Longest file of authorities: what machines trust is a quarter of this.
 const AUTHORITIES_BYTES_MAX: u32 = MIB;
+/// Whoever may write the file says who this node is to the issuer.
+const OTHERS_WRITE_BITS: u32 = 0o002;
+/// Kubernetes makes the tokens of pods like this, in a folder that only the pod sees.
+const OTHERS_READ_BITS: u32 = 0o004;
 
 /// What was fetched.
 #[derive(Debug)]
@@ -43,6 +49,14 @@ pub enum KeysError {
     /// The file with the token is no text.
     #[error("{} is no text", .0.display())]
     Token(PathBuf),
+    /// Anybody on the machine may change the file with the token.
+    #[error("{} has mode {mode:04o}: others than its owner and group may not write it", path.display())]
+    Permissions {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// There is no list of authorities.
     #[error(transparent)]
     Roots(FetchError),
@@ -87,7 +101,8 @@ pub(super) fn fetch_keys(keys: &IssuerKeys) -> Result<FetchedKeys, KeysError> {
         .token_file
         .as_deref()
         .map(read_token)
-        .transpose()?;
+        .transpose()?
+        .map(|shown| shown.token);
     let fetch = |address: &str| {
         let failed = |fault| KeysError::Fetch {
             address: address.into(),
@@ -120,14 +135,15 @@ pub(super) fn fetch_keys(keys: &IssuerKeys) -> Result<FetchedKeys, KeysError> {
     Ok(FetchedKeys { set, fresh })
 }
 
-/// Looks whether the files are in order that a fetch needs.
+/// Looks whether the files are in order that a fetch needs, and says what is unusual.
 pub(super) fn check_files(keys: &IssuerKeys) -> Result<(), KeysError> {
     authorities(keys)?;
-    keys.fetch
-        .token_file
-        .as_deref()
-        .map(read_token)
-        .transpose()?;
+    if let Some(path) = &keys.fetch.token_file
+        && read_token(path)?.is_open
+    {
+        let (issuer, path) = (&keys.issuer, path.display());
+        tracing::warn!(%issuer, %path, "others than its owner and group may read a token of `jwks_token_file`: in a pod that is usual, anywhere else chmod o= it");
+    }
     Ok(())
 }
 
@@ -143,14 +159,59 @@ fn authorities(keys: &IssuerKeys) -> Result<Option<TlsAuthorities>, KeysError> {
     TlsAuthorities::of_pem(&text).map(Some).map_err(unusable)
 }
 
-fn read_token(path: &Path) -> Result<Box<str>, KeysError> {
+/// What an issuer is shown.
+struct Shown {
+    token: Box<str>,
+    /// Whether everybody on the machine may read it.
+    is_open: bool,
+}
+
+fn read_token(path: &Path) -> Result<Shown, KeysError> {
     let bytes_max = u32::try_from(TOKEN_BYTES_MAX).unwrap_or(u32::MAX);
     let text = String::from_utf8(read(path, bytes_max)?);
     let text = text.map_err(|_| KeysError::Token(path.to_owned()))?;
-    Ok(text.trim().into())
+    let mode = fs::metadata(path).map_or(0o7777, |metadata| metadata.mode() & 0o7777);
+    if mode & OTHERS_WRITE_BITS != 0 {
+        let path = path.to_owned();
+        return Err(KeysError::Permissions { path, mode });
+    }
+    Ok(Shown {
+        token: text.trim().into(),
+        is_open: mode & OTHERS_READ_BITS != 0,
+    })
 }
 
 fn read(path: &Path, bytes_max: u32) -> Result<Vec<u8>, KeysError> {
     let content = read_small_file_blocking(path, bytes_max)?;
     content.ok_or_else(|| KeysError::Missing(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_token_that_others_may_write_is_shown_to_nobody() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("token");
+        fs::write(&path, "sesame\n").unwrap();
+        let read = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            read_token(&path).map(|shown| (shown.token, shown.is_open))
+        };
+        for (mode, is_open) in [
+            (0o600, false),
+            (0o640, false),
+            (0o660, false),
+            (0o644, true),
+        ] {
+            assert_eq!(read(mode).unwrap(), ("sesame".into(), is_open), "{mode:o}");
+        }
+        for mode in [0o602, 0o646, 0o666] {
+            let error = read(mode).unwrap_err().to_string();
+            assert!(error.contains(&format!("has mode {mode:04o}")), "{error}");
+        }
+    }
 }

@@ -277,6 +277,7 @@ fn an_issuer_that_asks_for_a_token_is_shown_the_one_in_the_file_now() {
     let token = signer.sign(&pod(&issuer, "my-pod-1"));
     assert_eq!(pull(&mut registry, "a", "kubernetes", &token), 503);
     is_logged(&node, "the server answered 401");
+    is_logged(&node, "others than its owner and group may read a token");
     fs::write(&file, "second-secret\n").unwrap();
     let is_in = wait_for(PATIENCE, || {
         pull(&mut registry, "a", "kubernetes", &token) == 404
