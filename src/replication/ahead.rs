@@ -64,6 +64,8 @@ pub(super) struct Wanted {
     pub(super) request: TransferRequest,
     /// Of the whole blob.
     pub(super) size_bytes: u64,
+    /// How long the node may take to answer, where that matters.
+    pub(super) answer_limit: Option<Duration>,
     /// How long it may take once the node has answered: how far away that is, is not
     /// held against it.
     pub(super) limit: Duration,
@@ -76,7 +78,13 @@ pub(super) async fn fly(
     wanted: Wanted,
     mut extents: Vec<Extent>,
 ) -> Result<Vec<Extent>, FetchError> {
-    let mut incoming = worker.transfers.fetch(&node, &wanted.request).await?;
+    let asking = worker.transfers.fetch(&node, &wanted.request);
+    let mut incoming = match wanted.answer_limit {
+        None => asking.await?,
+        Some(limit) => timeout(limit, asking)
+            .await
+            .map_err(|_| FetchError::Silent)??,
+    };
     let found_bytes = incoming.size();
     if found_bytes != wanted.size_bytes {
         return Err(FetchError::Size {

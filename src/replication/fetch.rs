@@ -25,6 +25,8 @@ pub(super) enum FetchError {
     Slow,
     #[error("the source is slower than the others are")]
     Outdone,
+    #[error("the source sends nothing, and another one might")]
+    Silent,
     #[error("the source has {found_bytes} bytes of a blob of {size_bytes}")]
     Size { size_bytes: u64, found_bytes: u64 },
     #[error("the source sent wrong bytes")]
@@ -68,6 +70,7 @@ impl FetchError {
                 },
             },
             Self::Slow | Self::Outdone => (failed, FetchFailure::Slow),
+            Self::Silent => (failed, FetchFailure::Stalled),
             Self::Size { .. } => (Ended::SourceLied, FetchFailure::Protocol),
             Self::Import(ImportError::Corrupt { .. }) => {
                 (Ended::SourceLied, FetchFailure::Checksum)

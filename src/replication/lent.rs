@@ -130,6 +130,7 @@ impl Lent {
         let wanted = Wanted {
             request,
             size_bytes: self.size_bytes,
+            answer_limit: None,
             limit: SLOW_WAIT_MAX,
         };
         let flown = fly(worker, node.clone(), wanted, room).await;

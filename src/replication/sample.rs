@@ -49,6 +49,12 @@ impl Blob {
         self.content.len().try_into().unwrap()
     }
 
+    /// Which of so many holders is asked first.
+    pub(super) fn first_of(&self, count: u64) -> usize {
+        let number = self.digest.as_bytes().first_chunk::<8>().unwrap();
+        usize::try_from(u64::from_le_bytes(*number) % count).unwrap()
+    }
+
     pub(super) const fn file(&self) -> BlobFile {
         BlobFile {
             digest: self.digest,

@@ -19,7 +19,7 @@ use super::pace::{JUDGED_TIME, Pace, Thirst};
 use super::ranges::{Next, Ranges};
 use super::replicator::Worker;
 use super::sources_ahead::Flight;
-use crate::base::limits::EXTENT_BYTES;
+use crate::base::limits::{EXTENT_BYTES, PEER_TRANSFER_STALL_TIMEOUT};
 use crate::base::units::to_u64;
 use crate::blob::{Import, ImportError};
 use crate::peer::PeerNode;
@@ -29,6 +29,12 @@ use crate::transfer::TransferRequest;
 
 /// Who waits for its time looks so often whether somebody reads along by now.
 const PACE_STEP: Duration = Duration::from_millis(250);
+
+/// A source that sends nothing for so long is left for another one: a node that lives
+/// needs milliseconds, and this much when its disk is busy or a connection to it loses
+/// a packet. It is tried again later, and then left only when it fails.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+const _: () = assert!(SILENCE_MAX.as_secs() < PEER_TRANSFER_STALL_TIMEOUT.as_secs());
 
 /// What happened first.
 enum First<T> {
@@ -48,6 +54,8 @@ pub(super) struct Sources<'a> {
     pub(super) held: BTreeMap<u64, (usize, Extent)>,
     /// Sources that had no time since an extent was taken in.
     refusing: BTreeSet<usize>,
+    /// Sources that sent nothing for too long, and no extent since.
+    silent: BTreeSet<usize>,
     /// Extents that each source brought.
     brought: Vec<u64>,
     pace: Pace,
@@ -76,6 +84,7 @@ impl<'a> Sources<'a> {
             flights: nodes.iter().map(|_| None).collect(),
             held: BTreeMap::new(),
             refusing: BTreeSet::new(),
+            silent: BTreeSet::new(),
             brought: vec![0; nodes.len()],
             pace: Pace::new(order.has_others, limit, now),
             thirst: Thirst::new(now),
@@ -119,9 +128,13 @@ impl<'a> Sources<'a> {
 
     /// Between the runs of a source that is alone: whether it is any more.
     async fn look_for_others(&mut self) {
-        if !self.may_grow || !self.has_read || self.ranges.alive_count() > 1 {
-            return;
+        if self.may_grow && self.has_read && self.ranges.alive_count() < 2 {
+            self.find_others().await;
         }
+    }
+
+    /// Takes in who else has the blob by now.
+    async fn find_others(&mut self) {
         let last = self.ranges.any_alive();
         let last = last.and_then(|last| self.nodes.get(last)).map(|one| one.id);
         let others = self.worker.shared.others(self.order.file()).await;
@@ -147,7 +160,7 @@ impl<'a> Sources<'a> {
         let mut extent_began = self.now();
         let mut extent_waited = Duration::ZERO;
         let asking = worker.transfers.fetch(&node, &request);
-        let mut incoming = self.wait_for_answer(asking).await?;
+        let mut incoming = self.wait_for_answer(source, asking).await??;
         self.refusing.remove(&source);
         self.check_size(incoming.size())?;
         while incoming.left_bytes() > 0 {
@@ -183,18 +196,47 @@ impl<'a> Sources<'a> {
 
     /// Waits until a source at the head has answered, or gives up by itself: it may be
     /// far away, and yet as fast as others.
-    async fn wait_for_answer<T>(&mut self, asking: impl Future<Output = T>) -> T {
+    ///
+    /// - Errors: `Silent`.
+    async fn wait_for_answer<T>(
+        &mut self,
+        source: usize,
+        asking: impl Future<Output = T>,
+    ) -> Result<T, FetchError> {
         let mut asking = pin!(asking);
+        let mut waited = Duration::ZERO;
         loop {
             let asked = self.now();
-            let has_others = self.ranges.alive_count() > 1;
-            let limit = has_others.then_some(JUDGED_TIME);
+            let limit = self.may_leave(source).then_some(JUDGED_TIME);
             let answered = self.beside(asking.as_mut(), limit).await;
-            self.waited(self.now() - asked);
+            let took = self.now() - asked;
+            waited += took;
+            self.waited(took);
             if let First::Done(answer) = answered {
-                return answer;
+                return Ok(answer);
             }
+            self.check_silence(source, waited).await?;
         }
+    }
+
+    /// Whether there is a reason to look up while a source is waited for.
+    fn may_leave(&self, source: usize) -> bool {
+        let is_new = self.order.has_others && !self.silent.contains(&source);
+        is_new || self.ranges.alive_count() > 1
+    }
+
+    /// - Errors: `Silent`, when nothing came for too long and somebody else has the blob.
+    async fn check_silence(&mut self, source: usize, waited: Duration) -> Result<(), FetchError> {
+        if waited < SILENCE_MAX || !self.silent.insert(source) {
+            return Ok(());
+        }
+        if self.ranges.alive_count() < 2 {
+            self.find_others().await;
+        }
+        if self.ranges.alive_count() < 2 {
+            return Ok(());
+        }
+        Err(FetchError::Silent)
     }
 
     /// Notes that bytes were waited for; others may help then.
@@ -219,8 +261,8 @@ impl<'a> Sources<'a> {
         loop {
             let patience = self.ranges.patience(source);
             let left = patience.map_or(JUDGED_TIME, |most| most.saturating_sub(*waited));
-            let has_others = self.ranges.alive_count() > 1;
-            let limit = has_others.then_some(left.min(JUDGED_TIME));
+            let limit = self.may_leave(source);
+            let limit = limit.then_some(left.min(JUDGED_TIME));
             let asked = self.now();
             let done = self.beside(work.as_mut(), limit).await;
             let took = self.now() - asked;
@@ -232,7 +274,7 @@ impl<'a> Sources<'a> {
                 First::Late if patience.is_some_and(|most| *waited >= most) => {
                     return Err(FetchError::Outdone);
                 }
-                First::Late => {}
+                First::Late => self.check_silence(source, waited_here).await?,
             }
         }
     }
@@ -266,6 +308,7 @@ impl<'a> Sources<'a> {
     fn took(&mut self, source: usize) {
         self.ranges.took();
         self.refusing.clear();
+        self.silent.remove(&source);
         if let Some(brought) = self.brought.get_mut(source) {
             *brought += 1;
         }
@@ -362,6 +405,12 @@ impl<'a> Sources<'a> {
             self.ranges.outdone(source);
             return Ok(());
         }
+        if matches!(error, FetchError::Silent) {
+            self.silent.insert(source);
+            self.ranges.outdone(source);
+            self.report(source, &error, how);
+            return Ok(());
+        }
         self.refusing.remove(&source);
         if how == Ended::SourceLied {
             self.ranges.lied(source);
@@ -392,6 +441,11 @@ impl<'a> Sources<'a> {
         let letter = Letter::Replaced { file, who };
         // Without a coordinator the process ends.
         drop(self.worker.shared.letters().0.send(letter));
+    }
+
+    /// How long a source may take to answer a question ahead of its turn.
+    pub(super) fn answer_limit(&self, source: usize) -> Option<Duration> {
+        (!self.silent.contains(&source)).then_some(SILENCE_MAX)
     }
 
     pub(super) fn request(&self, extents: &Range<u64>) -> TransferRequest {

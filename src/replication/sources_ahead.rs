@@ -55,6 +55,7 @@ impl Sources<'_> {
         let wanted = Wanted {
             request: self.request(&extents),
             size_bytes: self.order.expected.size_bytes,
+            answer_limit: self.answer_limit(source),
             limit: self.ranges.patience_ahead(source, count),
         };
         let flying = fly(

@@ -2,9 +2,11 @@
 
 use std::num::NonZeroU64;
 use std::rc::Rc;
+use std::time::Duration;
 
 use super::sample::{Blob, damage, until};
 use super::share::Holding;
+use super::slow_link::Fault;
 use super::testing::{Cluster, Node, World};
 use super::{BlobFile, Options};
 use crate::base::Clock;
@@ -350,5 +352,77 @@ fn without_memory_to_spare_blobs_come_all_the_same() {
     for blob in &blobs[2..] {
         target.receives(blob);
     }
+    is_tidy(&target);
+}
+
+/// Longer than any test waits.
+const FOR_EVER: Duration = Duration::from_secs(600);
+
+#[test]
+fn a_source_that_sends_nothing_is_left_for_another_one_soon() {
+    // It accepts and does not answer, or it stops within the first extent.
+    for (seed, sent_bytes) in [(320, 0), (321, 400_000)] {
+        let cluster = Cluster::new();
+        let blob = Blob::new(seed, 3 * MIB);
+        let mut sources = vec![cluster.start(1), cluster.start(2)];
+        for source in &sources {
+            source.own(&blob);
+            cluster.hide(source);
+        }
+        let target = cluster.start(9);
+        target.learn(&blob, &[1, 2]);
+        let hung = sources.swap_remove(blob.first_of(2));
+        cluster.spoil(&sources[0], Fault::Slow(u64::MAX));
+        cluster.spoil(&hung, Fault::Silent(sent_bytes, FOR_EVER));
+        let clock = Clock::system();
+        let began = clock.now();
+        target.receives(&blob);
+        let took = clock.now() - began;
+        // Five seconds until a connection is given up, ten until a transfer is.
+        assert!(took.as_millis() < 4500, "{took:?} with {sent_bytes} bytes");
+        assert!(sent(&sources[0]) > 0);
+        assert_eq!(fetches(&target, FetchEnd::Sealed), 1);
+        is_tidy(&target);
+    }
+}
+
+#[test]
+fn a_silent_source_that_is_the_only_one_is_waited_for() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(323, 3 * MIB);
+    let only = cluster.start(1);
+    only.own(&blob);
+    let pause = Duration::from_millis(3500);
+    cluster.spoil(&only, Fault::Silent(400_000, pause));
+    // It has nothing to give.
+    let _lacking = cluster.start(2);
+    let target = cluster.start(9);
+    let clock = Clock::system();
+    let began = clock.now();
+    target.learn(&blob, &[1]);
+    target.receives(&blob);
+    assert!(clock.now() - began >= pause);
+    assert_eq!(failures(&target, FetchFailure::Stalled), 0);
+    assert_eq!(fetches(&target, FetchEnd::Sealed), 1);
+    assert_eq!(received(&target), blob.size());
+    is_tidy(&target);
+}
+
+#[test]
+fn sources_that_are_all_slow_to_answer_are_not_left_for_each_other_for_ever() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(324, 3 * MIB);
+    let sources = [cluster.start(1), cluster.start(2)];
+    for source in &sources {
+        source.own(&blob);
+        // Longer than one is waited for, shorter than proving oneself may take.
+        cluster.spoil(source, Fault::Silent(100, Duration::from_secs(3)));
+    }
+    let target = cluster.start(9);
+    target.learn(&blob, &[1, 2]);
+    target.receives(&blob);
+    assert_eq!(failures(&target, FetchFailure::Stalled), 2);
+    assert_eq!(failures(&target, FetchFailure::Unreachable), 0);
+    assert_eq!(fetches(&target, FetchEnd::Sealed), 1);
     is_tidy(&target);
 }

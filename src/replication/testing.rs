@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::sample::{Blob, GENERATION_ID, NOBODY_WAITS, content, repository, until};
-use super::slow_link::slow_link;
+use super::slow_link::{Fault, bad_link};
 use super::{Options, Parts, Peer, Peers, Replicator, Room, Shared};
 use crate::base::Clock;
 use crate::base::units::{KIB, MIB};
@@ -175,11 +175,21 @@ impl Cluster {
         });
     }
 
+    /// From now on nobody knows of a node.
+    pub(super) fn hide(&self, node: &Node) {
+        let hide = |roster: &mut Vec<Peer>| roster.retain(|peer| peer.node.id != node.id);
+        self.roster.send_modify(hide);
+    }
+
     /// From now on others get no more than so many bytes a second from a node, on each
     /// connection. Ends with the process.
     pub(super) fn slow_down(&self, node: &Node, bytes_per_second: u64) {
-        let address = slow_link(node.address, bytes_per_second);
-        self.enlist(node.id, address);
+        self.spoil(node, Fault::Slow(bytes_per_second));
+    }
+
+    /// From now on connections to a node have this fault. Ends with the process.
+    pub(super) fn spoil(&self, node: &Node, fault: Fault) {
+        self.enlist(node.id, bad_link(node.address, fault));
     }
 }
 
