@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::turns::{Turn, Turns};
 use crate::auth::PasswordHash;
 use crate::base::limits::{CLIENT_LOGINS_MAX, LOGIN_THREADS, WAITING_LOGINS_MAX};
+use crate::quota::{Turn, Turns};
 use crate::runtime::{Background, BackgroundError};
 
 /// A password to be checked. Not printed.

@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use super::fetch_keys::{FetchedKeys, KeysError, fetch_keys};
 use super::options::IssuerKeys;
 use super::refetch::Schedule;
-use super::turns::Turns;
 use crate::auth::{Issuer, Key};
 use crate::base::Clock;
 use crate::base::limits::{CLIENT_WAITING_FOR_KEYS_MAX, KEYS_WAIT_MAX, WAITING_FOR_KEYS_MAX};
+use crate::quota::Turns;
 use crate::runtime::{Background, BackgroundError, timeout};
 use crate::telemetry::{KeyFetchEnd, Metrics};
 

@@ -22,7 +22,6 @@ mod pass;
 mod proved;
 mod refetch;
 mod robots;
-mod turns;
 mod users;
 mod verify;
 

@@ -14,7 +14,7 @@ const V4_NAMES: u64 = 1 << 32;
 /// Who has a turn. Shared by all shards: each place holds the name of the client that
 /// has it. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Turns {
+pub struct Turns {
     places: Arc<[AtomicU64]>,
     /// As many may be of one client.
     client_max: usize,
@@ -22,14 +22,15 @@ pub(super) struct Turns {
 
 /// The place of one turn, given back when this is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub struct Turn {
     turns: Turns,
     place: usize,
 }
 
 impl Turns {
     /// `places` in all, `client_max` of them for one client.
-    pub(super) fn new(places: usize, client_max: usize) -> Self {
+    #[must_use]
+    pub fn new(places: usize, client_max: usize) -> Self {
         let free = std::iter::repeat_with(|| AtomicU64::new(FREE_ID));
         Self {
             places: free.take(places).collect(),
@@ -41,7 +42,8 @@ impl Turns {
     ///
     /// - Shape: takes a place first and counts then, so that of several that come at
     ///   once too many may be refused, and never too many let in.
-    pub(super) fn take(&self, client: IpAddr) -> Option<Turn> {
+    #[must_use]
+    pub fn take(&self, client: IpAddr) -> Option<Turn> {
         let name = name_of(client);
         if self.count(name) >= self.client_max {
             return None;
