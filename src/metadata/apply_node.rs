@@ -89,22 +89,54 @@ fn redeem(
     token: &JoinTokenHash,
     number: u64,
 ) -> Result<Option<Refusal>, StateError> {
-    let key = key::token(token);
-    let Some(record) = read(draft.view.value(&key)?, TokenRecord::decode)? else {
-        return Ok(Some(Refusal::TokenUnknown));
+    let record = match usable(&draft.view, token, number, draft.now_ms)? {
+        Ok(record) => record,
+        Err(refusal) => return Ok(Some(refusal)),
     };
-    if record.node != 0 && record.node != number {
-        return Ok(Some(Refusal::TokenUsed));
-    }
-    if record.expires_ms <= draft.now_ms {
-        return Ok(Some(Refusal::TokenExpired));
-    }
     let used = TokenRecord {
         node: number,
         ..record
     };
-    draft.put(key, used.encode());
+    draft.put(key::token(token), used.encode());
     Ok(None)
+}
+
+/// A token that may admit the machine of this number, 0 for one without, or why not.
+fn usable(
+    view: &dyn View,
+    token: &JoinTokenHash,
+    number: u64,
+    now_ms: u64,
+) -> Result<Result<TokenRecord, Refusal>, StateError> {
+    let Some(record) = read(view.value(&key::token(token))?, TokenRecord::decode)? else {
+        return Ok(Err(Refusal::TokenUnknown));
+    };
+    if record.node != 0 && record.node != number {
+        return Ok(Err(Refusal::TokenUsed));
+    }
+    if record.expires_ms <= now_ms {
+        return Ok(Err(Refusal::TokenExpired));
+    }
+    Ok(Ok(record))
+}
+
+/// Why a token does not admit a machine, as far as this state tells: whoever has none
+/// that could is refused without an entry of the journal. Where it tells nothing, the
+/// entry decides.
+pub fn token_fault(
+    view: &dyn View,
+    node_uuid: &NodeUuid,
+    token: &JoinTokenHash,
+    now_ms: u64,
+) -> Result<Option<Refusal>, StateError> {
+    let machines = nodes(view)?;
+    let mut machines = machines.iter();
+    let known = machines.find(|(_, record)| record.node_uuid == *node_uuid);
+    if known.is_some_and(|(_, record)| record.token.as_ref() == Some(token)) {
+        return Ok(None);
+    }
+    let number = known.map_or(0, |(number, _)| *number);
+    Ok(usable(view, token, number, now_ms)?.err())
 }
 
 /// The first node of a cluster was admitted by nobody: its own word makes its record.

@@ -44,6 +44,7 @@ mod model;
 mod world;
 
 pub use apply::{Context, apply};
+pub use apply_node::token_fault;
 pub use command::{Command, Proposal};
 pub use delta::Delta;
 pub use event::{Event, EventKind};

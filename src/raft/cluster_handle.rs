@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use crate::metadata::{Command, JoinTokenHash, NodeAddress, NodeCommand, NodeUuid, Outcome};
+use crate::base::Clock;
+use crate::base::limits::TOKEN_LEEWAY_SECONDS;
+use crate::metadata::{self, Command, JoinTokenHash, NodeAddress, NodeCommand, NodeUuid, Outcome};
 
 use super::handle::Handle;
 use super::members::{Members, MembersError};
@@ -11,6 +13,8 @@ use super::members::{Members, MembersError};
 /// A change is waited for this long: an election, a membership change of two
 /// entries, and some more.
 const CHANGE_LIMIT: Duration = Duration::from_secs(15);
+/// Clocks of nodes may differ by this.
+const CLOCKS_APART_MS: u64 = TOKEN_LEEWAY_SECONDS * 1000;
 
 /// A machine that asks to be a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +35,9 @@ impl Handle {
     /// voter by itself, if it is to be one. A machine that asks again before it
     /// has run gets the same number.
     ///
+    /// A token that is none is refused before anything is written: whoever reaches this
+    /// node may come with one, as often as it likes.
+    ///
     /// - Errors: `Refused` for a bad token and a machine that must not come back;
     ///   `Pending` when it has a number but the leader does not feed it yet, which
     ///   asking again tells.
@@ -41,6 +48,9 @@ impl Handle {
             is_voter,
             token,
         } = admission;
+        if let Some(token) = &token {
+            self.check_token(&node_uuid, token).await?;
+        }
         let command = NodeCommand::Admit {
             node_uuid,
             address,
@@ -54,6 +64,26 @@ impl Handle {
         self.await_change(move |members| find(members, node).is_some())
             .await?;
         Ok(node)
+    }
+
+    /// - Errors: `Refused` for a token that the newest state does not take.
+    async fn check_token(
+        &self,
+        node_uuid: &NodeUuid,
+        token: &JoinTokenHash,
+    ) -> Result<(), MembersError> {
+        let newest = self.read_index().await;
+        newest.map_err(|_| MembersError::NoLeader)?;
+        // Whether it has ended is decided by the clock of the leader.
+        let now_ms = Clock::system().unix_ms().saturating_sub(CLOCKS_APART_MS);
+        match metadata::token_fault(&self.view(), node_uuid, token, now_ms) {
+            Ok(Some(refusal)) => Err(MembersError::Refused(refusal)),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                tracing::error!(%error, "the state does not say what a token is");
+                Err(MembersError::NoLeader)
+            }
+        }
     }
 
     /// Adds a token that admits one machine until `expires_ms`, in ms since the
