@@ -8,7 +8,9 @@ use crate::base::{CodecError, Reader, Writer};
 
 const POLICY_VERSION: u8 = 1;
 
-/// How many copies of a blob are durable before it is acknowledged.
+/// How many copies of a blob are durable before it is acknowledged. A word of the format
+/// and no more: nodes go by their configuration (`cluster.ack` and `cluster.ack_prefixes`),
+/// which also says it for a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Acknowledge {
     /// One copy.
@@ -23,7 +25,7 @@ pub enum Acknowledge {
 /// What a repository allows, set for a path prefix of its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// Copies before an acknowledgement.
+    /// Copies before an acknowledgement; kept as it was written, and not looked at.
     pub acknowledge: Acknowledge,
     /// A tag that exists never moves.
     pub tags_are_immutable: bool,
