@@ -241,7 +241,15 @@ pub const PEER_CALLS_MAX: usize = 1024;
 pub const PEER_CALL_BYTES_MAX: u32 = 64 * MIB;
 /// Connections at the peer port that have not said who they are; further ones wait
 /// to be accepted.
-pub const PEER_NEWCOMERS_MAX: usize = 128;
+pub const PEER_NEWCOMERS_MAX: usize = 256;
+/// As many of those may be of one address, further ones are closed: as many as all shards
+/// of a large node open at once when it starts, and no single machine keeps others out.
+pub const PEER_ADDRESS_NEWCOMERS_MAX: usize = 128;
+/// Connections of machines that join, which prove nothing first; further ones are closed,
+/// and try again. They have no place among those above any more.
+pub const PEER_JOINERS_MAX: usize = 32;
+/// As many of those may be of one address.
+pub const PEER_ADDRESS_JOINERS_MAX: usize = 16;
 /// Largest payload of one frame of a machine that joins: it has proved nothing yet, and
 /// its only call is a token, an address and a few numbers.
 pub const PEER_JOIN_PAYLOAD_BYTES_MAX: u32 = 4 * KIB;

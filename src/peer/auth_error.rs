@@ -14,6 +14,10 @@ pub enum AuthError {
     /// The other end took too long.
     #[error("the handshake was not done in time")]
     TimedOut,
+    /// Its address has as many connections that have proved nothing as it may have, or as
+    /// many machines join as may at a time.
+    #[error("too many connections have proved nothing yet")]
+    Crowded,
     /// The first bytes are no preamble of ours.
     #[error("the connection does not begin like one between nodes")]
     Preamble(#[from] PreambleError),
@@ -107,6 +111,7 @@ impl AuthError {
         match self {
             Self::Broken(_) => HandshakeFailure::Closed,
             Self::TimedOut => HandshakeFailure::TimedOut,
+            Self::Crowded => HandshakeFailure::Crowded,
             Self::Preamble(_) | Self::NotPlain => HandshakeFailure::Protocol,
             Self::Secret => HandshakeFailure::Secret,
             Self::Node { .. } => HandshakeFailure::Node,

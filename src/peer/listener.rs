@@ -19,8 +19,12 @@ use super::connect::{authenticate, authenticate_joiner};
 use super::link::Link;
 use super::preamble::{PREAMBLE_BYTES, Purpose};
 use super::security::Security;
-use crate::base::limits::{PEER_NEWCOMERS_MAX, PREAMBLE_TIMEOUT};
+use crate::base::limits::{
+    PEER_ADDRESS_JOINERS_MAX, PEER_ADDRESS_NEWCOMERS_MAX, PEER_JOINERS_MAX, PEER_NEWCOMERS_MAX,
+    PREAMBLE_TIMEOUT,
+};
 use crate::net::{self, Listener, Stream};
+use crate::quota::{Turn, Turns};
 use crate::runtime::{Task, spawn, timeout};
 use crate::telemetry::Metrics;
 
@@ -39,6 +43,9 @@ pub struct PeerListener {
 struct Door {
     listener: Listener,
     places: Arc<Semaphore>,
+    /// The same places, by whose they are.
+    newcomers: Turns,
+    joiners: Turns,
     metrics: Arc<Metrics>,
     preamble_timeout: Duration,
 }
@@ -117,12 +124,14 @@ impl HandedOver {
     }
 }
 
-/// One of the `PEER_NEWCOMERS_MAX` places of connections that have proved nothing, to
-/// which those belong that join.
+/// One of the `PEER_NEWCOMERS_MAX` places of connections that have proved nothing, or of
+/// the `PEER_JOINERS_MAX` of those that never will.
 #[derive(Debug)]
 #[must_use = "a place is kept until the connection is authenticated"]
 pub struct NewcomerPlace {
-    _permit: OwnedSemaphorePermit,
+    /// Of those that join there is no queue.
+    _permit: Option<OwnedSemaphorePermit>,
+    _turn: Turn,
 }
 
 /// How the wait for a preamble ended.
@@ -137,6 +146,8 @@ impl PeerListener {
         Ok(Self::open(Door {
             listener: Listener::bind(address)?,
             places: Arc::new(Semaphore::new(PEER_NEWCOMERS_MAX)),
+            newcomers: Turns::new(PEER_NEWCOMERS_MAX, PEER_ADDRESS_NEWCOMERS_MAX),
+            joiners: Turns::new(PEER_JOINERS_MAX, PEER_ADDRESS_JOINERS_MAX),
             metrics,
             preamble_timeout: PREAMBLE_TIMEOUT,
         }))
@@ -205,6 +216,14 @@ impl Door {
     /// Hands on who has said what it wants; counts and closes who has not.
     fn let_in(&self, greeting: Greeting, found: &flume::Sender<Result<Newcomer, net::Error>>) {
         let Greeting { remote, outcome } = greeting;
+        let outcome = outcome.and_then(|(purpose, stream, place)| {
+            let place = if purpose == Purpose::Join {
+                self.joiner_place(remote)?
+            } else {
+                place
+            };
+            Ok((purpose, stream, place))
+        });
         match outcome {
             Ok((purpose, stream, place)) => {
                 let newcomer = Newcomer {
@@ -217,20 +236,41 @@ impl Door {
                 // The owner may be gone; then this task is about to be.
                 drop(found.send(Ok(newcomer)));
             }
-            Err(error) => {
-                tracing::debug!(%remote, %error, "a connection at the peer port is refused");
-                let failures = &self.metrics.peer.handshake_failures;
-                failures.of(error.reason()).count();
-            }
+            Err(error) => self.refuse(remote, &error),
         }
     }
 
-    /// Waits for a place, then for somebody to take it.
+    /// A place for a machine that joins: it holds it for longer than any other newcomer.
+    fn joiner_place(&self, remote: SocketAddr) -> Result<NewcomerPlace, AuthError> {
+        let turn = self.joiners.take(remote.ip()).ok_or(AuthError::Crowded)?;
+        Ok(NewcomerPlace {
+            _permit: None,
+            _turn: turn,
+        })
+    }
+
+    fn refuse(&self, remote: SocketAddr, error: &AuthError) {
+        tracing::debug!(%remote, %error, "a connection at the peer port is refused");
+        let failures = &self.metrics.peer.handshake_failures;
+        failures.of(error.reason()).count();
+    }
+
+    /// Waits for a place, then for somebody who may take it.
     async fn arrive(&self) -> Result<(Stream, NewcomerPlace), net::Error> {
         let permit = Arc::clone(&self.places).acquire_owned().await;
         let permit = permit.expect("invariant: the semaphore is never closed");
-        let stream = self.listener.accept().await?;
-        Ok((stream, NewcomerPlace { _permit: permit }))
+        loop {
+            let stream = self.listener.accept().await?;
+            let remote = stream.peer_address();
+            if let Some(turn) = self.newcomers.take(remote.ip()) {
+                let place = NewcomerPlace {
+                    _permit: Some(permit),
+                    _turn: turn,
+                };
+                return Ok((stream, place));
+            }
+            self.refuse(remote, &AuthError::Crowded);
+        }
     }
 }
 

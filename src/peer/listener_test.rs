@@ -14,9 +14,20 @@ async fn knock(listener: &PeerListener, preamble: &[u8]) -> Stream {
 }
 
 fn opened(metrics: &Arc<Metrics>, places: usize, preamble_timeout: Duration) -> PeerListener {
+    opened_for(metrics, (places, places), preamble_timeout)
+}
+
+/// With so many places, and so many for each address; one machine may join.
+fn opened_for(
+    metrics: &Arc<Metrics>,
+    (places, address_max): (usize, usize),
+    preamble_timeout: Duration,
+) -> PeerListener {
     let door = Door {
         listener: Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap(),
         places: Arc::new(Semaphore::new(places)),
+        newcomers: Turns::new(places, address_max),
+        joiners: Turns::new(1, 1),
         metrics: Arc::clone(metrics),
         preamble_timeout,
     };
@@ -127,29 +138,60 @@ fn no_more_wait_unproved_than_there_are_places() {
 }
 
 #[test]
-fn a_machine_that_joins_keeps_its_place_until_its_connection_ends() {
+fn an_address_with_its_share_of_the_places_is_closed_and_holds_up_nobody() {
     run_alone(|| async {
-        let listener = opened(&Arc::new(Metrics::new()), 1, NOBODY_WAITS);
+        let metrics = Arc::new(Metrics::new());
+        let listener = opened_for(&metrics, (3, 2), NOBODY_WAITS);
+        let silent = knock(&listener, b"").await;
+        let _other = knock(&listener, b"WLP").await;
+        // One place is free, for others.
+        let mut third = knock(&listener, b"WLPEER\x01\x01").await;
+        let closed = timeout(NOBODY_WAITS, third.read(&mut [0; 1]))
+            .await
+            .unwrap();
+        assert_eq!(closed.unwrap_or(0), 0);
+        let crowded = metrics
+            .peer
+            .handshake_failures
+            .of(HandshakeFailure::Crowded);
+        assert_eq!(crowded.value(), 1);
+        drop(silent);
+        let failures = &metrics.peer.handshake_failures;
+        while failures.of(HandshakeFailure::Closed).value() == 0 {
+            sleep(Duration::from_millis(2)).await;
+        }
+        let _next = knock(&listener, b"WLPEER\x01\x01").await;
+        assert_eq!(listener.accept().await.unwrap().purpose, Purpose::Calls);
+    });
+}
+
+#[test]
+fn a_machine_that_joins_keeps_a_place_of_its_own_until_its_connection_ends() {
+    run_alone(|| async {
+        let metrics = Arc::new(Metrics::new());
+        let listener = opened(&metrics, 1, NOBODY_WAITS);
+        let crowded = metrics
+            .peer
+            .handshake_failures
+            .of(HandshakeFailure::Crowded);
         let (target, own) = (node(0, listener.address()), member(1));
-        let moment = Duration::from_millis(50);
-        for (purpose, is_kept) in [(Purpose::Join, true), (Purpose::Calls, false)] {
-            let target = match purpose {
-                Purpose::Join => target.clone(),
-                _ => node(2, listener.address()),
-            };
+        for round in 1..=2 {
             let other = member(2);
             let serving = welcome(&listener, &other);
-            let dialing = connect(&target, purpose, &own);
+            let dialing = connect(&target, Purpose::Join, &own);
             let (served, dialed) = futures_lite::future::zip(serving, dialing).await;
             let (served, _dialed) = (served.unwrap(), dialed.unwrap());
-            let _next = knock(&listener, b"WLPEER\x01\x01").await;
-            let waited = timeout(moment, listener.accept()).await;
-            assert_eq!(waited.is_err(), is_kept, "{purpose:?}");
+            // Nobody else may join …
+            let mut second = knock(&listener, b"WLPEER\x01\x03").await;
+            let closed = timeout(NOBODY_WAITS, second.read(&mut [0; 1]))
+                .await
+                .unwrap();
+            assert_eq!((closed.unwrap_or(0), crowded.value()), (0, round));
+            // … and members come in all the same.
+            let _member = knock(&listener, b"WLPEER\x01\x01").await;
+            let next = timeout(NOBODY_WAITS, listener.accept()).await;
+            assert_eq!(next.unwrap().unwrap().purpose, Purpose::Calls);
             drop(served);
-            if is_kept {
-                let next = timeout(NOBODY_WAITS, listener.accept()).await;
-                drop(next.unwrap().unwrap());
-            }
         }
     });
 }

@@ -9,7 +9,7 @@
 //! on it. Nothing is repeated here: whether a lost call may be repeated is known above.
 //!
 //! Floor: services.
-//! Uses: base, disk, net, runtime, telemetry
+//! Uses: base, disk, net, quota, runtime, telemetry
 //! Crates: rcgen, sha2, tokio
 
 mod auth_error;

@@ -53,6 +53,8 @@ label! {
         Closed "closed",
         /// Not done in time.
         TimedOut "timed_out",
+        /// Too many of its address, or too many that join.
+        Crowded "crowded",
         /// Not what a node would have sent.
         Protocol "protocol",
         /// Another secret, or another cluster with another secret.
