@@ -1,13 +1,19 @@
 //! Copies of a blob on other nodes: made before a push is acknowledged, and used
 //! where this node lacks the blob.
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
 use super::content::Content;
 use super::error::Error;
 use super::pull::Blob;
 use crate::blob::{self, Sealed, Tap};
-use crate::oci::Repository;
+use crate::oci::{Digest, Repository};
 use crate::raft::{Handle, Members};
-use crate::replication::{BlobFile, ContentError, Replicator};
+use crate::replication::{BlobFile, ContentError, HoldError, Replicator};
+
+/// Blobs of one push whose copies are waited for at a time: as many as a client pushes
+/// at a time.
+const SPREADS_MAX: usize = 8;
 
 /// On how many nodes a blob is durable before it is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +37,14 @@ impl Acknowledge {
         copies - usize::from(is_voter)
     }
 
+    /// Copies on voters, and whether this node, `own`, is one of them; `None` when it is
+    /// no member as far as it knows.
+    fn in_all(self, members: &Members, own: u64) -> Option<(usize, bool)> {
+        let own = members.nodes.iter().find(|member| member.node == own)?;
+        let voters = members.nodes.iter().filter(|member| member.is_voter);
+        Some((self.copies(voters.count(), false), own.is_voter))
+    }
+
     /// Copies on other voters, where this node is `own`; `None` when it is no member
     /// as far as it knows.
     fn needed(self, members: &Members, own: u64) -> Option<usize> {
@@ -41,6 +55,15 @@ impl Acknowledge {
         let voters = members.nodes.iter().filter(|member| member.is_voter);
         Some(self.copies(voters.count(), own.is_voter))
     }
+}
+
+/// What a push that links blobs which are there already was shown of their copies.
+#[derive(Debug, Default)]
+pub(super) struct Spread {
+    /// Voters that hold each of them.
+    copies: usize,
+    /// Blobs that this node's state did not have yet.
+    unseen: Vec<Digest>,
 }
 
 /// Which level holds for which repository.
@@ -136,6 +159,78 @@ impl Copies {
             .map_err(|error| Error::Internal(Box::new(error)))
     }
 
+    /// Returns when enough voters hold what the state has of `digests`: blobs that came
+    /// before, perhaps to a repository that waits for fewer copies, or when others voted.
+    ///
+    /// - Errors: `Unavailable`, as [`Copies::hold`].
+    pub(super) async fn spread(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+        journal: &Handle,
+    ) -> Result<Spread, Error> {
+        let level = self.acknowledge.level_of(repository);
+        if level == Acknowledge::One {
+            return Ok(Spread::default());
+        }
+        let needed = level.in_all(&journal.membership(), self.replicator.node());
+        let (copies, votes) = needed.ok_or(Error::Unavailable)?;
+        let unseen = self.have_held(digests, copies, votes).await;
+        let unseen = unseen.map_err(|error| {
+            tracing::warn!(%repository, %error, "a blob is not linked");
+            Error::Unavailable
+        })?;
+        Ok(Spread { copies, unseen })
+    }
+
+    /// As [`Copies::spread`], after the entry was applied here: what this node had not
+    /// seen is seen by then, and so are voters that have come.
+    ///
+    /// - Errors: `Internal`: the blobs are linked, and not where they should be.
+    pub(super) async fn spread_rest(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+        journal: &Handle,
+        shown: Spread,
+    ) -> Result<(), Error> {
+        let level = self.acknowledge.level_of(repository);
+        if level == Acknowledge::One {
+            return Ok(());
+        }
+        let needed = level.in_all(&journal.membership(), self.replicator.node());
+        let (copies, votes) = needed.unwrap_or_default();
+        let digests = if copies > shown.copies {
+            digests
+        } else {
+            &shown.unseen
+        };
+        let held = self.have_held(digests, copies, votes).await;
+        held.map(drop)
+            .map_err(|error| Error::Internal(Box::new(error)))
+    }
+
+    /// Has `copies` voters hold each of `digests`; says which the state does not have.
+    async fn have_held(
+        &self,
+        digests: &[Digest],
+        copies: usize,
+        votes: bool,
+    ) -> Result<Vec<Digest>, HoldError> {
+        let holding = digests.iter().map(|digest| async move {
+            let known = self.replicator.hold_known(digest, copies, votes).await;
+            known.map(|is_known| (digest, is_known))
+        });
+        let mut holding = stream::iter(holding).buffer_unordered(SPREADS_MAX);
+        let mut unseen = Vec::new();
+        while let Some((digest, is_known)) = holding.try_next().await? {
+            if !is_known {
+                unseen.push(*digest);
+            }
+        }
+        Ok(unseen)
+    }
+
     /// Opens a part of a blob, wherever it is.
     pub(super) async fn content(
         &self,
@@ -197,6 +292,10 @@ mod tests {
         assert_eq!(needed(Acknowledge::All, 1), Some(2));
         assert_eq!(needed(Acknowledge::All, 4), Some(3));
         assert_eq!(needed(Acknowledge::One, 9), Some(0));
+        let in_all = |level: Acknowledge, own| level.in_all(&members, own);
+        assert_eq!(in_all(Acknowledge::Quorum, 1), Some((2, true)));
+        assert_eq!(in_all(Acknowledge::All, 4), Some((3, false)));
+        assert_eq!(in_all(Acknowledge::Quorum, 9), None);
         // Nothing is known before the first entries have come.
         assert_eq!(needed(Acknowledge::Quorum, 9), None);
         assert_eq!(Acknowledge::All.needed(&Members::default(), 1), None);

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::error::Error;
 use super::journal::{Registry, broken, refused};
-use crate::metadata::{self, Command, Expected, Outcome, PutManifest, Refusal};
-use crate::oci::{self, Algorithm, Digest, MediaType, Repository, Tag};
+use crate::metadata::{self, Command, Expected, Outcome, Part, PutManifest, Refusal};
+use crate::oci::{self, Algorithm, Digest, MediaType, Repository, Role, Tag};
 
 /// What a client wants to store.
 #[derive(Debug)]
@@ -38,7 +38,8 @@ impl Registry {
     /// Stores a manifest and moves its tags in one committed entry.
     ///
     /// - Errors: `DigestMismatch`, `ManifestInvalid`, `ContentMissing` with every
-    ///   descriptor that is not in the repository, `SizesDiffer`, `TagFixed`.
+    ///   descriptor that is not in the repository, `SizesDiffer`, `TagFixed`;
+    ///   `Unavailable` when too few nodes hold a blob.
     /// - Source: distribution-spec v1.1, end-7.
     pub async fn push_manifest(
         &self,
@@ -60,6 +61,11 @@ impl Registry {
         if !push.may_move_tags {
             put.expected = Expected::Absent;
         }
+        let is_blob = |part: &&Part| matches!(part.role, Role::Config | Role::Layer);
+        let blobs = put.parts.iter().filter(is_blob);
+        let blobs: Vec<Digest> = blobs.map(|part| part.digest).collect();
+        // They may have come by a mount, or when fewer copies were waited for.
+        let spread = self.spread(repository, &blobs).await?;
         let committed = self.propose(Command::PutManifest(Box::new(put))).await?;
         let pushed = ManifestPushed {
             digest,
@@ -67,7 +73,10 @@ impl Registry {
             index: committed.index,
         };
         match committed.outcome {
-            Outcome::Stored { .. } => Ok(pushed),
+            Outcome::Stored { .. } => {
+                self.spread_rest(repository, &blobs, spread).await?;
+                Ok(pushed)
+            }
             // Pushing again what is there moves nothing.
             Outcome::Refused(Refusal::TagMoved(_))
                 if self.are_at(repository, &tags, &digest)? =>

@@ -1,5 +1,6 @@
 //! Pushes of blobs: sessions, whole blobs, mounts.
 
+use super::copies::Spread;
 use super::error::Error;
 use super::journal::{Registry, broken, refused};
 use super::upload::{Place, Upload, failed};
@@ -105,7 +106,8 @@ impl Registry {
     }
 
     /// Links a blob that another repository holds, without moving a byte, and says which
-    /// entry did it; `None` when it cannot, and the client uploads instead.
+    /// entry did it; `None` when it cannot, and the client uploads instead. Nodes that
+    /// lack it move bytes, when fewer hold it than the repository promises.
     ///
     /// - Source: distribution-spec v1.1, end-11.
     pub async fn mount_blob(
@@ -129,9 +131,43 @@ impl Registry {
             target: target.clone(),
             digest: *digest,
         };
+        let spread = self.spread(target, &[*digest]).await?;
         let committed = self.propose(command).await?;
-        let is_linked = matches!(committed.outcome, Outcome::BlobLinked { .. });
-        Ok(is_linked.then_some(committed.index))
+        if !matches!(committed.outcome, Outcome::BlobLinked { .. }) {
+            return Ok(None);
+        }
+        self.spread_rest(target, &[*digest], spread).await?;
+        Ok(Some(committed.index))
+    }
+}
+
+impl Registry {
+    /// Returns when enough nodes hold `digests` for a push that links them.
+    pub(super) async fn spread(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+    ) -> Result<Spread, Error> {
+        match &self.copies {
+            Some(copies) => copies.spread(repository, digests, &self.journal).await,
+            None => Ok(Spread::default()),
+        }
+    }
+
+    /// As [`Registry::spread`], once they are linked.
+    pub(super) async fn spread_rest(
+        &self,
+        repository: &Repository,
+        digests: &[Digest],
+        shown: Spread,
+    ) -> Result<(), Error> {
+        match &self.copies {
+            Some(copies) => {
+                let rest = copies.spread_rest(repository, digests, &self.journal, shown);
+                rest.await
+            }
+            None => Ok(()),
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use super::shared::Shared;
 use crate::base::CodecError;
 use crate::base::units::index_of;
 use crate::blob::{Expected, Outlet, Sealed};
+use crate::oci::Digest;
 use crate::peer::{Call, CallError, PeerNode, Refusal, RefusalCode, Service};
 use crate::runtime::{sleep, timeout};
 use crate::telemetry::HoldEnd;
@@ -48,7 +49,9 @@ pub struct HoldError {
 #[derive(Debug, thiserror::Error)]
 enum AskError {
     #[error("call")]
-    Call(#[from] CallError),
+    Call(#[source] CallError),
+    #[error("refused here ({:?}): {}", .0.code, .0.reason)]
+    Refused(Refusal),
     #[error("read the answer")]
     Answer(#[from] CodecError),
 }
@@ -66,10 +69,14 @@ impl Replicator {
         copies: usize,
     ) -> Result<Vec<u64>, HoldError> {
         // Inline content travels with its proposal.
-        if copies == 0 || sealed.inline.is_some() {
+        if sealed.inline.is_some() {
             return Ok(Vec::new());
         }
         let worker = self.worker();
+        if copies == 0 {
+            self.note(sealed, &[]);
+            return Ok(Vec::new());
+        }
         let expected = Expected {
             digest: sealed.digest,
             generation: sealed.generation,
@@ -83,11 +90,14 @@ impl Replicator {
         // Those that take longer are asked like all others.
         let _ = timeout(TEE_PATIENCE, listening).await;
         // A node that took it may have lost its vote since the upload began.
-        let voting = voters(worker, &expected);
+        let mut voting = voters(worker, &expected.digest);
         held.retain(|holder| voting.iter().any(|node| node.id == *holder));
-        let asking = Box::pin(ask_all(worker, expected, copies, &mut held));
+        voting.retain(|node| !held.contains(&node.id));
+        let expected = (self.node(), expected);
+        let asking = Box::pin(ask_all(worker, voting, expected, copies, &mut held));
         // What was reached by then counts.
         let _ = timeout(limit, asking).await;
+        self.note(sealed, &held);
         if held.len() < copies {
             return Err(HoldError {
                 wanted: copies,
@@ -97,6 +107,18 @@ impl Replicator {
         let metrics = &worker.shared.metrics().replication;
         metrics.hold_seconds.observe(worker.clock.now() - began);
         Ok(held)
+    }
+
+    /// Remembers that `others` hold what was sealed here, as this node does.
+    fn note(&self, sealed: &Sealed, others: &[u64]) {
+        let worker = self.worker();
+        let file = BlobFile {
+            digest: sealed.digest,
+            generation: sealed.generation,
+        };
+        let nodes = [&[self.node()], others].concat();
+        let now = worker.clock.now();
+        worker.told.borrow_mut().note(file, &nodes, now);
     }
 }
 
@@ -112,17 +134,18 @@ async fn listen(outlets: &[Outlet], copies: usize, held: &mut Vec<u64>) {
     }
 }
 
-/// Asks voters until `copies` hold the blob, or none of them will.
-async fn ask_all(worker: &Worker, expected: Expected, copies: usize, held: &mut Vec<u64>) {
-    let options = worker.shared.options();
-    let limit = options.hold_limit(expected.size_bytes);
+/// Asks nodes, this one perhaps among them, until `copies` hold a blob that `origin`
+/// has, or none of them will.
+pub(super) async fn ask_all(
+    worker: &Worker,
+    mut candidates: VecDeque<PeerNode>,
+    (origin, expected): (u64, Expected),
+    copies: usize,
+    held: &mut Vec<u64>,
+) {
+    let limit = worker.shared.options().hold_limit(expected.size_bytes);
     let began = worker.clock.now();
-    let mut candidates = voters(worker, &expected);
-    candidates.retain(|node| !held.contains(&node.id));
-    let hold = Hold {
-        origin: options.node,
-        expected,
-    };
+    let hold = Hold { origin, expected };
     let payload = hold.encode();
     let mut asked = FuturesUnordered::new();
     let mut refused = VecDeque::new();
@@ -149,13 +172,13 @@ async fn ask_all(worker: &Worker, expected: Expected, copies: usize, held: &mut 
 }
 
 /// The other voters, in an order that differs from blob to blob.
-fn voters(worker: &Worker, expected: &Expected) -> VecDeque<PeerNode> {
+pub(super) fn voters(worker: &Worker, digest: &Digest) -> VecDeque<PeerNode> {
     let shared = &worker.shared;
     let peers = shared.peers().others(shared.options().node);
     let voters = peers.into_iter().filter(|peer| peer.is_voter);
     let mut voters: VecDeque<PeerNode> = voters.map(|peer| peer.node).collect();
     if !voters.is_empty() {
-        let first = expected.digest.as_bytes().first_chunk::<8>();
+        let first = digest.as_bytes().first_chunk::<8>();
         let number = first.map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let count = voters.len();
         voters.rotate_left(index_of(number) % count);
@@ -180,9 +203,14 @@ async fn ask(
     limit: Duration,
 ) -> (PeerNode, Result<(), AskError>) {
     let mut question = Question(worker, HoldEnd::Abandoned);
-    let called = worker.calls.call(&node, Service::Blob, payload, limit);
-    let outcome = called.await.map_err(AskError::from);
-    let outcome = outcome.and_then(|answer| Ok(decode_done(&answer)?));
+    let answered = if node.id == worker.shared.options().node {
+        let kept = worker.shared.keep(&payload).await;
+        kept.map_err(AskError::Refused)
+    } else {
+        let called = worker.calls.call(&node, Service::Blob, payload, limit);
+        called.await.map_err(AskError::Call)
+    };
+    let outcome = answered.and_then(|answer| Ok(decode_done(&answer)?));
     question.1 = if outcome.is_ok() {
         HoldEnd::Held
     } else {
@@ -199,7 +227,11 @@ impl Shared {
     /// - Errors: what the calling node is told.
     /// - Cancel: a fetch that has begun goes on.
     pub async fn handle_call(&self, call: Call) -> Result<Bytes, Refusal> {
-        let hold = Hold::decode(&call.payload).map_err(|error| {
+        self.keep(&call.payload).await
+    }
+
+    async fn keep(&self, hold: &[u8]) -> Result<Bytes, Refusal> {
+        let hold = Hold::decode(hold).map_err(|error| {
             let code = match error {
                 CodecError::Version { .. } => RefusalCode::UnknownService,
                 _ => RefusalCode::Malformed,

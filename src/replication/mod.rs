@@ -44,6 +44,7 @@ mod shared;
 mod slow_link;
 mod sources;
 mod sources_ahead;
+mod spread;
 mod survey;
 mod take;
 mod tee;

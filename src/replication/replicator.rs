@@ -23,6 +23,7 @@ use super::repair::Flights;
 use super::serve::take_transfers;
 use super::share::Share;
 use super::shared::Shared;
+use super::spread::Told;
 use super::tee::{Refusals, Tee, run_tees};
 use crate::base::Clock;
 use crate::blob::{Import, Store};
@@ -59,6 +60,8 @@ pub(super) struct Worker {
     /// The way to the task that passes uploads on.
     pub(super) tees: flume::Sender<Tee>,
     pub(super) refusals: RefCell<Refusals>,
+    /// Copies that the state may not know yet.
+    pub(super) told: RefCell<Told>,
     /// Files that failed and stay.
     pub(super) doubts: RefCell<Doubts>,
     /// Files that are being given up.
@@ -90,6 +93,7 @@ impl Replicator {
             share,
             tees,
             refusals: RefCell::default(),
+            told: RefCell::default(),
             doubts: RefCell::default(),
             flights: RefCell::default(),
             taking: Cell::new(0),
