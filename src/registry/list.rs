@@ -4,13 +4,14 @@
 use super::error::Error;
 use super::freshness::Seen;
 use super::journal::{Registry, broken};
-use crate::base::limits::PAGE_ENTRIES_MAX;
 use crate::metadata::{self, Page, ReferrerPage, ReferrerQuery};
 use crate::oci::{Digest, Repository, Tag};
-use crate::runtime::yield_if_needed;
+use crate::runtime::yield_turn;
 
-/// Repositories read at once, however few are shown.
-const READ_ENTRIES_MIN: usize = 100;
+/// Repositories looked at before other requests of the shard get a turn, however many
+/// are asked for and however few are shown: whether one is shown may take a look at each
+/// of many rules.
+const STEP_ENTRIES: usize = 100;
 
 impl Registry {
     /// Tags of a repository behind `after`, in lexical order.
@@ -36,7 +37,8 @@ impl Registry {
     }
 
     /// Repositories behind `after` that are shown, in lexical order. Others leave no
-    /// trace: neither a gap, nor an end of the page before its limit.
+    /// trace: neither a gap, nor an end of the page before its limit. So whoever may see
+    /// few has all looked at, step by step.
     pub async fn repositories(
         &self,
         after: Option<&str>,
@@ -51,17 +53,16 @@ impl Registry {
             return Ok(freshness.of(Page { entries, more }));
         }
         let mut after: Option<Box<str>> = after.map(Into::into);
-        let read_entries = (limit + 1).clamp(READ_ENTRIES_MIN, PAGE_ENTRIES_MAX);
         // One more than asked for tells whether there are more to show.
         while entries.len() <= limit {
-            let page = metadata::repositories(&self.view(), after.as_deref(), read_entries);
+            let page = metadata::repositories(&self.view(), after.as_deref(), STEP_ENTRIES);
             let page = page.map_err(broken)?;
             after = page.entries.last().map(|last| last.as_str().into());
             entries.extend(page.entries.into_iter().filter(&is_shown));
             if !page.more {
                 break;
             }
-            yield_if_needed().await;
+            yield_turn().await;
         }
         let more = entries.len() > limit;
         entries.truncate(limit);
@@ -82,3 +83,7 @@ impl Registry {
         Ok(freshness.of(page.map_err(broken)?))
     }
 }
+
+#[cfg(test)]
+#[path = "list_test.rs"]
+mod tests;

@@ -43,6 +43,7 @@ pub use shutdown::Shutdown;
 pub use signals::{Signals, SignalsError};
 pub use task::{
     JoinHandle, Panicked, Task, panic_message, spawn, spawn_bulk, spawn_prompt, yield_if_needed,
+    yield_turn,
 };
 pub use timer::{Elapsed, sleep, timeout};
 pub use topology::{Topology, TopologyError};

@@ -62,6 +62,12 @@ pub async fn yield_if_needed() {
     glommio::yield_if_needed().await;
 }
 
+/// Gives the other tasks of the queue a turn, whatever time is left: for steps after
+/// which others have waited long enough.
+pub async fn yield_turn() {
+    futures_lite::future::yield_now().await;
+}
+
 async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Panicked> {
     match AssertUnwindSafe(future).catch_unwind().await {
         Ok(output) => Ok(output),
