@@ -16,7 +16,7 @@ use crate::guard::keeper::Shared;
 use crate::guard::{Grant, Granted, Mode, Options, Origin, Refused, TokenRequest, UsersOptions};
 use crate::http::Head;
 use crate::runtime::run_alone;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, TokenCheck};
 
 const CLIENT: Origin<'_> = Origin {
     address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
@@ -205,5 +205,32 @@ fn what_is_revoked_ends_at_once_for_tokens_too() {
         door.revoked_ms.store(1, Ordering::SeqCst);
         assert!(door.shows(&bearer, &PULL).await.is_err());
         assert!(door.logs_in("ci", &secret, &PULL).await.is_err());
+    });
+}
+
+#[test]
+fn a_token_is_remembered_until_it_ends_and_taken_for_the_leeway_after_a_new_check() {
+    run_alone(|| async {
+        let clock = Clock::hand_moved();
+        clock.advance(Duration::from_secs(1000));
+        let door = door(&clock, None, &["team/*:pull"]);
+        let granted = door.token("repository:team/app:pull").await.unwrap();
+        let bearer = format!("Bearer {}", granted.token);
+        let checks = |how| door.guard.metrics.access.tokens.of(how).value();
+        // Seconds after it was made, and how often it was remembered and verified by then.
+        for (seconds, is_let_in, expected) in [
+            (0, true, (0, 1)),
+            (299, true, (1, 1)),
+            (300, true, (1, 2)),
+            (359, true, (1, 3)),
+            (360, false, (1, 3)),
+        ] {
+            let until = Duration::from_secs(1000 + seconds);
+            clock.advance(until.saturating_sub(Duration::from_millis(clock.unix_ms())));
+            let shown = door.shows(&bearer, &PULL).await;
+            assert_eq!(shown.is_ok(), is_let_in, "{seconds}");
+            let counted = (checks(TokenCheck::Remembered), checks(TokenCheck::Verified));
+            assert_eq!(counted, expected, "{seconds}");
+        }
     });
 }
