@@ -272,7 +272,10 @@ impl Founding {
             security: self.security.clone(),
             metrics: Arc::clone(&self.metrics),
         });
-        let listener = PeerListener::bind(self.address, Arc::clone(&self.metrics)).unwrap();
+        let bind = |address| PeerListener::bind(address, Arc::clone(&self.metrics));
+        // Another test may have got the port while the node was away.
+        let listener = bind(self.address).or_else(|_| bind("127.0.0.1:0".parse().unwrap()));
+        let listener = listener.unwrap();
         let address = listener.address();
         let founded = Founded {
             shared,

@@ -100,7 +100,8 @@ fn a_wake_from_another_thread_is_never_lost_for_long() {
         for _ in 0..2000 {
             let (reply, answer) = flume::bounded(1);
             request.send(reply).unwrap();
-            let answered = timeout(Duration::from_secs(2), answer.recv_async()).await;
+            // A lost wake is lost for good; a busy machine takes its time.
+            let answered = timeout(Duration::from_secs(20), answer.recv_async()).await;
             assert_eq!(answered, Ok(Ok(())));
         }
         drop(request);

