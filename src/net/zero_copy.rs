@@ -10,7 +10,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, IntoRawFd as _, OwnedFd};
 
-use glommio::net::TcpStream;
+use glommio::net::{TcpListener, TcpStream};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendFlags};
 
@@ -30,6 +30,14 @@ pub(super) fn attach(connected: OwnedFd) -> TcpStream {
     // SAFETY: invariant 2; the socket becomes the owner.
     let stream = unsafe { TcpStream::from_raw_fd(connected.into_raw_fd()) };
     stream
+}
+
+/// A listener of this executor over a descriptor that is bound and listens.
+pub(super) fn attach_listener(listening: OwnedFd) -> TcpListener {
+    #[expect(unsafe_code, reason = "glommio takes descriptors as numbers only")]
+    // SAFETY: invariant 2; the listener becomes the owner.
+    let listener = unsafe { TcpListener::from_raw_fd(listening.into_raw_fd()) };
+    listener
 }
 
 /// Sends what the socket takes of all parts, without waiting for it.

@@ -52,21 +52,32 @@ impl Connections {
     {
         let handler = Rc::new(handler);
         let mut last_count = 0;
-        while let Some(stream) = self.next(&listener, &mut entry).await {
+        while last_count < LAST_CALL_CONNECTIONS_MAX
+            && let Some(stream) = self.next(&listener, &mut entry).await
+        {
             last_count += usize::from(self.shutdown.is_requested());
-            if last_count > LAST_CALL_CONNECTIONS_MAX {
-                return;
-            }
-            let (door, handler) = (Rc::clone(&self.door), Rc::clone(&handler));
-            let (entrance, guard) = (entry.entrance.clone(), self.in_flight.enter());
-            spawn(async move {
-                if let Some(client) = entrance.admit(stream, &door).await {
-                    exchange::serve(client, &door, &*handler).await;
-                }
-                drop(guard);
-            })
-            .detach();
+            self.serve(stream, &entry, &handler);
         }
+        // To their clients these are open: each gets its answer.
+        for stream in listener.close(LAST_CALL_CONNECTIONS_MAX).await {
+            self.serve(stream, &entry, &handler);
+        }
+    }
+
+    /// Starts serving a connection.
+    fn serve<H>(&self, stream: net::Stream, entry: &Entry, handler: &Rc<H>)
+    where
+        H: AsyncFn(&mut Exchange) -> Result<(), Closed> + 'static,
+    {
+        let (door, handler) = (Rc::clone(&self.door), Rc::clone(handler));
+        let (entrance, guard) = (entry.entrance.clone(), self.in_flight.enter());
+        spawn(async move {
+            if let Some(client) = entrance.admit(stream, &door).await {
+                exchange::serve(client, &door, &*handler).await;
+            }
+            drop(guard);
+        })
+        .detach();
     }
 
     /// The next connection that this shard has room for; `None` when nobody has come
@@ -116,7 +127,9 @@ enum Next {
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
+    use std::io::{self, Read as _, Write as _};
+    use std::net::{SocketAddr, TcpStream};
+    use std::thread;
     use std::time::Duration;
 
     use super::*;
@@ -181,6 +194,48 @@ mod tests {
             assert_eq!(counts.map(|each| each.count()), [1, 2]);
             drop((held, first));
         });
+    }
+
+    #[test]
+    fn whoever_is_let_in_while_the_end_comes_is_answered() {
+        const ENDS: usize = 30;
+        for _ in 0..ENDS {
+            let (begun, address) = flume::bounded(1);
+            let server = thread::spawn(move || {
+                run_alone(move || async move {
+                    let connections = connections(1000);
+                    let (shutdown, in_flight) =
+                        (connections.shutdown.clone(), connections.in_flight.clone());
+                    let metrics = Arc::clone(&connections.metrics);
+                    let (address, accepting) = listen(connections);
+                    begun.send(address).unwrap();
+                    while metrics.http.connections_accepted.value() < 20 {
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                    shutdown.request();
+                    accepting.await.unwrap();
+                    while in_flight.count() > 0 {
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                });
+            });
+            let address = address.recv().unwrap();
+            // They come all the time, until nobody is there.
+            let comers = [(); 4].map(|()| {
+                thread::spawn(move || {
+                    while let Ok(mut peer) = TcpStream::connect(address) {
+                        peer.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
+                        let mut line = [0; 12];
+                        peer.read_exact(&mut line)?;
+                    }
+                    io::Result::Ok(())
+                })
+            });
+            for comer in comers {
+                comer.join().unwrap().unwrap();
+            }
+            server.join().unwrap();
+        }
     }
 
     #[test]
