@@ -1,6 +1,8 @@
 #!/usr/bin/env python3
 """A proxy before the nodes of a cluster: each connection goes to the next node in turn,
-and to the one after it when that is not there, or ends before it has said a word.
+and to the one after it when that is not there, or has gone before it was told a word.
+What was said to one node is never said again to another, as a load balancer's default
+is: the node may have done it.
 
     proxy.py LISTEN_PORT NODE_PORT...     all on 127.0.0.1
 """
@@ -11,8 +13,6 @@ import sys
 
 HOST = "127.0.0.1"
 PIECE_BYTES = 256 * 1024
-# So much of what a client sends first is kept, to be said again to another node.
-KEPT_BYTES = 64 * 1024
 
 
 class Passage:
@@ -22,8 +22,8 @@ class Passage:
         self.client_reader = client_reader
         self.client_writer = client_writer
         self.nodes = nodes
-        self.said = b""
-        self.can_repeat = True
+        # Taken from the client, and said to no node yet.
+        self.unsaid = None
 
     async def run(self):
         for port in self.nodes:
@@ -31,28 +31,38 @@ class Passage:
                 reader, writer = await asyncio.open_connection(HOST, port)
             except OSError:
                 continue
-            if self.said:
-                writer.write(self.said)
-            there = asyncio.create_task(self.there(writer))
-            is_served = await self.back(reader)
-            if is_served:
-                await there
-            else:
-                there.cancel()
+            has_heard = await self.serve(reader, writer)
             writer.close()
-            if is_served or not self.can_repeat:
+            if has_heard:
                 break
         self.client_writer.close()
 
+    async def serve(self, reader, writer):
+        """Passes on what both say; whether the node may have heard of the client."""
+        back = asyncio.create_task(self.back(reader))
+        if self.unsaid is None:
+            first = asyncio.create_task(self.client_reader.read(PIECE_BYTES))
+            await asyncio.wait({first, back}, return_when=asyncio.FIRST_COMPLETED)
+            if not first.done():
+                # The node has gone before the client said a word: to the next one.
+                first.cancel()
+                return await back
+            self.unsaid = first.result()
+        if back.done() and not back.result():
+            return False
+        there = asyncio.create_task(self.there(writer))
+        await back
+        there.cancel()
+        return True
+
     async def there(self, writer):
         """Copies from the client to the node; an end is passed on as an end."""
+        piece, self.unsaid = self.unsaid, b""
         try:
-            while piece := await self.client_reader.read(PIECE_BYTES):
-                self.can_repeat &= len(self.said) + len(piece) <= KEPT_BYTES
-                if self.can_repeat:
-                    self.said += piece
+            while piece:
                 writer.write(piece)
                 await writer.drain()
+                piece = await self.client_reader.read(PIECE_BYTES)
             writer.write_eof()
         except OSError:
             writer.transport.abort()
@@ -62,17 +72,13 @@ class Passage:
         has_answered = False
         try:
             while piece := await reader.read(PIECE_BYTES):
-                has_answered, self.can_repeat = True, False
+                has_answered = True
                 self.client_writer.write(piece)
                 await self.client_writer.drain()
-            if has_answered or self.client_reader.at_eof():
-                self.client_writer.write_eof()
-                return True
         except OSError:
             if has_answered:
                 self.client_writer.transport.abort()
-                return True
-        return False
+        return has_answered
 
 
 async def main(port, nodes):
