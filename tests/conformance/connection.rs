@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::support::{Client, MANIFEST_TYPE, Random, Request, sha256, shared_address};
+use super::support::{Client, MANIFEST_TYPE, Random, Registry, Request, sha256, shared_address};
 use super::{registry, repository};
 
 #[test]
 fn one_connection_carries_a_whole_push_and_pull() {
-    let mut registry = registry();
+    let mut registry = Registry::steady(shared_address());
     let name = repository("keep-alive");
     registry.push_image(&name, "v1", 131);
     for _ in 0..50 {

@@ -33,10 +33,12 @@ const CODES: [&str; 14] = [
     "TOOMANYREQUESTS",
 ];
 
-/// A client of one registry over one connection.
+/// A client of one registry over one connection; with `WINDLASS_TEST_NODES` over a new
+/// one for each request, which the proxy before the nodes passes to the next of them.
 pub(crate) struct Registry {
     /// The connection below, for requests that need raw control.
     pub(crate) client: Client,
+    is_steady: bool,
 }
 
 impl Registry {
@@ -44,6 +46,15 @@ impl Registry {
     pub(crate) fn new(address: SocketAddr) -> Self {
         Self {
             client: Client::new(address),
+            is_steady: std::env::var_os("WINDLASS_TEST_NODES").is_none(),
+        }
+    }
+
+    /// As [`Registry::new`], on one connection as long as the server keeps it.
+    pub(crate) fn steady(address: SocketAddr) -> Self {
+        Self {
+            is_steady: true,
+            ..Self::new(address)
         }
     }
 
@@ -51,6 +62,9 @@ impl Registry {
     #[track_caller]
     pub(crate) fn send(&mut self, request: &Request) -> Response {
         let response = self.client.send(request);
+        if !self.is_steady {
+            self.client.close();
+        }
         check_every_answer(&response);
         response
     }
@@ -146,7 +160,11 @@ impl Registry {
 
     /// Sends a request and lets a broken connection be an outcome.
     pub(crate) fn try_send(&mut self, request: &Request) -> io::Result<Response> {
-        self.client.try_send(request)
+        let outcome = self.client.try_send(request);
+        if !self.is_steady {
+            self.client.close();
+        }
+        outcome
     }
 }
 
