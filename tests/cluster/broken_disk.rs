@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use rustix::process::geteuid;
 use tempfile::TempDir;
 
-use crate::support::{Cluster, NodeOptions, Random, Registry, Request, digest_of, wait_for};
+use crate::support::{
+    Cluster, NodeOptions, Random, Registry, Request, digest_of, is_left_out, wait_for,
+};
 use crate::undo::{run_words, text};
 
 /// Size of the disk; its file grows as it is written.
@@ -99,8 +100,7 @@ impl Drop for Frozen {
 /// Three voters, the first of which leads and has a disk of its own; nothing where
 /// no disk can be mounted.
 fn cluster() -> Option<(Disk, Cluster)> {
-    if !geteuid().is_root() {
-        eprintln!("only root can mount the disk of this test");
+    if is_left_out("mount the disk of this test") {
         return None;
     }
     let disk = Disk::mount();

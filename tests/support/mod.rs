@@ -7,6 +7,7 @@ mod content;
 mod node;
 mod proxy;
 mod registry;
+mod root;
 
 pub(crate) use client::{Client, Request, Response};
 pub(crate) use cluster::{Cluster, Member, SETTLED_MAX, said};
@@ -14,3 +15,4 @@ pub(crate) use content::{Random, digest_of, image, index, sha256, sha512};
 pub(crate) use node::{Node, NodeOptions, shared_address, wait_for};
 pub(crate) use proxy::round_robin;
 pub(crate) use registry::{CONFIG_TYPE, INDEX_TYPE, LAYER_TYPE, MANIFEST_TYPE, Registry, location};
+pub(crate) use root::is_left_out;
