@@ -159,7 +159,8 @@ async fn carry_out(operations: &Operations, page: Page) -> Answer {
             }
             Err(error) => Err(error),
         },
-        Wish::Remove(node) => operations.remove(node).await,
+        Wish::Remove(node) => operations.remove(node, false).await,
+        Wish::ForceRemove(node) => operations.remove(node, true).await,
         Wish::TransferLeader(to) => operations.transfer_leader(to).await,
     };
     match done {

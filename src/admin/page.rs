@@ -44,8 +44,10 @@ pub(super) enum Wish {
     Promote(u64),
     /// No vote for a node.
     Demote(u64),
-    /// No place for a node.
+    /// No place for a node that is not missed.
     Remove(u64),
+    /// No place for a node, whatever is lost with it.
+    ForceRemove(u64),
     /// Nothing that leans on a node.
     Drain(u64),
     /// Another leader; the one with most of the log when none is named.
@@ -64,9 +66,11 @@ impl Wish {
             "demote" => Ok(Self::Demote(named?)),
             "drain" => Ok(Self::Drain(named?)),
             "remove" => Ok(Self::Remove(named?)),
+            "force-remove" => Ok(Self::ForceRemove(named?)),
             "transfer-leader" => Ok(Self::TransferLeader(number)),
             _ => {
-                let wishes = "there are add, promote, demote, drain, remove and transfer-leader";
+                let wishes = "there are add, promote, demote, drain, remove, force-remove and \
+                              transfer-leader";
                 Err(Answer::no(Status::NOT_FOUND, "not found", wishes))
             }
         }
@@ -190,6 +194,8 @@ mod tests {
         };
         assert_eq!(wish("add", None), Ok(Page::Wish(Wish::Add)));
         assert_eq!(wish("remove", Some("7")), Ok(Page::Wish(Wish::Remove(7))));
+        let forced = Ok(Page::Wish(Wish::ForceRemove(7)));
+        assert_eq!(wish("force-remove", Some("7")), forced);
         let anyone = Page::Wish(Wish::TransferLeader(None));
         assert_eq!(wish("transfer-leader", None), Ok(anyone));
         assert_eq!(wish("remove", None), Err(400));

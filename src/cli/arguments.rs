@@ -257,10 +257,14 @@ pub(super) enum ClusterCommand {
         /// Number of the node.
         node: u64,
     },
-    /// Take a node out for good; its number never comes back.
+    /// Take a node out for good; its number never comes back. Refused while a majority
+    /// of the other voters lacks something that it holds.
     Remove {
         /// Number of the node.
         node: u64,
+        /// Take it out whatever is lost with it.
+        #[arg(long)]
+        force: bool,
     },
     /// Let another node lead.
     TransferLeader {
@@ -408,9 +412,14 @@ mod tests {
         assert_eq!(options.layer(), toml::from_str(expected).unwrap());
         let (task, _) = parse("windlass join a:1 --token t --learner").unwrap();
         assert!(matches!(task, Task::Join(Join { learner: true, .. })));
-        let (task, _) = parse("windlass cluster remove 3 --admin-listen 127.0.0.1:9").unwrap();
-        let expected = matches!(task, Task::Cluster(ClusterCommand::Remove { node: 3 }));
-        assert!(expected);
+        for (words, is_forced) in [("", false), (" --force", true)] {
+            let line = format!("windlass cluster remove 3 --admin-listen 127.0.0.1:9{words}");
+            let (task, _) = parse(&line).unwrap();
+            let Task::Cluster(ClusterCommand::Remove { node: 3, force }) = task else {
+                panic!("{line}");
+            };
+            assert_eq!(force, is_forced);
+        }
     }
 
     #[test]

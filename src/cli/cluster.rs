@@ -64,7 +64,13 @@ pub(super) fn run(command: &ClusterCommand, config: &Config) -> Result<(), Opera
         }
         ClusterCommand::Promote { node: number } => change(&node, "promote", Some(*number)),
         ClusterCommand::Demote { node: number } => change(&node, "demote", Some(*number)),
-        ClusterCommand::Remove { node: number } => change(&node, "remove", Some(*number)),
+        ClusterCommand::Remove {
+            node: number,
+            force,
+        } => {
+            let wish = if *force { "force-remove" } else { "remove" };
+            change(&node, wish, Some(*number))
+        }
         ClusterCommand::TransferLeader { node: number } => {
             change(&node, "transfer-leader", *number)
         }

@@ -1,10 +1,15 @@
 //! How many blobs there are, and which of them lean on one node.
 
+use std::sync::Arc;
+
 use crate::metadata::{self, StateError};
 use crate::oci::Digest;
-use crate::raft::{Handle, StateView};
-use crate::runtime::off_shard;
+use crate::raft::{Handle, Member, StateView};
+use crate::runtime::{OffShardPanic, off_shard};
 
+/// Blobs that are looked at again one by one; beyond, a node that is in use goes only
+/// after a drain.
+pub(super) const LEANING_BLOBS_MAX: usize = 4096;
 /// Blobs of one page: some milliseconds of a thread beside the shard.
 const PAGE_BLOBS: usize = 1000;
 
@@ -15,6 +20,20 @@ pub(super) struct Leaving {
     pub(super) voters: Vec<u64>,
     /// Every node that stays.
     pub(super) others: Vec<u64>,
+    /// The node that goes.
+    pub(super) node: u64,
+}
+
+/// Blobs that would lose something with a node that goes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Leaning {
+    /// Those that it holds, and fewer than a majority of the voters that stay.
+    pub(super) left: u64,
+    /// Those of them that no node holds which stays.
+    pub(super) sole: u64,
+    /// Those, and others that nobody is known to hold: most likely they are new. No more
+    /// than `LEANING_BLOBS_MAX`.
+    pub(super) blobs: Vec<Digest>,
 }
 
 /// Blobs that have files.
@@ -29,6 +48,17 @@ pub struct Census {
 }
 
 impl Leaving {
+    /// The place of `node` among the others.
+    pub(super) fn of(members: &[Member], node: u64) -> Self {
+        let others = || members.iter().filter(|member| member.node != node);
+        let voters = others().filter(|member| member.is_voter);
+        Self {
+            voters: voters.map(|member| member.node).collect(),
+            others: others().map(|member| member.node).collect(),
+            node,
+        }
+    }
+
     /// Copies among the voters that stay: as many as a push waits for.
     const fn wanted(&self) -> usize {
         self.voters.len() / 2 + 1
@@ -39,33 +69,102 @@ impl Leaving {
         census.left += u64::from(held(&self.voters) < self.wanted());
         census.sole += u64::from(held(&self.others) == 0);
     }
+
+    fn lean(&self, digest: Digest, holders: &[u64], leaning: &mut Leaning) {
+        let mut census = Census::default();
+        self.count(holders, &mut census);
+        let is_held = holders.contains(&self.node);
+        if census.left == 0 || !(is_held || holders.is_empty()) {
+            return;
+        }
+        leaning.left += u64::from(is_held);
+        leaning.sole += if is_held { census.sole } else { 0 };
+        if leaning.blobs.len() < LEANING_BLOBS_MAX {
+            leaning.blobs.push(digest);
+        }
+    }
 }
 
 /// Counts in the state as of now; `None` when it cannot be read. Goes page by page
 /// beside the shard.
 pub(super) async fn take(journal: &Handle, leaving: Option<Leaving>) -> Option<Census> {
-    let mut census = Census::default();
+    let counted = go_through(journal, move |view, digest, (census, _)| {
+        census.blobs += 1;
+        if let Some(leaving) = &leaving {
+            leaving.count(&metadata::holders(view, digest)?, census);
+        }
+        Ok(())
+    });
+    Some(counted.await?.0)
+}
+
+/// Finds the blobs that lean on a node; `None` as for [`take`].
+pub(super) async fn leaning(journal: &Handle, leaving: Leaving) -> Option<Leaning> {
+    let found = go_through(journal, move |view, digest, (_, leaning)| {
+        leaving.lean(*digest, &metadata::holders(view, digest)?, leaning);
+        Ok(())
+    });
+    Some(found.await?.1)
+}
+
+/// Looks at some blobs again.
+pub(super) async fn still_leaning(
+    journal: &Handle,
+    leaving: Leaving,
+    blobs: Vec<Digest>,
+) -> Option<Leaning> {
+    let view = journal.view();
+    let looking = off_shard(move || {
+        let mut leaning = Leaning::default();
+        for digest in blobs {
+            // A blob may have been condemned meanwhile.
+            if metadata::blob(&view, &digest)?.is_some_and(|record| record.is_live()) {
+                leaving.lean(digest, &metadata::holders(&view, &digest)?, &mut leaning);
+            }
+        }
+        Ok(leaning)
+    });
+    said(looking.await)
+}
+
+type Sums = (Census, Leaning);
+type Count = dyn Fn(&StateView, &Digest, &mut Sums) -> Result<(), StateError> + Send + Sync;
+
+/// Shows `count` every live blob that has a file.
+async fn go_through(
+    journal: &Handle,
+    count: impl Fn(&StateView, &Digest, &mut Sums) -> Result<(), StateError> + Send + Sync + 'static,
+) -> Option<Sums> {
+    let count: Arc<Count> = Arc::new(count);
+    let mut sums = Sums::default();
     let mut after = None;
     loop {
-        let (view, leaving) = (journal.view(), leaving.clone());
+        let (view, count) = (journal.view(), Arc::clone(&count));
         let counting = off_shard(move || {
-            let last = page(&view, after.as_ref(), leaving.as_ref(), &mut census);
-            last.map(|last| (census, last))
+            let last = page(&view, after.as_ref(), count.as_ref(), &mut sums);
+            last.map(|last| (sums, last))
         });
-        match counting.await {
-            Ok(Ok((counted, Some(last)))) => {
-                census = counted;
+        match said(counting.await)? {
+            (counted, Some(last)) => {
+                sums = counted;
                 after = Some(last);
             }
-            Ok(Ok((counted, None))) => return Some(counted),
-            Ok(Err(error)) => {
-                tracing::error!(%error, "the blobs in the state cannot be counted");
-                return None;
-            }
-            Err(panic) => {
-                tracing::error!(%panic, "counting blobs panicked");
-                return None;
-            }
+            (counted, None) => return Some(counted),
+        }
+    }
+}
+
+/// What came of reading the state beside the shard; what went wrong is logged.
+fn said<T>(read: Result<Result<T, StateError>, OffShardPanic>) -> Option<T> {
+    match read {
+        Ok(Ok(read)) => Some(read),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the blobs in the state cannot be counted");
+            None
+        }
+        Err(panic) => {
+            tracing::error!(%panic, "counting blobs panicked");
+            None
         }
     }
 }
@@ -74,18 +173,14 @@ pub(super) async fn take(journal: &Handle, leaving: Option<Leaving>) -> Option<C
 fn page(
     view: &StateView,
     after: Option<&Digest>,
-    leaving: Option<&Leaving>,
-    census: &mut Census,
+    count: &Count,
+    sums: &mut Sums,
 ) -> Result<Option<Digest>, StateError> {
     let page = metadata::blobs(view, after, PAGE_BLOBS)?;
     let last = page.entries.last().map(|(digest, _)| *digest);
     for (digest, record) in page.entries {
-        if !record.is_live() || record.is_inline {
-            continue;
-        }
-        census.blobs += 1;
-        if let Some(leaving) = leaving {
-            leaving.count(&metadata::holders(view, &digest)?, census);
+        if record.is_live() && !record.is_inline {
+            count(view, &digest, sums)?;
         }
     }
     Ok(last.filter(|_| page.more))
@@ -94,12 +189,14 @@ fn page(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::Algorithm;
 
     #[test]
     fn a_blob_is_left_until_a_majority_of_those_that_stay_hold_it() {
         let leaving = Leaving {
             voters: vec![1, 3, 5],
             others: vec![1, 3, 5, 9],
+            node: 2,
         };
         let count = |holders: &[u64]| {
             let mut census = Census::default();
@@ -118,11 +215,38 @@ mod tests {
         let leaving = Leaving {
             voters: (1..=40).collect(),
             others: (1..=40).collect(),
+            node: 41,
         };
         let mut census = Census::default();
         leaving.count(&(1..=20).collect::<Vec<_>>(), &mut census);
         assert_eq!((census.left, census.sole), (1, 0));
         leaving.count(&(1..=21).collect::<Vec<_>>(), &mut census);
         assert_eq!((census.left, census.sole), (1, 0));
+    }
+
+    #[test]
+    fn what_leans_on_a_node_is_what_it_holds_and_what_nobody_is_known_to_hold() {
+        let member = |node: u64| Member {
+            node,
+            address: "".into(),
+            is_voter: node != 9,
+            is_leader: false,
+            matched_index: None,
+        };
+        let members: Vec<Member> = [1, 2, 3, 9].map(member).into();
+        let leaving = Leaving::of(&members, 2);
+        let digest = Digest::of(Algorithm::Sha256, b"blob");
+        let lean = |holders: &[u64]| {
+            let mut leaning = Leaning::default();
+            leaving.lean(digest, holders, &mut leaning);
+            (leaning.left, leaning.sole, leaning.blobs.len())
+        };
+        assert_eq!(lean(&[2]), (1, 1, 1));
+        assert_eq!(lean(&[2, 9]), (1, 0, 1));
+        assert_eq!(lean(&[2, 1, 9]), (1, 0, 1));
+        assert_eq!(lean(&[1, 2, 3]), (0, 0, 0));
+        assert_eq!(lean(&[]), (0, 0, 1));
+        // It is missed elsewhere, and this node has no copy to give.
+        assert_eq!(lean(&[1]), (0, 0, 0));
     }
 }

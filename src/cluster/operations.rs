@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::join_all;
 
-use super::census::{self, Census, Leaving};
+use super::census::{self, Census, LEANING_BLOBS_MAX, Leaning, Leaving};
 use super::report::Report;
 use crate::base::Clock;
 use crate::metadata::format_level;
@@ -25,6 +25,10 @@ const REPORT_LIMIT: Duration = Duration::from_secs(2);
 const HAND_OVER_LOOK_PERIOD: Duration = Duration::from_millis(100);
 /// … and so many times: two elections.
 const HAND_OVER_LOOKS_MAX: u32 = 60;
+/// Blobs that lean on a node which is to go are looked at so often …
+const LEANING_LOOK_PERIOD: Duration = Duration::from_millis(250);
+/// … and so many times: an entry about holders follows a push within a second.
+const LEANING_LOOKS_MAX: u32 = 12;
 /// Blobs are counted anew after this.
 const COUNT_LIFE: Duration = Duration::from_secs(2);
 
@@ -65,6 +69,32 @@ pub enum OperationError {
     /// The node runs alone.
     #[error("this node runs alone; `windlass init` makes it the first of a cluster")]
     Alone,
+    /// Blobs lean on a node that is to go.
+    #[error(
+        "node {node} holds {left} blobs that a majority of the other voters does not hold, {sole} \
+         of them nowhere else: `windlass cluster drain {node}` waits for copies, and \
+         `windlass cluster remove {node} --force` gives up what is nowhere else"
+    )]
+    Leaned {
+        /// The node.
+        node: u64,
+        /// Blobs that fewer than a majority of the voters that stay hold.
+        left: u64,
+        /// Blobs that no node holds which stays.
+        sole: u64,
+    },
+    /// A node that is to go does not answer, and nobody else holds what it held.
+    #[error(
+        "node {node} does not answer, and {sole} blobs are nowhere else: start it again and \
+         `windlass cluster drain {node}`, or give them up with \
+         `windlass cluster remove {node} --force`"
+    )]
+    Lost {
+        /// The node.
+        node: u64,
+        /// Blobs that no node holds which stays.
+        sole: u64,
+    },
     /// The cluster refused, or cannot decide now.
     #[error(transparent)]
     Members(#[from] MembersError),
@@ -184,9 +214,49 @@ impl Operations {
     }
 
     /// Takes a node out of the cluster for good.
-    pub async fn remove(&self, node: u64) -> Result<(), OperationError> {
+    ///
+    /// - Errors: `Leaned`, unless it is forced, while blobs would lose with it what keeps
+    ///   them: its only copy, or, when it can still be copied off the node, a majority.
+    pub async fn remove(&self, node: u64, is_forced: bool) -> Result<(), OperationError> {
         self.check_member()?;
+        if !is_forced {
+            self.check_spared(node).await?;
+        }
         Ok(self.journal.remove(node).await?)
+    }
+
+    async fn check_spared(&self, node: u64) -> Result<(), OperationError> {
+        let members = self.journal.members().await?.nodes;
+        let Some(member) = members.iter().find(|member| member.node == node) else {
+            // Whether there was such a node is for the state to say.
+            return Ok(());
+        };
+        let leaving = Leaving::of(&members, node);
+        let confirmed = self.journal.read_index().await;
+        confirmed.map_err(|_| MembersError::NoLeader)?;
+        let me = self.journal.status().node;
+        let answers = self.report_of(me, member).await.is_some();
+        let found = census::leaning(&self.journal, leaving.clone()).await;
+        let mut found = found.ok_or(MembersError::NoLeader)?;
+        // Of a push that was just acknowledged the state may know too few holders.
+        for _ in 0..LEANING_LOOKS_MAX {
+            if found.blobs.is_empty() || found.blobs.len() >= LEANING_BLOBS_MAX {
+                break;
+            }
+            sleep(LEANING_LOOK_PERIOD).await;
+            let blobs = std::mem::take(&mut found.blobs);
+            let again = census::still_leaning(&self.journal, leaving.clone(), blobs).await;
+            found = again.ok_or(MembersError::NoLeader)?;
+        }
+        let Leaning { left, sole, .. } = found;
+        if sole == 0 && (left == 0 || !answers) {
+            return Ok(());
+        }
+        Err(if answers {
+            OperationError::Leaned { node, left, sole }
+        } else {
+            OperationError::Lost { node, sole }
+        })
     }
 
     /// Lets another node lead.
@@ -207,14 +277,7 @@ impl Operations {
         let confirmed = self.journal.read_index().await;
         confirmed.map_err(|_| MembersError::NoLeader)?;
         let members = self.journal.members().await?.nodes;
-        let others = || members.iter().filter(|member| member.node != node);
-        let leaving = Leaving {
-            voters: others()
-                .filter(|member| member.is_voter)
-                .map(|member| member.node)
-                .collect(),
-            others: others().map(|member| member.node).collect(),
-        };
+        let leaving = Leaving::of(&members, node);
         let census = census::take(&self.journal, Some(leaving)).await;
         Ok(census.ok_or(MembersError::NoLeader)?)
     }

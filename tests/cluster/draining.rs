@@ -32,6 +32,12 @@ fn a_drained_leader_hands_over_leadership_and_every_blob_and_may_be_lost() {
 
     let number = cluster.status(leader).unwrap()["node"].to_string();
     let other = (leader + 1) % 3;
+    let refused = cluster.nodes[other].operate(&["remove", &number]);
+    let text = said(&refused);
+    assert!(
+        !refused.status.success() && text.contains("1 of them nowhere else"),
+        "{text}"
+    );
     let drained = cluster.nodes[other].operate(&["drain", &number]);
     assert!(drained.status.success(), "{}", said(&drained));
     assert!(
