@@ -10,7 +10,7 @@ use super::blob_file::BlobFile;
 use super::leaving::Leaving;
 use super::letter::{Letter, Want};
 use super::replicator::Worker;
-use crate::blob::{OpenFile, ReadError, Reader};
+use crate::blob::{OpenFile, ReadError};
 use crate::metadata::{self, BlobRecord, Command, Outcome, StateError, YIELD_FILE_LEVEL};
 use crate::raft::StateView;
 use crate::runtime::{spawn_prompt, timeout};
@@ -90,11 +90,22 @@ impl Worker {
     }
 
     /// As [`Worker::replace`], for nobody who waits.
-    pub(super) fn repair(self: &Rc<Self>, file: &BlobFile, failed: &Reader, failure: &ReadError) {
+    pub(super) fn repair(
+        self: &Rc<Self>,
+        file: &BlobFile,
+        failed: Option<OpenFile>,
+        failure: &ReadError,
+    ) {
         let is_resting = self.doubts.borrow().is_resting(file, self.clock.now());
         if failure.is_of_the_file() && !is_resting {
-            drop(self.give_up(file, Some(failed.open_file())));
+            drop(self.give_up(file, failed));
         }
+    }
+
+    /// Size of a blob by the state, as far as that knows it yet.
+    pub(super) fn size_of(&self, file: &BlobFile) -> Option<u64> {
+        let known = record_of(&self.shared.journal().view(), file);
+        known.ok().flatten().map(|blob| blob.size_bytes)
     }
 
     /// What is left to a reader whose file stays.

@@ -9,6 +9,7 @@ use super::leaving::Leaving;
 use super::letter::Letter;
 use super::repair::Verdict;
 use super::sample::{Blob, damage, until};
+use super::slow_link::Fault;
 use super::testing::{Cluster, Node};
 use crate::blob::{Piece, ReadError};
 use crate::metadata::{self, Command, Outcome, YIELD_FILE_LEVEL};
@@ -317,4 +318,30 @@ fn the_only_file_is_trusted_again_when_it_is_as_it_was() {
     std::fs::write(one.path(&blob), &blob.content).unwrap();
     until("nothing is in doubt", || doubtful(&one) == 0);
     assert!(is_read(&one, &blob));
+}
+
+#[test]
+fn a_file_that_fails_while_another_node_is_served_is_replaced() {
+    let cluster = Cluster::new();
+    let (one, two) = (cluster.start(1), cluster.start(2));
+    asks_first(&one);
+    let address = cluster.spoil(&one, Fault::Slow(u64::MAX));
+    let other = cluster.start(9);
+    // Nothing of it is there, or what the other node asks for and no more.
+    for (round, file_bytes) in [(1, 0), (2, 1 << 20)] {
+        let blob = Blob::new(77 + round, 3 * MIB + 9);
+        one.own(&blob);
+        two.own(&blob);
+        one.learn(&blob, &[1, 2]);
+        let file = File::options().write(true).open(one.path(&blob)).unwrap();
+        file.set_len(file_bytes).unwrap();
+        let asked = other.asks((1, address), &blob, Duration::from_secs(10));
+        assert_eq!(asked, Err("the source failed".to_owned()));
+        until("the bad file is set aside", || set_aside(&one) == round);
+        one.receives(&blob);
+        assert_eq!(
+            other.asks((1, address), &blob, Duration::from_secs(10)),
+            Ok(())
+        );
+    }
 }

@@ -164,10 +164,18 @@ async fn answer(
         return server.refuse(TransferRefusal::Busy).await;
     };
     let (digest, generation) = (&request.digest, request.generation);
-    let Some(size_bytes) = worker.store.sealed_bytes(digest, generation).await else {
+    let Some(file_bytes) = worker.store.sealed_bytes(digest, generation).await else {
         serves.of(ServeEnd::Lacks).count();
         return server.refuse(TransferRefusal::NotHere).await;
     };
+    let file = BlobFile {
+        digest: *digest,
+        generation,
+    };
+    // A copy may be here before the state knows the blob. A file that ends early says so
+    // when it is opened for all of the blob.
+    let known_bytes = worker.size_of(&file);
+    let size_bytes = known_bytes.map_or(file_bytes, |known| known.max(file_bytes));
     let Some(bytes) = request.bytes_of(size_bytes) else {
         serves.of(ServeEnd::Failed).count();
         return server.refuse(TransferRefusal::NoSuchRange).await;
@@ -177,6 +185,7 @@ async fn answer(
         Err(error) => {
             tracing::error!(%digest, %error, "a blob cannot be opened for another node");
             serves.of(ServeEnd::Failed).count();
+            worker.repair(&file, None, &error);
             return server.refuse(TransferRefusal::Failed).await;
         }
     };
@@ -195,11 +204,7 @@ async fn answer(
         Err(AnswerError::Read(error)) => {
             tracing::error!(%digest, %error, "a blob cannot be read for another node");
             serves.of(ServeEnd::Failed).count();
-            let file = BlobFile {
-                digest: *digest,
-                generation,
-            };
-            worker.repair(&file, &reader, &error);
+            worker.repair(&file, Some(reader.open_file()), &error);
             // The next turn of the connection finds it unfinished, and ends it.
             Ok(())
         }

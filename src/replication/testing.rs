@@ -15,6 +15,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use super::ahead::{Extent, Wanted, fly};
 use super::sample::{Blob, GENERATION_ID, NOBODY_WAITS, content, repository, until};
 use super::slow_link::{Fault, bad_link};
 use super::{Options, Parts, Peer, Peers, Replicator, Room, Shared};
@@ -30,6 +31,7 @@ use crate::peer::{
 use crate::raft;
 use crate::runtime::{ExecutorHandle, ExecutorOptions, Place, Task, sleep, spawn, spawn_executor};
 use crate::telemetry::Metrics;
+use crate::transfer::TransferRequest;
 
 const SHARDS: u16 = 2;
 const POOL_BYTES: u32 = 16 * MIB;
@@ -187,9 +189,12 @@ impl Cluster {
         self.spoil(node, Fault::Slow(bytes_per_second));
     }
 
-    /// From now on connections to a node have this fault. Ends with the process.
-    pub(super) fn spoil(&self, node: &Node, fault: Fault) {
-        self.enlist(node.id, bad_link(node.address, fault));
+    /// From now on connections to a node have this fault; says where it is now. Ends with
+    /// the process.
+    pub(super) fn spoil(&self, node: &Node, fault: Fault) -> SocketAddr {
+        let address = bad_link(node.address, fault);
+        self.enlist(node.id, address);
+        address
     }
 }
 
@@ -396,6 +401,38 @@ impl Node {
                 remove: Vec::new(),
             });
         }
+    }
+
+    /// Asks whoever is at `address` for the first extent of a blob, as one that is to
+    /// come ahead, within a limit for its bytes.
+    pub(super) fn asks(
+        &self,
+        (id, address): (u64, SocketAddr),
+        blob: &Blob,
+        limit: Duration,
+    ) -> Result<(), String> {
+        let source = PeerNode {
+            id,
+            address: address.to_string().into(),
+        };
+        let bytes = blob.size().min(MIB.into());
+        let wanted = Wanted {
+            request: TransferRequest {
+                digest: blob.digest,
+                generation: blob.file().generation,
+                offset: 0,
+                bytes,
+            },
+            size_bytes: blob.size(),
+            answer_limit: None,
+            limit,
+        };
+        self.on(0, move |world| async move {
+            let worker = world.replicator.worker();
+            let room = vec![Extent::try_new(worker, bytes).unwrap()];
+            let flown = fly(Rc::clone(worker), source, wanted, room).await;
+            flown.map(drop).map_err(|error| error.to_string())
+        })
     }
 
     /// Has pushed the blob itself.
