@@ -39,15 +39,16 @@ impl Pace {
         }
     }
 
-    /// Notes what came and how long it was waited for; whether the source is too slow.
-    pub(super) fn note(&mut self, bytes: u64, waited: Duration) -> bool {
+    /// Notes what came and how long it was waited for; whether the source is too slow for
+    /// what is left. What came late has come.
+    pub(super) fn note(&mut self, bytes: u64, waited: Duration, is_whole: bool) -> bool {
         self.total_bytes += bytes;
         self.bytes += bytes;
         self.waited += waited;
         if self.bytes >= u64::from(EXTENT_BYTES) {
             (self.bytes, self.waited) = (0, Duration::ZERO);
         }
-        self.is_judged && self.waited > SLOW_WAIT_MAX
+        self.is_judged && self.waited > SLOW_WAIT_MAX && !is_whole
     }
 
     /// Nothing that came before counts against the limit.
@@ -118,19 +119,27 @@ mod tests {
         let half = u64::from(EXTENT_BYTES / 2);
         let mut pace = Pace::new(true, None, now);
         for _ in 0..10 {
-            assert!(!pace.note(half, SLOW_WAIT_MAX / 2));
+            assert!(!pace.note(half, SLOW_WAIT_MAX / 2, false));
         }
-        assert!(!pace.note(half - 1, SLOW_WAIT_MAX / 2));
-        assert!(pace.note(0, SLOW_WAIT_MAX));
+        assert!(!pace.note(half - 1, SLOW_WAIT_MAX / 2, false));
+        assert!(pace.note(0, SLOW_WAIT_MAX, false));
         let mut only = Pace::new(false, None, now);
-        assert!(!only.note(1, SLOW_WAIT_MAX * 10));
+        assert!(!only.note(1, SLOW_WAIT_MAX * 10, false));
+    }
+
+    #[test]
+    fn a_source_that_has_sent_everything_was_not_too_slow() {
+        let now = Clock::hand_moved().now();
+        let mut pace = Pace::new(true, None, now);
+        assert!(!pace.note(1, SLOW_WAIT_MAX, false));
+        assert!(!pace.note(1, SLOW_WAIT_MAX, true));
     }
 
     #[test]
     fn a_limited_fetch_waits_for_its_time() {
         let clock = Clock::hand_moved();
         let mut pace = Pace::new(true, NonZeroU64::new(u64::from(MIB)), clock.now());
-        pace.note(u64::from(MIB / 2), Duration::ZERO);
+        pace.note(u64::from(MIB / 2), Duration::ZERO, false);
         let early = pace.early_by(clock.now());
         assert_eq!(early, Some(Duration::from_millis(500)));
         clock.advance(Duration::from_millis(500));
@@ -145,10 +154,10 @@ mod tests {
     fn what_came_before_a_limit_counted_is_not_waited_for() {
         let clock = Clock::hand_moved();
         let mut pace = Pace::new(true, NonZeroU64::new(u64::from(MIB)), clock.now());
-        pace.note(1000 * u64::from(MIB), Duration::ZERO);
+        pace.note(1000 * u64::from(MIB), Duration::ZERO, false);
         pace.begin(clock.now());
         assert_eq!(pace.early_by(clock.now()), None);
-        pace.note(u64::from(MIB), Duration::ZERO);
+        pace.note(u64::from(MIB), Duration::ZERO, false);
         let early = pace.early_by(clock.now());
         assert_eq!(early, Some(Duration::from_secs(1)));
     }

@@ -174,9 +174,10 @@ impl<'a> Sources<'a> {
             metrics.received_bytes.add(to_u64(count));
             import.advance(count).await?;
             self.tell(import)?;
-            let is_slow = self.pace.note(to_u64(count), waited);
+            let is_whole = import.is_whole();
+            let is_slow = self.pace.note(to_u64(count), waited, is_whole);
             let is_extent_done =
-                import.is_whole() || import.held_bytes() / u64::from(EXTENT_BYTES) > held_before;
+                is_whole || import.held_bytes() / u64::from(EXTENT_BYTES) > held_before;
             if is_extent_done {
                 let took = self.now() - extent_began;
                 let bytes = self.extent_bytes(held_before);
@@ -184,8 +185,7 @@ impl<'a> Sources<'a> {
                 self.took(source);
                 (extent_began, extent_waited) = (self.now(), Duration::ZERO);
             }
-            // What came late has come.
-            if is_slow && !import.is_whole() {
+            if is_slow {
                 return Err(FetchError::Slow);
             }
             // Not the source's time.
@@ -298,7 +298,7 @@ impl<'a> Sources<'a> {
         let bytes = extent.bytes();
         drop(extent);
         self.tell(import)?;
-        self.pace.note(bytes, Duration::ZERO);
+        self.pace.note(bytes, Duration::ZERO, import.is_whole());
         self.took(source);
         self.keep_pace().await;
         Ok(())

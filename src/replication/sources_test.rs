@@ -418,3 +418,16 @@ fn sources_that_are_all_slow_to_answer_are_not_left_for_each_other_for_ever() {
     assert_eq!(fetches(&target, FetchEnd::Sealed), 1);
     is_tidy(&target);
 }
+
+#[test]
+fn the_way_to_a_source_is_not_held_against_what_it_brings() {
+    let cluster = Cluster::new();
+    let blob = Blob::new(325, MIB);
+    let far = cluster.start(1);
+    far.own(&blob);
+    // Every connection takes longer to come about than the bytes may take to come.
+    let address = cluster.spoil(&far, Fault::Silent(0, Duration::from_secs(3)));
+    let target = cluster.start(9);
+    let flown = target.asks((1, address), &blob, Duration::from_millis(2500));
+    assert_eq!(flown, Ok(()));
+}
