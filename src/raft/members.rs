@@ -43,6 +43,18 @@ pub enum MembersError {
     /// No node that could lead, or not the one that was named.
     #[error("there is no such voter")]
     NoVoter,
+    /// The node that was named does not vote.
+    #[error("node {node} does not vote")]
+    NotVoter {
+        /// The number asked for.
+        node: u64,
+    },
+    /// The node that was named cannot lead yet.
+    #[error("node {node} does not answer the leader, or lacks too much of the journal")]
+    Behind {
+        /// The number asked for.
+        node: u64,
+    },
     /// The state refuses it.
     #[error("refused: {0:?}")]
     Refused(Refusal),

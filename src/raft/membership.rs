@@ -17,6 +17,10 @@ use super::types::{LogId, Types};
 /// The leader answers such questions from memory.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
 
+/// A voter that lacks more entries than this is not made the leader on request: it
+/// would have to get them first, and changes wait meanwhile.
+const LEAD_LAG_ENTRIES_MAX: u64 = 512;
+
 /// What a membership is told by: its entry, whether that is committed, the leader.
 pub(super) type MembershipMark = (Option<LogId>, bool, Option<u64>);
 
@@ -77,6 +81,18 @@ pub(super) fn successor(seen: &RaftMetrics<Types>, is_near: impl Fn(u64) -> bool
         .max_by_key(matched)
 }
 
+/// Whether a node lacks so much of the log that changes would wait for it to lead.
+fn is_behind(seen: &RaftMetrics<Types>, node: u64) -> bool {
+    let known = seen.replication.as_ref();
+    let known = known.and_then(|known| known.get(&node).copied().flatten());
+    let lag = |matched: LogId| {
+        seen.last_log_index
+            .unwrap_or(0)
+            .saturating_sub(matched.index)
+    };
+    known.is_none_or(|matched| lag(matched) > LEAD_LAG_ENTRIES_MAX)
+}
+
 /// Who belongs to the cluster, as the leader knows it.
 pub(super) async fn members(core: &Core) -> Result<Members, MembersError> {
     match core.route() {
@@ -103,18 +119,22 @@ pub(super) async fn transfer(core: &Core, to: Option<u64>) -> Result<(), Members
 
 /// As [`transfer`], on the leader.
 pub(super) async fn transfer_here(core: &Core, to: Option<u64>) -> Result<(), MembersError> {
-    let (me, is_voter) = {
+    let (me, is_voter, is_far) = {
         let metrics = core.raft.metrics();
         let seen = metrics.borrow_watched();
         let mut voters = seen.membership_config.voter_ids();
-        (seen.id, to.is_none_or(|to| voters.any(|voter| voter == to)))
+        let is_voter = to.is_none_or(|to| voters.any(|voter| voter == to));
+        let could_lead = |to| core.peers.is_near(to) && !is_behind(&seen, to);
+        (seen.id, is_voter, !to.is_none_or(could_lead))
     };
     if to == Some(me) {
         return Ok(());
     }
-    let to = to
-        .filter(|_| is_voter)
-        .or_else(|| core.successor().filter(|_| to.is_none()));
+    let to = match to {
+        Some(to) if !is_voter => return Err(MembersError::NotVoter { node: to }),
+        Some(to) if is_far => return Err(MembersError::Behind { node: to }),
+        to => to.or_else(|| core.successor()),
+    };
     let to = to.ok_or(MembersError::NoVoter)?;
     let transferred = core.raft.trigger().transfer_leader(to).await;
     transferred.map_err(|_| MembersError::NoLeader)
@@ -138,4 +158,27 @@ async fn ask<T>(
             tracing::debug!(leader, %error, "the leader did not answer");
             MembersError::NoLeader
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use openraft::impls::leader_id_adv::LeaderId;
+
+    #[test]
+    fn a_node_that_lacks_much_of_the_log_is_not_made_the_leader() {
+        let mut seen = RaftMetrics::<Types>::new_initial(1);
+        let leader_id = LeaderId {
+            term: 1,
+            node_id: 1,
+        };
+        let at = |index| Some(LogId { leader_id, index });
+        seen.last_log_index = Some(10_000);
+        seen.replication = Some(BTreeMap::from([(2, at(9_900)), (3, at(9_000)), (4, None)]));
+        assert!(!is_behind(&seen, 2));
+        assert!(is_behind(&seen, 3), "it lacks a thousand entries");
+        assert!(is_behind(&seen, 4) && is_behind(&seen, 5));
+    }
 }
