@@ -1,18 +1,22 @@
-//! The membership: who is in it, who could lead, and what the leader is asked
-//! about it.
+//! The membership: who is in it, who could lead, who may ask, and what the leader is
+//! asked about it.
 
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
 use openraft::{RaftMetrics, ServerState};
 
+use crate::metadata::{self, NodeState};
 use crate::peer::Service;
 
 use super::core::{Core, Route};
+use super::handle::Handle;
 use super::members::{Member, Members, MembersError};
 use super::message_request::{ClusterRequest, read_members};
 use super::peers::Question;
+use super::reply::Denial;
 use super::types::{LogId, Types};
+use super::view::StateView;
 
 /// The leader answers such questions from memory.
 const ASK_LIMIT: Duration = Duration::from_secs(3);
@@ -158,6 +162,50 @@ async fn ask<T>(
             tracing::debug!(leader, %error, "the leader did not answer");
             MembersError::NoLeader
         })
+}
+
+/// What this node's membership says of another one.
+pub(super) struct Acquaintance {
+    /// Whether the node that asks is in it.
+    pub is_member: bool,
+    /// Whether nobody is.
+    pub is_empty: bool,
+    /// Index of the last entry that is applied here.
+    pub applied_index: u64,
+}
+
+/// Whether node `from` may ask anything, whatever it can prove about itself: its
+/// certificate outlives its place in the cluster. Members may; so may a node that this
+/// one has not heard of yet: its entry may still be on its way here.
+pub(super) fn admit(from: u64, known: &Acquaintance, view: &StateView) -> Result<(), Denial> {
+    if known.is_member || known.is_empty {
+        return Ok(());
+    }
+    match metadata::node(view, from) {
+        Ok(Some(record)) if record.state == NodeState::Removed => Err(Denial::Removed),
+        Ok(Some(_)) => Ok(()),
+        Ok(None) if from > known.applied_index => Ok(()),
+        Ok(None) => Err(Denial::Stranger),
+        Err(error) => {
+            tracing::error!(%error, "the state does not say who belongs to the cluster");
+            Err(Denial::Stopped)
+        }
+    }
+}
+
+impl Handle {
+    /// Whether a node may ask anything of this one, beside consensus, too. One that was
+    /// removed may not, though it still has its certificate.
+    #[must_use]
+    pub fn admits(&self, from: u64) -> bool {
+        let members = self.membership();
+        let known = Acquaintance {
+            is_member: members.nodes.iter().any(|member| member.node == from),
+            is_empty: members.nodes.is_empty(),
+            applied_index: self.status().applied_index.unwrap_or(0),
+        };
+        admit(from, &known, &self.view()).is_ok()
+    }
 }
 
 #[cfg(test)]

@@ -11,12 +11,12 @@ use openraft::error::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use tokio::sync::oneshot;
 
-use crate::metadata::{self, NodeState, Proposal};
+use crate::metadata::Proposal;
 use crate::peer::{Call, Refusal, RefusalCode, Service};
 use crate::runtime;
 
 use super::core::{Core, Route};
-use super::membership::{leading_members, transfer_here};
+use super::membership::{Acquaintance, admit, leading_members, transfer_here};
 use super::message_append::{decode_append, write_appended};
 use super::message_request::{
     ClusterRequest, Hello, Proposed, decode_propose, decode_read_index, encode_index, write_hello,
@@ -94,8 +94,7 @@ impl RaftService {
         }
     }
 
-    /// Whether a node may ask anything. Members may; so may a node that this one
-    /// has not heard of yet: its entry may still be on its way here.
+    /// Whether a node may ask anything now.
     fn admit(&self, from: u64) -> Result<(), Denial> {
         let metrics = self.0.raft.metrics();
         let seen = metrics.borrow_watched();
@@ -103,20 +102,12 @@ impl RaftService {
             return Err(Denial::Stopped);
         }
         let membership = seen.membership_config.membership();
-        if membership.get_node(&from).is_some() || membership.nodes().next().is_none() {
-            return Ok(());
-        }
-        let applied = seen.last_applied.as_ref().map_or(0, |id| id.index);
-        match metadata::node(&StateView(self.0.machine.view()), from) {
-            Ok(Some(record)) if record.state == NodeState::Removed => Err(Denial::Removed),
-            Ok(Some(_)) => Ok(()),
-            Ok(None) if from > applied => Ok(()),
-            Ok(None) => Err(Denial::Stranger),
-            Err(error) => {
-                tracing::error!(%error, "the state does not say who belongs to the cluster");
-                Err(Denial::Stopped)
-            }
-        }
+        let known = Acquaintance {
+            is_member: membership.get_node(&from).is_some(),
+            is_empty: membership.nodes().next().is_none(),
+            applied_index: seen.last_applied.as_ref().map_or(0, |id| id.index),
+        };
+        admit(from, &known, &StateView(self.0.machine.view()))
     }
 
     /// Notes that a leader spoke to this node.

@@ -99,6 +99,10 @@ fn a_stranger_a_removed_node_and_another_cluster_are_refused() {
         third.stop();
         let removed = Caller::of(&nodes[0], gone, None);
         assert_eq!(removed.hello().await, Err(Denial::Removed));
+        // What is beside consensus refuses the same ones.
+        let admits = |node| nodes[0].handle.admits(node);
+        assert!(admits(nodes[0].id) && admits(nodes[1].id) && admits(1_000_000));
+        assert!(!admits(gone) && !admits(2));
 
         let cluster = "0".repeat(32);
         let foreign = Caller::of(&nodes[0], nodes[1].id, Some(&cluster));

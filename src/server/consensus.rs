@@ -188,9 +188,14 @@ impl Core {
     ) -> Door<impl AsyncFn(Call) -> Result<Bytes, Refusal> + 'static> {
         let blobs = self.shards.calls.clone();
         let service = Rc::new(service);
+        let journal = handle.clone();
         let handler = async move |call: Call| {
             if RaftService::is_for(call.service) {
                 service.handle(call).await
+            } else if !journal.admits(call.from) {
+                tracing::debug!(node = call.from, "a call of a node that is no member");
+                let reason = "the caller does not belong to the cluster";
+                Err(Refusal::new(RefusalCode::NotAllowed, reason))
             } else {
                 pass_on(&blobs, call).await
             }

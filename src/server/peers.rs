@@ -1,6 +1,9 @@
 //! What one shard does for other nodes, and what it asks of them.
 
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_lite::future::or;
 
 use super::consensus::BlobCall;
 use super::membership::Membership;
@@ -11,9 +14,16 @@ use crate::memory::Pool;
 use crate::peer::{
     AuthError, Calls, HandedOver, Links, PeerNode, Purpose, Refusal, RefusalCode, Security, Service,
 };
+use crate::raft;
 use crate::registry::{Relay, RelayServer};
 use crate::replication::{self, Replicator};
-use crate::runtime::{InFlight, Task, spawn};
+use crate::runtime::{InFlight, InFlightGuard, Task, sleep, spawn};
+
+/// Connections of other nodes that move bytes, most of them idle; further ones are
+/// closed. A few for each shard of each node.
+const LINKS_MAX: usize = 1024;
+/// How often it is looked whether the other end still belongs to the cluster.
+const LOOK_PERIOD: Duration = Duration::from_secs(2);
 
 /// Replication on this shard, where there are other nodes.
 pub(super) fn replicator(
@@ -52,6 +62,15 @@ pub(super) struct Peers {
     pub(super) relays: RelayServer,
     /// Uploads are waited for at the end, as those of clients are.
     pub(super) in_flight: InFlight,
+    /// Who belongs to the cluster.
+    pub(super) journal: raft::Handle,
+    /// All connections that move bytes.
+    pub(super) links: InFlight,
+}
+
+/// A place among so many connections at most, as long as it is kept.
+fn place(links: &InFlight, links_max: usize) -> Option<InFlightGuard> {
+    (links.count() < links_max).then(|| links.enter())
 }
 
 impl Peers {
@@ -61,11 +80,16 @@ impl Peers {
         let handed = parts.hall.transfers.clone();
         Some(spawn(async move {
             while let Ok(handed) = handed.recv_async().await {
+                let Some(place) = place(&self.links, LINKS_MAX) else {
+                    tracing::warn!("other nodes hold too many connections to this one");
+                    continue;
+                };
                 let (peers, security) = (self.clone(), security.clone());
                 spawn(async move {
                     if let Err(error) = peers.serve_one(handed, &security).await {
                         tracing::warn!(%error, "a node is refused at the peer port");
                     }
+                    drop(place);
                 })
                 .detach();
             }
@@ -76,15 +100,29 @@ impl Peers {
         let newcomer = handed.attach().map_err(AuthError::Broken)?;
         let purpose = newcomer.purpose;
         let link = newcomer.authenticate(security).await?;
-        match (purpose, &self.replicator) {
-            (Purpose::Upload, _) => {
-                let guard = self.in_flight.enter();
-                self.relays.serve(link).await;
-                drop(guard);
+        let node = link.peer();
+        let serving = async {
+            match (purpose, &self.replicator) {
+                (Purpose::Upload, _) => {
+                    let guard = self.in_flight.enter();
+                    self.relays.serve(link).await;
+                    drop(guard);
+                }
+                (Purpose::Transfer, Some(replicator)) => replicator.serve_transfer(link).await,
+                (Purpose::Transfer | Purpose::Calls | Purpose::Join | Purpose::Gather, _) => {}
             }
-            (Purpose::Transfer, Some(replicator)) => replicator.serve_transfer(link).await,
-            (Purpose::Transfer | Purpose::Calls | Purpose::Join | Purpose::Gather, _) => {}
-        }
+        };
+        // Its certificate holds for longer than its place in the cluster may.
+        let leaving = async {
+            while self.journal.admits(node) {
+                sleep(LOOK_PERIOD).await;
+            }
+            tracing::warn!(
+                node,
+                "a node that does not belong to the cluster is cut off"
+            );
+        };
+        or(leaving, serving).await;
         Ok(())
     }
 
@@ -115,5 +153,20 @@ impl Peers {
             })
             .detach();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_beyond_the_last_place_waits_for_one_that_ends() {
+        let links = InFlight::new();
+        let first = place(&links, 2);
+        let second = place(&links, 2);
+        assert!(first.is_some() && second.is_some() && place(&links, 2).is_none());
+        drop(first);
+        assert!(place(&links, 2).is_some());
     }
 }

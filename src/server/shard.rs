@@ -198,6 +198,8 @@ fn open_registry(index: u16, parts: &ShardParts, in_flight: &InFlight) -> (Rc<Re
             Arc::clone(&parts.metrics),
         ),
         in_flight: in_flight.clone(),
+        journal: parts.journal.clone(),
+        links: InFlight::new(),
     };
     (registry, peers)
 }
