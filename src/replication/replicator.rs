@@ -20,7 +20,6 @@ use super::fetch;
 use super::letter::Order;
 use super::parked::Parked;
 use super::repair::Flights;
-use super::serve::take_transfers;
 use super::share::Share;
 use super::shared::Shared;
 use super::spread::Told;
@@ -100,7 +99,6 @@ impl Replicator {
         });
         let mut tasks = vec![
             lasting(take_orders(Rc::clone(&worker), inbox)),
-            lasting(take_transfers(Rc::clone(&worker))),
             lasting(run_tees(Rc::clone(&worker), teed)),
             lasting(look_again(Rc::clone(&worker))),
         ];

@@ -3,16 +3,12 @@
 
 use std::rc::Rc;
 
-use futures_lite::future::or;
-use futures_util::StreamExt as _;
-use futures_util::stream::FuturesUnordered;
-
 use super::blob_file::BlobFile;
 use super::replicator::{Replicator, Worker};
 use super::share::{Held, Holding};
 use super::take::take;
 use crate::blob::{Piece, ReadError, Reader};
-use crate::peer::{HandedOver, Link};
+use crate::peer::Link;
 use crate::runtime::{Task, spawn_bulk, spawn_prompt};
 use crate::telemetry::ServeEnd;
 use crate::transfer::{
@@ -20,9 +16,6 @@ use crate::transfer::{
     TransferServer,
 };
 
-/// Transfer connections of one shard, most of them idle; further ones are closed. A
-/// few for each shard of each node.
-const TRANSFERS_MAX: usize = 1024;
 /// Blobs that one shard sends at a time; another node asks elsewhere then.
 const SERVES_MAX: usize = 8;
 /// Reads ahead of the socket.
@@ -71,40 +64,6 @@ impl Replicator {
         let serving = spawn_bulk(serve(Rc::clone(self.worker()), link));
         // A panic was logged by the task.
         drop(serving.await);
-    }
-}
-
-/// Serves the connections that the peer port hands over. A task of the shard.
-pub(super) async fn take_transfers(worker: Rc<Worker>) {
-    let accepted = worker.shared.accepted().clone();
-    let mut transfers = FuturesUnordered::new();
-    loop {
-        let next = async { accepted.recv_async().await.ok() };
-        let reaping = async {
-            // A panic was logged by the task.
-            while transfers.next().await.is_some() {}
-            std::future::pending().await
-        };
-        match or(next, reaping).await {
-            Some(one) if transfers.len() < TRANSFERS_MAX => {
-                transfers.push(spawn_bulk(welcome(Rc::clone(&worker), one)));
-            }
-            Some(one) => drop(one),
-            None => return,
-        }
-    }
-}
-
-/// Finds out who is at the other end, then serves it.
-async fn welcome(worker: Rc<Worker>, newcomer: HandedOver) {
-    let newcomer = match newcomer.attach() {
-        Ok(newcomer) => newcomer,
-        Err(error) => return tracing::debug!(%error, "a transfer connection is gone"),
-    };
-    let proving = Box::pin(newcomer.authenticate(worker.shared.security()));
-    match proving.await {
-        Ok(link) => serve(worker, link).await,
-        Err(error) => tracing::debug!(%error, "a transfer connection is refused"),
     }
 }
 

@@ -10,7 +10,7 @@ use super::pace::JUDGED_TIME;
 use super::peers::Peers;
 use super::room::Room;
 use crate::base::units::index_of;
-use crate::peer::{HandedOver, Newcomer, PeerNode, Security};
+use crate::peer::{PeerNode, Security};
 use crate::raft::{BlobChange, Handle};
 use crate::runtime::timeout;
 use crate::telemetry::Metrics;
@@ -44,8 +44,6 @@ struct Inner {
     parts: Parts,
     letters: (flume::Sender<Letter>, flume::Receiver<Letter>),
     orders: Vec<(flume::Sender<Order>, flume::Receiver<Order>)>,
-    /// Read by every shard: whichever has time serves the next connection.
-    accepted: (flume::Sender<HandedOver>, flume::Receiver<HandedOver>),
 }
 
 impl Shared {
@@ -59,7 +57,6 @@ impl Shared {
         Self(Arc::new(Inner {
             letters: flume::unbounded(),
             orders: (0..parts.shards).map(|_| flume::unbounded()).collect(),
-            accepted: flume::unbounded(),
             parts,
         }))
     }
@@ -95,19 +92,6 @@ impl Shared {
     /// What the coordinator reads, and what writes to it.
     pub(super) fn letters(&self) -> &(flume::Sender<Letter>, flume::Receiver<Letter>) {
         &self.0.letters
-    }
-
-    /// Hands a connection for transfer over to the shards, which find out who it is.
-    pub fn take_transfer(&self, newcomer: Newcomer) {
-        match newcomer.detach() {
-            Ok(newcomer) => drop(self.0.accepted.0.send(newcomer)),
-            Err(error) => tracing::warn!(%error, "a transfer connection is lost"),
-        }
-    }
-
-    /// Connections for transfer.
-    pub(super) fn accepted(&self) -> &flume::Receiver<HandedOver> {
-        &self.0.accepted.1
     }
 
     /// What a shard reads.

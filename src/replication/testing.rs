@@ -291,7 +291,8 @@ impl Founding {
             changes,
         };
         let world = founded.clone().enter(0);
-        let accepting = spawn(accept(listener, founded.clone()));
+        let replicator = world.replicator.clone();
+        let accepting = spawn(accept(listener, founded.clone(), replicator));
         world.tasks.borrow_mut().push(accepting);
         (world, founded, address)
     }
@@ -313,19 +314,24 @@ impl Founded {
     }
 }
 
-async fn accept(listener: PeerListener, founded: Founded) {
+async fn accept(listener: PeerListener, founded: Founded, replicator: Replicator) {
     let shared = founded.shared.clone();
     let handler = Rc::new(async move |call| shared.handle_call(call).await);
     let mut serving = Vec::new();
     loop {
         let newcomer = listener.accept().await.unwrap();
-        if newcomer.purpose == Purpose::Transfer {
-            founded.shared.take_transfer(newcomer);
+        let purpose = newcomer.purpose;
+        let Ok(link) = newcomer.authenticate(&founded.security).await else {
             continue;
-        }
-        if let Ok(link) = newcomer.authenticate(&founded.security).await {
-            serving.push(spawn(serve_calls(link, Rc::clone(&handler))));
-        }
+        };
+        let (replicator, handler) = (replicator.clone(), Rc::clone(&handler));
+        serving.push(spawn(async move {
+            if purpose == Purpose::Transfer {
+                replicator.serve_transfer(link).await;
+            } else {
+                serve_calls(link, handler).await;
+            }
+        }));
     }
 }
 
