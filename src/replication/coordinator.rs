@@ -99,7 +99,11 @@ impl Coordinator {
         loop {
             match self.next_event().await {
                 Event::Letter(letter) => self.read_letters(letter).await,
-                Event::Change(change) => self.read_changes(change).await,
+                Event::Change(change) => {
+                    // It has left the queue and is not in the plan yet.
+                    self.worker.shared.set_unsure(true);
+                    self.read_changes(change).await;
+                }
                 Event::Due => {}
                 Event::End => return,
             }
@@ -406,3 +410,4 @@ impl Coordinator {
             .set(to_u64(self.plan.count() - running));
     }
 }
+        self.worker.shared.set_unsure(self.survey.is_due());

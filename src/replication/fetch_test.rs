@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Options;
 use super::sample::{Blob, GENERATION_ID, damage, until};
-use super::testing::{Cluster, Node};
+use super::testing::{Cluster, Node, World};
 use crate::base::Clock;
 use crate::base::limits::{INLINE_BLOB_BYTES_MAX, LEASE_MS_MIN};
 use crate::base::units::to_usize;
@@ -403,4 +403,26 @@ fn three_nodes_end_with_all_blobs_whoever_got_them() {
         assert_eq!(fetches(node, FetchEnd::LocalFailed), 0);
         assert_eq!(node.metrics.replication.missing_blobs.value(), 0);
     }
+}
+
+#[test]
+fn until_all_of_the_state_was_looked_at_something_may_be_missing() {
+    let cluster = Cluster::new();
+    let node = cluster.start(1);
+    let missing = |world: &World| world.replicator.shared().missing_count();
+    until("an empty state was looked at", || {
+        node.on(0, move |world| async move { missing(&world) }) == 0
+    });
+    let after_a_snapshot = node.on(0, move |world| async move {
+        world.changes.send(BlobChange::Everything).unwrap();
+        missing(&world)
+    });
+    assert_eq!(after_a_snapshot, 1);
+    until("it was looked at again", || {
+        node.on(0, move |world| async move { missing(&world) }) == 0
+    });
+    let blob = Blob::new(60, 100_000);
+    node.learn(&blob, &[]);
+    let count = node.on(0, move |world| async move { missing(&world) });
+    assert_eq!(count, 1, "nobody has it");
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::blob_file::BlobFile;
 use super::letter::{Answer, Letter, Order, Want};
@@ -44,6 +45,8 @@ struct Inner {
     parts: Parts,
     letters: (flume::Sender<Letter>, flume::Receiver<Letter>),
     orders: Vec<(flume::Sender<Order>, flume::Receiver<Order>)>,
+    /// Whether blobs may be missing that the plan has not heard of.
+    is_unsure: AtomicBool,
 }
 
 impl Shared {
@@ -57,6 +60,7 @@ impl Shared {
         Self(Arc::new(Inner {
             letters: flume::unbounded(),
             orders: (0..parts.shards).map(|_| flume::unbounded()).collect(),
+            is_unsure: AtomicBool::new(true),
             parts,
         }))
     }
@@ -87,6 +91,21 @@ impl Shared {
 
     pub(super) fn blob_changes(&self) -> &flume::Receiver<BlobChange> {
         &self.0.parts.blob_changes
+    }
+
+    /// Blobs that the state has and this node lacks; at least one until all of the
+    /// state was looked at, and while changes of it wait.
+    #[must_use]
+    pub fn missing_count(&self) -> u64 {
+        let known = self.metrics().replication.missing_blobs.value();
+        let is_unsure = self.0.is_unsure.load(Ordering::Acquire);
+        let is_unsure = is_unsure || !self.blob_changes().is_empty();
+        u64::try_from(known).unwrap_or(0).max(u64::from(is_unsure))
+    }
+
+    /// Says whether the plan has heard of everything that is missing.
+    pub(super) fn set_unsure(&self, is_unsure: bool) {
+        self.0.is_unsure.store(is_unsure, Ordering::Release);
     }
 
     /// What the coordinator reads, and what writes to it.

@@ -233,11 +233,16 @@ async fn wait_idle(shard: u16, grace: Duration, served: &[InFlight]) {
 /// What operators may ask of this node.
 fn operations(parts: &ShardParts) -> Operations {
     let (journal, space) = (parts.journal.clone(), parts.space.clone());
-    let metrics = Arc::clone(&parts.metrics);
+    let copies = parts.copies.clone();
+    let missing = move || {
+        copies
+            .as_ref()
+            .map_or(0, replication::Shared::missing_count)
+    };
     let report = move || Report {
         build: env!("CARGO_PKG_VERSION").to_owned(),
         applied_index: journal.status().applied_index.unwrap_or_default(),
-        blobs_missing: u64::try_from(metrics.replication.missing_blobs.value()).unwrap_or_default(),
+        blobs_missing: missing(),
         free_bytes: space.free_bytes(),
         disk_bytes: space.total_bytes(),
     };
