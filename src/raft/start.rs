@@ -106,7 +106,7 @@ pub async fn start(
     let log = LogStore::new(&opened.journal)?;
     let snapshots = options.journal.directory.join("snapshots");
     let metrics = Arc::clone(&options.metrics);
-    let changes = BlobChanges(options.blob_changes.clone());
+    let changes = BlobChanges::new(options.blob_changes.clone());
     let machine = StateMachine::new(
         &opened.journal,
         snapshots.clone(),

@@ -37,8 +37,9 @@ pub(super) enum Said {
 /// Proposes what comes through the queue, in batches. A proposal that fails is
 /// repeated until it does not: what is not written down, nobody fetches from here.
 ///
-/// - Shape: the queue is unbounded and holds each blob of the state once at most,
-///   unless its record changes meanwhile.
+/// - Shape: the queue is unbounded, and fed by what is bounded: the survey, which rests
+///   while the queue is long, and one or two words for each blob that came, was pushed
+///   or failed. While nothing can be committed nothing is pushed.
 pub(super) async fn announce(shared: Shared, queue: flume::Receiver<Said>) {
     while let Ok(first) = queue.recv_async().await {
         if matches!(first, Said::Holds(_)) && queue.len() + 1 < BATCH_DIGESTS_MAX {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_lite::future::or;
 
@@ -27,6 +28,11 @@ use crate::runtime::{timeout, yield_if_needed};
 const BACKLOG_BLOBS_MAX: usize = 65_536;
 /// Blobs that somebody waits for; a question beyond is answered busy.
 const WANTED_BLOBS_MAX: usize = 4096;
+/// News of this node's blobs that are not written down yet, about 3 MB; the state is not
+/// looked through for more while so many wait.
+const ANNOUNCED_BLOBS_MAX: usize = 65_536;
+/// It is looked so often whether there is room again.
+const ROOM_LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// Letters or changes read before something else gets a turn.
 const BATCH_LETTERS_MAX: usize = 256;
 
@@ -137,16 +143,23 @@ impl Coordinator {
             }
         };
         let happened = or(written, changed);
-        let Some(due) = self.plan.due() else {
-            return happened.await;
-        };
-        let wait = due.saturating_duration_since(self.worker.clock.now());
-        timeout(wait, happened).await.unwrap_or(Event::Due)
+        let now = self.worker.clock.now();
+        let wait = self
+            .plan
+            .due()
+            .map(|due| due.saturating_duration_since(now));
+        let look = Some(ROOM_LOOK_PERIOD).filter(|_| self.survey.is_due());
+        match wait.into_iter().chain(look).min() {
+            Some(wait) => timeout(wait, happened).await.unwrap_or(Event::Due),
+            None => happened.await,
+        }
     }
 
     /// Whether the state is to be gone through, and there is room for what is found.
     fn is_surveying(&self) -> bool {
-        self.survey.is_due() && self.plan.count() < BACKLOG_BLOBS_MAX / 2
+        self.survey.is_due()
+            && self.plan.count() < BACKLOG_BLOBS_MAX / 2
+            && self.announced.len() < ANNOUNCED_BLOBS_MAX
     }
 
     async fn read_letters(&mut self, first: Letter) {
@@ -404,10 +417,10 @@ impl Coordinator {
         let metrics = &self.worker.shared.metrics().replication;
         let running = self.plan.running_count();
         metrics.missing_blobs.set(to_u64(self.plan.known_count()));
+        self.worker.shared.set_unsure(self.survey.is_due());
         metrics.fetching_blobs.set(to_u64(running));
         metrics
             .queued_blobs
             .set(to_u64(self.plan.count() - running));
     }
 }
-        self.worker.shared.set_unsure(self.survey.is_due());
