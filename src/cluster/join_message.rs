@@ -112,6 +112,7 @@ fn begin(payload: &[u8]) -> Result<Reader<'_>, CodecError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::report::golden;
 
     fn request() -> JoinRequest {
         JoinRequest {
@@ -137,6 +138,8 @@ mod tests {
     fn both_read_back_and_are_the_drawn_bytes() {
         let drawn = [&[1][..], &[7; 32], &[9; 16], &[3, 0, 0, 0], b"b:2", &[1]];
         assert_eq!(request().encode().as_ref(), drawn.concat());
+        assert_eq!(request().encode(), golden("join_request "));
+        assert_eq!(reply().encode(), golden("join_reply "));
         assert!(JoinRequest::decode(&request().encode()) == Ok(request()));
         assert!(JoinReply::decode(&reply().encode()) == Ok(reply()));
     }

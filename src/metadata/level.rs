@@ -81,13 +81,13 @@ fn raise(draft: &mut Draft<'_>, level: u32) -> Result<Outcome, StateError> {
     Ok(Outcome::Applied)
 }
 
-fn encode(level: u32) -> Vec<u8> {
+pub(super) fn encode(level: u32) -> Vec<u8> {
     let mut writer = start();
     writer.u32(level);
     writer.finish()
 }
 
-fn decode(bytes: &[u8]) -> Result<u32, CodecError> {
+pub(super) fn decode(bytes: &[u8]) -> Result<u32, CodecError> {
     decode_record(bytes, "level", Reader::u32)
 }
 

@@ -1,6 +1,7 @@
 //! Tests of the record encodings: frozen bytes, round trips, hostile input.
 
 use super::*;
+use crate::metadata::level;
 use crate::metadata::node_record::TokenRecord;
 use crate::metadata::policy::Policy;
 use crate::metadata::state_record::StateRecord;
@@ -120,6 +121,7 @@ fn every_record() -> Vec<(&'static str, Vec<u8>)> {
         ("token", TOKEN.encode()),
         ("robot", robot(None, None).encode()),
         ("robot_ended", robot(Some(8), Some(9)).encode()),
+        ("level", level::encode(2)),
     ]
 }
 
@@ -147,6 +149,7 @@ fn check(bytes: &[u8]) -> usize {
         NodeRecord::decode(bytes).map(|one| one.encode()),
         TokenRecord::decode(bytes).map(TokenRecord::encode),
         RobotRecord::decode(bytes).map(|one| one.encode()),
+        level::decode(bytes).map(level::encode),
     ];
     again
         .into_iter()

@@ -283,6 +283,43 @@ mod tests {
         Membership::new(joint, nodes).unwrap()
     }
 
+    /// One `name hex` line per format; a changed line is a journal that old builds wrote.
+    const GOLDEN: &str = include_str!("../../tests/fixtures/raft/stored_v1.txt");
+
+    #[test]
+    fn what_is_stored_is_written_as_it_always_was() {
+        let entry = |payload| {
+            let log_id = id(5);
+            encode_entry(&Entry { log_id, payload })
+        };
+        let vote = Vote {
+            leader_id: id(0).leader_id,
+            committed: true,
+        };
+        let change = EntryPayload::Normal(proposal(b"proposal"));
+        let stored = StoredMembership::new(Some(id(4)), membership());
+        let formats = [
+            ("id", encode_id(&id(8))),
+            ("vote", encode_vote(&vote)),
+            ("entry_blank", entry(EntryPayload::Blank)),
+            ("entry_proposal", entry(change)),
+            (
+                "entry_membership",
+                entry(EntryPayload::Membership(membership())),
+            ),
+            ("stored_membership", encode_stored(&stored)),
+            (
+                "stored_nothing",
+                encode_stored(&StoredMembership::default()),
+            ),
+        ];
+        let line = |(name, bytes): (&str, Bytes)| {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{name} {hex}\n")
+        };
+        assert_eq!(formats.map(line).concat(), GOLDEN);
+    }
+
     #[test]
     fn every_kind_of_entry_reads_back() {
         let payloads = [

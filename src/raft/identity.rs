@@ -325,6 +325,17 @@ mod tests {
     }
 
     #[test]
+    fn an_identity_is_written_as_it_always_was_and_read_back() {
+        let golden = include_str!("../../tests/fixtures/raft/node_v1.json");
+        let directory = tempfile::tempdir().unwrap();
+        let (home, journal) = (directory.path(), directory.path().join("journal"));
+        let cluster = "0123456789abcdef0123456789abcdef";
+        let written = Identity::join(home, &journal, cluster, [9; 16], 12).unwrap();
+        assert_eq!(fs::read_to_string(home.join(FILE)).unwrap(), golden);
+        assert_eq!(Identity::parse(golden, home.join(FILE)).unwrap(), written);
+    }
+
+    #[test]
     fn a_journal_without_an_identity_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let journal = directory.path().join("journal");

@@ -96,6 +96,31 @@ fn a_file_brings_over_every_entry_and_a_damaged_one_nothing() {
     }
 }
 
+#[test]
+fn a_file_is_written_as_it_always_was_and_read_back() {
+    let golden = include_bytes!("../../tests/fixtures/raft/snapshot_v1.bin");
+    let directory = tempfile::tempdir().unwrap();
+    let source = opened(&directory.path().join("source"));
+    let fill = |put: Put<'_>| {
+        put(b"one", b"first")?;
+        put(b"two", b"")
+    };
+    let generation = source.state.install(&source.generation, (None, b""), fill);
+    let path = directory.path().join("new.snapshot");
+    export(&generation.unwrap().view(), &meta(), &path, &|| true).unwrap();
+    assert_eq!(fs::read(&path).unwrap(), golden);
+
+    let old = directory.path().join("old.snapshot");
+    fs::write(&old, golden).unwrap();
+    let target = opened(&directory.path().join("target"));
+    let generation = installed(&target, &old).unwrap();
+    let expected = [("one", "first"), ("two", "")];
+    assert_eq!(
+        entries(&generation),
+        expected.map(|(key, value)| (Bytes::from(key), Bytes::from(value)))
+    );
+}
+
 fn flip(file: &fs::File, at: u64) {
     use std::os::unix::fs::FileExt;
     let mut byte = [0];
