@@ -154,6 +154,17 @@ impl AuthSection {
         }
     }
 
+    /// Whether anything describes the other server.
+    #[must_use]
+    pub fn has_token_server(&self) -> bool {
+        let of_keys = [&self.jwks_ca_file, &self.jwks_token_file];
+        self.issuer.is_some()
+            || self.jwks_url.is_some()
+            || !self.audiences.is_empty()
+            || !self.key_files.is_empty()
+            || of_keys.iter().any(|file| file.is_some())
+    }
+
     /// The rules, as the room that compiles them reads them.
     #[must_use]
     pub fn rules(&self) -> Vec<serde_json::Value> {
@@ -230,13 +241,27 @@ fn check_none(auth: &AuthSection) -> Result<(), ConfigError> {
     }
 }
 
+/// Tokens of the other server alone: nobody would be asked for a password.
 fn check_token(auth: &AuthSection) -> Result<(), ConfigError> {
+    let given = [
+        ("auth.users", !auth.users.is_empty()),
+        ("auth.users_file", auth.users_file.is_some()),
+        ("auth.identities", !auth.identities.is_empty()),
+        ("auth.signing_key_file", auth.signing_key_file.is_some()),
+    ];
+    match given.into_iter().find(|(_, is_given)| *is_given) {
+        None => check_token_server(auth),
+        Some((key, _)) => {
+            let remedy = "with `auth.mode = \"token\"` only tokens of the other server count: set `auth.mode` to \"users\", which takes them as well, or remove the key";
+            Err(impossible(key, "given", remedy))
+        }
+    }
+}
+
+fn check_token_server(auth: &AuthSection) -> Result<(), ConfigError> {
     let needs = |key| {
-        Err(impossible(
-            key,
-            "absent",
-            "`auth.mode = \"token\"` needs it",
-        ))
+        let remedy = "whoever takes tokens of another server needs it";
+        Err(impossible(key, "absent", remedy))
     };
     if auth.realm.is_none() {
         return needs("auth.realm");
@@ -252,6 +277,14 @@ fn check_token(auth: &AuthSection) -> Result<(), ConfigError> {
 
 fn check_users(config: &Config) -> Result<(), ConfigError> {
     let auth = &config.auth;
+    if auth.has_token_server() {
+        check_token_server(auth)?;
+        if auth.issuer.as_deref() == Some(auth.service.as_str()) {
+            let remedy = "the other server must be called otherwise than `auth.service`, by which tokens that are made here are known";
+            let value = format!("\"{}\"", auth.service.escape_debug());
+            return Err(impossible("auth.issuer", value, remedy));
+        }
+    }
     let is_named = auth.realm.is_some() || config.public_url.is_some();
     if !is_named && config.listen.ip().is_unspecified() {
         let remedy = "clients must be told where to get tokens: set it to the URL by which they reach the registry";
@@ -339,6 +372,19 @@ mod tests {
                 "auth.identities",
             ),
             ("listen = '0.0.0.0:1'\nauth.mode = 'users'", "public_url"),
+            ("[auth]\nmode = 'users'\naudiences = ['a']", "auth.realm"),
+            (
+                "[auth]\nmode = 'users'\nrealm = 'https://a/token'\njwks_url = 'https://a/k'",
+                "auth.issuer",
+            ),
+            (
+                "[auth]\nmode = 'users'\nrealm = 'https://a/token'\nissuer = 'a'",
+                "auth.key_files",
+            ),
+            (
+                "[auth]\nmode = 'users'\nrealm = 'https://a/token'\nissuer = 'windlass'\nkey_files = ['k']",
+                "auth.issuer",
+            ),
             (
                 "[auth]\nmode = 'users'\ntoken_life = '59s'",
                 "auth.token_life",
@@ -376,6 +422,27 @@ mod tests {
                 let is_named = error.starts_with(&format!("`{key}` is given: "));
                 assert!(is_named && error.contains("set `auth.mode`"), "{error}");
             }
+        }
+    }
+
+    /// A key that counts for nothing looks as if it counted.
+    #[test]
+    fn passwords_are_refused_where_only_tokens_count() {
+        let server = "realm = 'https://a/token'\nissuer = 'a'\nkey_files = ['k']\n";
+        let text = |mode: &str, more: &str| format!("[auth]\nmode = '{mode}'\n{server}{more}");
+        assert_eq!(check_text(&text("token", "")), Ok(()));
+        for (more, key) in [
+            ("users = ['bob:hash']", "auth.users"),
+            ("users_file = 'users'", "auth.users_file"),
+            (
+                "identities = [{ name = 'ci', issuer = 'i', audiences = ['a'], key_files = ['k'] }]",
+                "auth.identities",
+            ),
+            ("signing_key_file = 'key'", "auth.signing_key_file"),
+        ] {
+            let error = check_text(&text("token", more)).expect_err(more);
+            assert!(error.starts_with(&format!("`{key}` is given: ")), "{error}");
+            assert_eq!(check_text(&text("users", more)), Ok(()), "{more}");
         }
     }
 

@@ -163,7 +163,10 @@ impl Guard {
     pub fn new(shared: Shared, realm: &str, metrics: Arc<Metrics>) -> Self {
         let realm = match &shared.options.mode {
             Mode::Token(server) => &server.realm,
-            Mode::Users(own) => own.realm.as_deref().unwrap_or(realm),
+            Mode::Users(own) => match &own.other {
+                Some(server) => &server.realm,
+                None => own.realm.as_deref().unwrap_or(realm),
+            },
             Mode::None => realm,
         };
         Self {
@@ -279,7 +282,7 @@ impl Guard {
         match (credentials, &self.options.mode) {
             (Credentials::Bearer(token), mode) => {
                 let verified = self.verified(&book, token, client).await?;
-                if !matches!(mode, Mode::Users(_)) {
+                if !matches!(mode, Mode::Users(_)) || !self.is_own(&verified) {
                     return Ok(Pass::foreign(verified));
                 }
                 let robot = self.robot_of(&verified)?;

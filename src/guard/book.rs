@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::error::BookError;
-use super::options::{IdentityIssuer, KeysFrom, Mode, Options};
+use super::options::{IdentityIssuer, KeysFrom, Mode, Options, TokenServer};
 use super::users::Users;
 use crate::auth::{HashError, Issuer, Key, Rules};
 use crate::base::units::MIB;
@@ -23,6 +23,8 @@ const OTHERS_BITS: u32 = 0o007;
 pub struct Book {
     /// Whose tokens are taken; nobody's where nobody is asked.
     pub(super) issuer: Option<Trusted>,
+    /// Whose tokens are taken beside those that are made here.
+    pub(super) other: Option<Trusted>,
     pub(super) rules: Rules,
     pub(super) users: Users,
     /// Whose signed identities are taken as passwords, by user name.
@@ -44,14 +46,10 @@ impl Book {
     /// - Errors: the first thing that is not in order.
     pub fn read(options: &Options) -> Result<Self, BookError> {
         let mut users = Users::new().map_err(unhashed)?;
-        let mut identities = BTreeMap::new();
+        let (mut identities, mut other) = (BTreeMap::new(), None);
         let issuer = match &options.mode {
             Mode::None => None,
-            Mode::Token(server) => {
-                let audiences = server.audiences.clone();
-                let read = read_issuer(&server.issuer, audiences, &server.keys)?;
-                Some(read.map_or(Trusted::Fetched(0), Trusted::Known))
-            }
+            Mode::Token(server) => Some(read_server(server)?),
             Mode::Users(own) => {
                 users.add("`auth.users`", own.users.iter().map(|line| &**line))?;
                 if let Some(path) = &own.users_file {
@@ -59,7 +57,10 @@ impl Book {
                     let text = read_text(path)?;
                     users.add(&path.display().to_string(), text.lines())?;
                 }
-                identities = read_identities(&own.identities, &users)?;
+                other = own.other.as_deref().map(read_server).transpose()?;
+                let is_fetched = matches!(other, Some(Trusted::Fetched(_)));
+                let first = usize::from(is_fetched);
+                identities = read_identities(&own.identities, &users, first)?;
                 Some(Trusted::Known(Issuer {
                     name: options.service.clone(),
                     audiences: vec![options.service.clone()],
@@ -69,6 +70,7 @@ impl Book {
         };
         Ok(Self {
             issuer,
+            other,
             rules: read_rules(options)?,
             users,
             identities,
@@ -146,13 +148,22 @@ fn read_issuer(
     }))
 }
 
+/// A token server; the first of those whose keys are fetched, where they are.
+fn read_server(server: &TokenServer) -> Result<Trusted, BookError> {
+    let read = read_issuer(&server.issuer, server.audiences.clone(), &server.keys)?;
+    Ok(read.map_or(Trusted::Fetched(0), Trusted::Known))
+}
+
+/// Those whose keys are fetched have the places from `first` on.
+///
 /// - Errors: also when a name is that of a user, who would then be two.
 fn read_identities(
     issuers: &[IdentityIssuer],
     users: &Users,
+    first: usize,
 ) -> Result<BTreeMap<Box<str>, Trusted>, BookError> {
     let mut identities = BTreeMap::new();
-    let mut places = 0..;
+    let mut places = first..;
     for one in issuers {
         let read = read_issuer(&one.issuer, one.audiences.clone(), &one.keys)?;
         let place = if read.is_none() { places.next() } else { None };

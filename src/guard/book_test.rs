@@ -31,6 +31,7 @@ fn file(home: &TempDir, name: &str, text: &str) -> PathBuf {
 fn users(users_file: Option<PathBuf>) -> Mode {
     Mode::Users(UsersOptions {
         realm: None,
+        other: None,
         users: vec![format!("bob:{HASH}").into()],
         users_file,
         identities: Vec::new(),

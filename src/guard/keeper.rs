@@ -15,7 +15,7 @@ use super::error::KeeperError;
 use super::fetch_keys::check_files;
 use super::hasher::Hasher;
 use super::issuer_keys::{Ages, Generation, Source};
-use super::options::{IssuerKeys, Mode, Options};
+use super::options::{IssuerKeys, KeysFrom, Mode, Options};
 use super::robots::Robots;
 use crate::runtime::Background;
 use crate::telemetry::Metrics;
@@ -191,7 +191,10 @@ fn announce(options: &Options, book: &Book) {
         Mode::Token(server) => {
             tracing::info!(rules, issuer = %server.issuer, "callers need tokens of the token server");
         }
-        Mode::Users(_) => tracing::info!(rules, users, "callers need passwords or tokens"),
+        Mode::Users(own) => {
+            let other = own.other.as_ref().map(|server| &*server.issuer);
+            tracing::info!(rules, users, other, "callers need passwords or tokens");
+        }
     }
 }
 
@@ -200,7 +203,9 @@ fn files_of(options: &Options) -> Vec<PathBuf> {
         Mode::None => Vec::new(),
         Mode::Token(server) => server.keys.files().to_vec(),
         Mode::Users(own) => {
-            let keys = own.identities.iter().flat_map(|one| one.keys.files());
+            let other = own.other.iter().map(|one| &one.keys);
+            let identities = own.identities.iter().map(|one| &one.keys);
+            let keys = other.chain(identities).flat_map(KeysFrom::files);
             own.users_file.iter().chain(keys).cloned().collect()
         }
     };

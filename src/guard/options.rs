@@ -28,7 +28,8 @@ pub enum Mode {
     None,
     /// By tokens of another server.
     Token(TokenServer),
-    /// By passwords, and by tokens that this registry makes for them.
+    /// By passwords, and by tokens that this registry makes for them; where another
+    /// server is trusted beside it, by that one's as well.
     Users(UsersOptions),
 }
 
@@ -99,6 +100,8 @@ pub struct IdentityIssuer {
 pub struct UsersOptions {
     /// Where clients get tokens; at this node's own address when absent.
     pub realm: Option<Box<str>>,
+    /// Whose tokens are taken beside those that are made here.
+    pub other: Option<Box<TokenServer>>,
     /// Lines of `name:hash`, in front of those of the file.
     pub users: Vec<Box<str>>,
     /// File with such lines, read again when it changes.
@@ -132,8 +135,12 @@ impl Options {
                 .into_iter()
                 .collect(),
             Mode::Users(own) => {
-                let all = own.identities.iter();
-                all.filter_map(|one| fetched(&one.issuer, &one.audiences, &one.keys))
+                let other = own.other.iter();
+                let other = other.map(|one| (&one.issuer, &one.audiences, &one.keys));
+                let identities = own.identities.iter();
+                let identities = identities.map(|one| (&one.issuer, &one.audiences, &one.keys));
+                let all = other.chain(identities);
+                all.filter_map(|(issuer, audiences, keys)| fetched(issuer, audiences, keys))
                     .collect()
             }
         }

@@ -39,6 +39,7 @@ fn door(clock: &Clock, expires_ms: Option<u64>, scopes: &[&str]) -> Door {
     ]);
     let users = UsersOptions {
         realm: None,
+        other: None,
         users: Vec::new(),
         users_file: None,
         identities: Vec::new(),

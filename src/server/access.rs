@@ -73,21 +73,14 @@ pub(super) fn start_keeper(
 fn options(config: &Config, signer: Option<SigningKey>) -> Options {
     let auth = &config.auth;
     let service: Box<str> = auth.service.as_str().into();
-    let boxed = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
     let mode = match (auth.mode, signer) {
         (AuthMode::None, _) | (AuthMode::Users, None) => Mode::None,
-        (AuthMode::Token, _) => Mode::Token(TokenServer {
-            realm: auth.realm.as_deref().unwrap_or_default().into(),
-            issuer: auth.issuer.as_deref().unwrap_or_default().into(),
-            audiences: if auth.audiences.is_empty() {
-                vec![service.clone()]
-            } else {
-                boxed(&auth.audiences)
-            },
-            keys: keys(config, auth.keys_at()),
-        }),
+        (AuthMode::Token, _) => Mode::Token(token_server(config)),
         (AuthMode::Users, Some(signer)) => Mode::Users(UsersOptions {
             realm: realm(config).map(Into::into),
+            other: auth
+                .has_token_server()
+                .then(|| Box::new(token_server(config))),
             users: auth.users.iter().map(|line| line.reveal().into()).collect(),
             users_file: auth.users_file.clone(),
             identities: auth
@@ -105,6 +98,22 @@ fn options(config: &Config, signer: Option<SigningKey>) -> Options {
         service,
         rules: auth.rules(),
         rules_file: auth.rules_file.clone(),
+    }
+}
+
+/// The other server whose tokens are taken.
+fn token_server(config: &Config) -> TokenServer {
+    let auth = &config.auth;
+    let named = auth.audiences.iter().map(|text| text.as_str().into());
+    TokenServer {
+        realm: auth.realm.as_deref().unwrap_or_default().into(),
+        issuer: auth.issuer.as_deref().unwrap_or_default().into(),
+        audiences: if auth.audiences.is_empty() {
+            vec![auth.service.as_str().into()]
+        } else {
+            named.collect()
+        },
+        keys: keys(config, auth.keys_at()),
     }
 }
 

@@ -28,6 +28,7 @@ mod tunnel;
 
 mod answers;
 mod audit;
+mod both;
 mod elsewhere;
 mod issuer;
 mod issuers;
