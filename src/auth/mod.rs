@@ -16,6 +16,7 @@ mod discovery;
 mod key;
 mod key_set;
 mod matcher;
+mod md5_crypt;
 mod password;
 mod read;
 mod robot;

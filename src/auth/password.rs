@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha_crypt::ShaCrypt;
 
+use super::md5_crypt;
 use crate::base::random_bytes;
 
 /// A second of one CPU, about.
@@ -33,7 +34,7 @@ const FINGERPRINT_BYTES: usize = 12;
 pub enum HashError {
     /// An unknown form.
     #[error(
-        "not a bcrypt, argon2id, sha512-crypt or sha256-crypt hash; `windlass hash-password` makes one"
+        "not a bcrypt, argon2id, sha512-crypt, sha256-crypt or md5-crypt hash; `windlass hash-password` makes one"
     )]
     Form,
     /// Checking it would take longer than a login may.
@@ -56,6 +57,7 @@ enum Form {
     Bcrypt,
     Argon2,
     Crypt,
+    Md5Crypt,
 }
 
 impl fmt::Debug for PasswordHash {
@@ -65,7 +67,7 @@ impl fmt::Debug for PasswordHash {
 }
 
 impl PasswordHash {
-    /// Reads a hash: `$2a$`, `$2b$`, `$2y$`, `$argon2id$`, `$5$`, `$6$`.
+    /// Reads a hash: `$2a$`, `$2b$`, `$2y$`, `$argon2id$`, `$5$`, `$6$`, `$1$`, `$apr1$`.
     ///
     /// - Errors: another or malformed form, or a cost that a login may not have.
     pub fn parse(text: &str) -> Result<Self, HashError> {
@@ -78,6 +80,7 @@ impl PasswordHash {
             Some("argon2id") => check_argon2(text).map(|()| Form::Argon2),
             Some("5") => check_crypt(text, SHA256_CRYPT_BYTES).map(|()| Form::Crypt),
             Some("6") => check_crypt(text, SHA512_CRYPT_BYTES).map(|()| Form::Crypt),
+            Some("1" | "apr1") if md5_crypt::is_hash(text) => Ok(Form::Md5Crypt),
             _ => Err(HashError::Form),
         }?;
         Ok(Self {
@@ -111,7 +114,14 @@ impl PasswordHash {
             Form::Crypt => ShaCrypt::SHA512
                 .verify_password(password, &*self.text)
                 .is_ok(),
+            Form::Md5Crypt => md5_crypt::verify(password, &self.text),
         }
+    }
+
+    /// Whether the password is soon guessed by whoever has the hash.
+    #[must_use]
+    pub const fn is_weak(&self) -> bool {
+        matches!(self.form, Form::Md5Crypt)
     }
 
     /// The hash as it is kept in files.
@@ -176,11 +186,13 @@ mod tests {
 
     /// Hashes of `sesame` by other programs: the bcrypt and argon2
     /// modules of Python, and `openssl passwd`.
-    const HASHES: [&str; 4] = [
+    const HASHES: [&str; 6] = [
         "$2y$05$gYu9YZzIo5CLEPkWai8M/OVlDJr0UDJ1GGxMy1eOTu3HYEguSgUI6",
         "$argon2id$v=19$m=4096,t=2,p=1$Qu+rPdJ6t5XNNDn035YJTg$k+LFrZKtCZ21Fywy7G0QbnMGOGvC4hzY++tcvyzf0tY",
         "$6$saltsalt$g3uPFdehVnKoLXdidvSAg1zlVgYomPr0X/xgdXSBn2LuxZUOGgYW4IULZkguZ77fzYteIur49AGHmF9iek6Sf1",
         "$5$saltsalt$Arv3XkXcPR5LHLrzVCBdKV5hwRocYIyFvUvGa9tbc06",
+        "$1$saltsalt$J3RStOYaRn/5Iz9DGbAnx1",
+        "$apr1$saltsalt$1wcO0UXrrrYuRqru5simD1",
     ];
 
     #[test]
@@ -189,6 +201,8 @@ mod tests {
             let hash = PasswordHash::parse(text).expect(text);
             assert!(hash.verify("sesame"), "{text}");
             assert!(!hash.verify("Sesame") && !hash.verify(""), "{text}");
+            let is_md5 = text.starts_with("$1$") || text.starts_with("$apr1$");
+            assert_eq!(hash.is_weak(), is_md5, "{text}");
         }
     }
 

@@ -71,6 +71,13 @@ impl Users {
                     });
                 }
             };
+            if hash.is_weak() {
+                tracing::warn!(
+                    user,
+                    place,
+                    "the password of this user is kept as an md5-crypt hash, which is soon guessed: replace the line by one that `windlass hash-password` makes"
+                );
+            }
             if self.hashes.insert(user.as_str().into(), hash).is_some() {
                 return Err(BookError::Twice { place, user });
             }

@@ -131,6 +131,26 @@ fn passwords_get_tokens_for_what_the_rules_give() {
 }
 
 #[test]
+fn an_old_hash_is_good_and_its_user_is_named() {
+    let old = "amy:$apr1$saltsalt$1wcO0UXrrrYuRqru5simD1";
+    let (_configuration, options) = configured(&format!(
+        "[auth]\nmode = 'users'\nusers = ['{BOB}', '{old}']\n"
+    ));
+    let node = Node::start_with(options);
+    let mut registry = Registry::new(node.address);
+    get(&mut registry, "/v2/", "amy:sesame").expect(200);
+    get(&mut registry, "/v2/", "amy:Sesame").expect(401);
+    let log = node.log_text();
+    let warned: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("md5-crypt"))
+        .collect();
+    assert_eq!(warned.len(), 1, "{log}");
+    assert!(warned[0].contains("amy") && warned[0].contains("hash-password"));
+    assert!(!log.contains("$apr1$"));
+}
+
+#[test]
 fn passwords_also_work_without_tokens() {
     let (_home, _configuration, options) = options();
     let node = Node::start_with(options);
