@@ -36,5 +36,7 @@ pub use load::{Sources, load};
 pub use schema::{
     Config, DeleteSection, HttpSection, JournalSection, LogSection, RuntimeSection, StorageSection,
 };
-pub use tls::{ClientCertificates, ClientIdentity, ProxySection, ProxyWord, TlsSection};
+pub use tls::{
+    ClientCertificates, ClientIdentity, KernelEncryption, ProxySection, ProxyWord, TlsSection,
+};
 pub use units::{ByteSize, Period, UnitError};

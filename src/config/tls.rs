@@ -15,6 +15,16 @@ pub enum ClientCertificates {
     Required,
 }
 
+/// Who encrypts what goes over TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum KernelEncryption {
+    /// The kernel, where it can.
+    Auto,
+    /// Always this process.
+    Off,
+}
+
 /// A name in a client's certificate that says who it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -47,6 +57,8 @@ pub struct TlsSection {
     pub client_identity: Vec<ClientIdentity>,
     /// Whether operators are spoken to in TLS as well.
     pub admin: bool,
+    /// Who encrypts content for clients, and between nodes.
+    pub kernel: KernelEncryption,
 }
 
 impl Default for TlsSection {
@@ -58,6 +70,7 @@ impl Default for TlsSection {
             client_certificates: ClientCertificates::Required,
             client_identity: Vec::new(),
             admin: false,
+            kernel: KernelEncryption::Auto,
         }
     }
 }

@@ -108,7 +108,8 @@ impl Exchange {
     /// Encodes the head; decides what it says about the connection.
     pub(super) fn put_head(&mut self, head: &ResponseHead) {
         assert_eq!(self.answer, Answer::Due, "a request has one answer");
-        let wants_close = self.refusal.is_some() || self.door.is_shutting_down();
+        let is_last = self.door.is_shutting_down() || self.wire.is_worn();
+        let wants_close = self.refusal.is_some() || is_last;
         let connection = match self.connection.answer(wants_close) {
             Persistence::KeepAlive => "",
             Persistence::Close => "Connection: close\r\n",

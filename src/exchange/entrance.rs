@@ -74,7 +74,12 @@ impl Entrance {
         };
         metrics.entrances.of(end).count();
         match passed {
-            Ok(Ok(client)) => return Some(client),
+            Ok(Ok(client)) => {
+                if client.transport.in_kernel().is_some() {
+                    metrics.kernel_connections.count();
+                }
+                return Some(client);
+            }
             Ok(Err(error)) => tracing::debug!(%peer, %error, "a connection was not let in"),
             Err(Elapsed) => tracing::debug!(%peer, ?end, "a connection was not let in"),
         }

@@ -55,6 +55,9 @@ where
         // Pipelined requests are always ready: others get their turn here.
         yield_if_needed().await;
     }
+    if exchange.wire.is_rekeyed() {
+        door.metrics().tls.key_updates.count();
+    }
     exchange.part().await;
 }
 

@@ -28,6 +28,14 @@ impl Transport {
         matches!(self, Self::Tls(_))
     }
 
+    /// The connection under TLS that the kernel encrypts, if it is one.
+    pub(super) fn in_kernel(&self) -> Option<&TlsStream> {
+        match self {
+            Self::Tls(stream) if stream.is_in_kernel() => Some(stream),
+            Self::Plain(_) | Self::Tls(_) => None,
+        }
+    }
+
     /// Reads what is there, waiting for the first byte. 0 is the end.
     ///
     /// - Cancel: loses nothing.

@@ -6,11 +6,14 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use crate::base::units::to_u64;
-use crate::net::SendFileError;
+use crate::net::{SendFileError, TlsStream};
 
 use super::deadline::{Deadline, Elapsed};
 use super::error::Closed;
 use super::transport::Transport;
+
+/// Longest end of a connection that the kernel encrypts: a full socket to a slow client.
+const KERNEL_PART_TIMEOUT_MAX: Duration = Duration::from_secs(300);
 
 /// A stream, and what passed through it.
 #[derive(Debug)]
@@ -153,10 +156,26 @@ impl Wire {
     }
 
     /// As [`Self::finish`], where a bare end of the connection would look like an
-    /// attacker's.
+    /// attacker's. A kernel that encrypts loses what it has not sent when the socket is
+    /// closed, so that it is given as long as the client takes something.
     pub(super) async fn part(&mut self, limit: Duration) {
+        let limit = match self.stream.in_kernel() {
+            Some(_) => KERNEL_PART_TIMEOUT_MAX,
+            None => limit,
+        };
         if self.stream.is_tls() {
             self.finish(limit).await;
         }
+    }
+
+    /// Whether so much was sent under one key that the connection should end.
+    pub(super) fn is_worn(&self) -> bool {
+        self.stream.in_kernel().is_some_and(TlsStream::is_worn)
+    }
+
+    /// Whether the connection has ended because the client changed its key, which the
+    /// kernel cannot follow.
+    pub(super) fn is_rekeyed(&self) -> bool {
+        self.stream.in_kernel().is_some_and(TlsStream::is_rekeyed)
     }
 }

@@ -3,14 +3,20 @@
 //!
 //! Floor: machinery.
 //! Uses: base, runtime
-//! Crates: futures_rustls, glommio, rcgen, rustix, rustls_native_certs, ureq, webpki, x509_parser
+//! Crates: futures_rustls, glommio, libc, nix, rcgen, rustix, rustls_native_certs, ureq, webpki, x509_parser
 
 mod certificate;
 mod error;
 mod fetch;
+mod kernel_keys;
+mod kernel_record;
+mod kernel_stream;
+mod kernel_tls;
 mod known_server;
 mod listener;
 mod peer_certificate;
+mod record_meter;
+mod record_socket;
 mod self_signed;
 mod stream;
 mod tls;
@@ -22,6 +28,7 @@ mod zero_copy;
 pub use certificate::Life;
 pub use error::{Error, SendFileError};
 pub use fetch::{FetchError, FetchLimits, Fetched, Fetcher};
+pub use kernel_tls::KernelTls;
 pub use known_server::{KnownServer, KnownStream};
 pub use listener::Listener;
 pub use peer_certificate::PeerCertificate;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -93,6 +93,16 @@ impl Stream {
     pub fn put_back(&mut self, bytes: &[u8]) {
         assert!(self.ahead.is_empty(), "bytes are put back once");
         self.ahead.extend_from_slice(bytes);
+    }
+
+    /// Whether bytes were put back that nobody has read.
+    pub(super) const fn has_put_back(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// The descriptor, for system calls that the runtime lacks.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        borrow(&self.socket)
     }
 
     /// Reads what is there, waiting for the first byte. 0 is the end, or a reset.
@@ -249,7 +259,7 @@ impl AsyncRead for Stream {
 
 /// Moves what fits from the front of `from`, and gives the memory back with the last
 /// byte.
-fn take_front(from: &mut Vec<u8>, into: &mut [u8]) -> usize {
+pub(super) fn take_front(from: &mut Vec<u8>, into: &mut [u8]) -> usize {
     let count = from.len().min(into.len());
     for (place, byte) in into.iter_mut().zip(from.drain(..count)) {
         *place = byte;

@@ -1,4 +1,5 @@
-//! TLS over streams, in user space: 1.3 between nodes, 1.2 as well for clients.
+//! TLS over streams: 1.3 between nodes, 1.2 as well for clients. Handshakes are done
+//! here; the kernel may go on with what follows.
 
 use std::fmt;
 use std::io;
@@ -23,6 +24,8 @@ use futures_rustls::rustls::{
 };
 use futures_rustls::{TlsAcceptor, TlsConnector};
 
+use super::kernel_tls::KernelTls;
+use super::record_socket::RecordSocket;
 use super::stream::Stream;
 use super::tls_error::TlsError;
 use super::tls_material::{TlsAuthorities, TlsIdentity, TlsMaterialError};
@@ -33,11 +36,17 @@ use crate::runtime::timeout;
 
 /// The dialing end's side of TLS. Cheap to clone, and shared between executors.
 #[derive(Clone)]
-pub struct TlsClient(TlsConnector);
+pub struct TlsClient {
+    connector: TlsConnector,
+    kernel: KernelTls,
+}
 
 /// The accepting end's side of TLS. Cheap to clone, and shared between executors.
 #[derive(Clone)]
-pub struct TlsServer(TlsAcceptor);
+pub struct TlsServer {
+    acceptor: TlsAcceptor,
+    kernel: KernelTls,
+}
 
 impl TlsClient {
     /// A client that trusts whom the authorities vouch for, and proves itself with
@@ -71,7 +80,17 @@ impl TlsClient {
     fn of(mut config: ClientConfig) -> Self {
         // Every connection proves both ends anew.
         config.resumption = Resumption::disabled();
-        Self(TlsConnector::from(Arc::new(config)))
+        config.enable_secret_extraction = true;
+        Self {
+            connector: TlsConnector::from(Arc::new(config)),
+            kernel: KernelTls::off(),
+        }
+    }
+
+    /// Lets the kernel encrypt what it takes.
+    #[must_use]
+    pub fn with_kernel(self, kernel: KernelTls) -> Self {
+        Self { kernel, ..self }
     }
 
     /// Proves the other end to be `name`, within `HANDSHAKE_TIMEOUT`.
@@ -80,14 +99,17 @@ impl TlsClient {
     pub async fn connect(&self, name: &str, stream: Stream) -> Result<TlsStream, TlsError> {
         let name = ServerName::try_from(name.to_owned());
         let name = name.map_err(|_| TlsError::Name)?;
-        let connecting = self.0.connect_with(name, stream, |session| {
+        let socket = RecordSocket::new(stream, self.kernel.is_on());
+        let connecting = self.connector.connect_with(name, socket, |session| {
             session.set_buffer_limit(Some(to_usize(TLS_BUFFER_BYTES_MAX)));
         });
-        match timeout(HANDSHAKE_TIMEOUT, connecting).await {
-            Ok(Ok(stream)) => Ok(TlsStream::new(stream.into())),
-            Ok(Err(error)) => Err(TlsError::of(error)),
-            Err(_) => Err(TlsError::TimedOut),
-        }
+        // Boxed: a handshake is large.
+        let settling = Box::pin(async {
+            let session = connecting.await.map_err(TlsError::of)?;
+            TlsStream::settle(session.into(), self.kernel).await
+        });
+        let settled = timeout(HANDSHAKE_TIMEOUT, settling).await;
+        settled.map_err(|_| TlsError::TimedOut)?
     }
 }
 
@@ -169,7 +191,17 @@ impl TlsServer {
         // clients of registries keep no sessions.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        Self(TlsAcceptor::from(Arc::new(config)))
+        config.enable_secret_extraction = true;
+        Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            kernel: KernelTls::off(),
+        }
+    }
+
+    /// Lets the kernel encrypt what it takes.
+    #[must_use]
+    pub fn with_kernel(self, kernel: KernelTls) -> Self {
+        Self { kernel, ..self }
     }
 
     /// Proves this end, and the other when that was asked for, within
@@ -184,13 +216,16 @@ impl TlsServer {
     /// As [`TlsServer::accept`], for whoever keeps the time: takes as long as the other
     /// end likes.
     pub async fn shake_hands(&self, stream: Stream) -> Result<TlsStream, TlsError> {
-        let accepting = self.0.accept_with(stream, |session| {
+        let socket = RecordSocket::new(stream, self.kernel.is_on());
+        let accepting = self.acceptor.accept_with(socket, |session| {
             session.set_buffer_limit(Some(to_usize(TLS_BUFFER_BYTES_MAX)));
         });
-        match accepting.await {
-            Ok(stream) => Ok(TlsStream::new(stream.into())),
-            Err(error) => Err(TlsError::of(error)),
-        }
+        // Boxed: a handshake is large.
+        let settling = Box::pin(async {
+            let session = accepting.await.map_err(TlsError::of)?;
+            TlsStream::settle(session.into(), self.kernel).await
+        });
+        settling.await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Borrows a socket's descriptor from the runtime, gives it one, and sends file pages
 //! through it.
 //!
-//! The only `unsafe` code of the room. Invariants:
+//! `unsafe` code. Invariants:
 //! 1. A glommio socket keeps its descriptor open for as long as it lives, and the
 //!    borrow made here does not outlive the reference it was made from.
 //! 2. An owned descriptor has no other owner, and gives itself up when it is turned

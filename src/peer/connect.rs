@@ -28,27 +28,33 @@ pub async fn connect(
     Ok(link.unwrap_or(Err(AuthError::TimedOut))?)
 }
 
-/// Proves both ends of an accepted connection for calls or transfer to each other.
-/// The preamble has been read. `Newcomer::authenticate` does this and counts.
-pub async fn authenticate(stream: Stream, security: &Security) -> Result<Link, AuthError> {
-    welcome_within(stream, security, Role::Listener, HANDSHAKE_TIMEOUT).await
+/// Proves both ends of an accepted connection to each other, as its purpose asks: whoever
+/// joins is node 0. The preamble has been read. `Newcomer::authenticate` does this and
+/// counts.
+pub async fn authenticate(
+    stream: Stream,
+    purpose: Purpose,
+    security: &Security,
+) -> Result<Link, AuthError> {
+    welcome_within(stream, purpose, security, HANDSHAKE_TIMEOUT).await
 }
 
-/// As [`authenticate`], for a connection to join: the other end is node 0.
-pub async fn authenticate_joiner(stream: Stream, security: &Security) -> Result<Link, AuthError> {
-    welcome_within(stream, security, Role::Admitter, HANDSHAKE_TIMEOUT).await
-}
-
-/// As both, with a limit of its own.
+/// As [`authenticate`], with a limit of its own.
 pub(super) async fn welcome_within(
     stream: Stream,
+    purpose: Purpose,
     security: &Security,
-    role: Role,
     limit: Duration,
 ) -> Result<Link, AuthError> {
+    let role = match purpose {
+        Purpose::Calls | Purpose::Transfer | Purpose::Upload => Role::Listener,
+        Purpose::Join => Role::Admitter,
+        // Questions are answered by `tell_standing`, and make no link.
+        Purpose::Gather => return Err(AuthError::NoMaterial),
+    };
     let proving = async {
         match security {
-            Security::Tls(material) => secured::welcome(stream, material, role).await,
+            Security::Tls(material) => secured::welcome(stream, material, purpose).await,
             Security::Plain(secret) => plain::welcome(stream, secret, role).await,
         }
     };
@@ -96,7 +102,7 @@ async fn introduce(
         Purpose::Gather => return Err(AuthError::NoMaterial),
     };
     match security {
-        Security::Tls(material) => secured::introduce(stream, material, role, wanted).await,
+        Security::Tls(material) => secured::introduce(stream, material, purpose, wanted).await,
         Security::Plain(secret) => plain::introduce(stream, secret, role, wanted).await,
     }
 }

@@ -77,6 +77,9 @@ impl Link {
     #[must_use]
     pub fn counted_by(mut self, metrics: &Arc<Metrics>) -> Self {
         metrics.peer.connections_opened.count();
+        if matches!(&self.wire, Wire::Tls(stream) if stream.is_in_kernel()) {
+            metrics.peer.kernel_connections.count();
+        }
         metrics.peer.connections.rise();
         self.counted = Some(Counted(Arc::clone(metrics)));
         self
@@ -193,7 +196,7 @@ impl Link {
     }
 
     /// Sends a run of a file whose pages are in memory: without copying it when
-    /// nothing must be encrypted.
+    /// this process does not have to encrypt it.
     ///
     /// - Shape: as `net::Stream::send_file`.
     /// - Cancel: an unknown part has gone; only good for closing.
@@ -214,8 +217,7 @@ impl Link {
         Ok(())
     }
 
-    /// The stream itself, for sending files without copying them. `None` when what
-    /// goes must be encrypted.
+    /// The stream itself; `None` when what goes must be encrypted.
     pub fn plain_stream(&mut self) -> Option<&mut Stream> {
         match &mut self.wire {
             Wire::Plain(stream) => Some(stream),

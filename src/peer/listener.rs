@@ -15,7 +15,7 @@ use futures_util::stream::FuturesUnordered;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::auth_error::AuthError;
-use super::connect::{authenticate, authenticate_joiner};
+use super::connect::authenticate;
 use super::link::Link;
 use super::preamble::{PREAMBLE_BYTES, Purpose};
 use super::security::Security;
@@ -78,17 +78,11 @@ impl Newcomer {
     /// Proves both ends to each other as the purpose asks; counts the outcome, and
     /// from then on the connection.
     pub async fn authenticate(self, security: &Security) -> Result<Link, AuthError> {
-        let proved = match self.purpose {
-            Purpose::Calls | Purpose::Transfer | Purpose::Upload => {
-                authenticate(self.stream, security).await
-            }
-            Purpose::Join => {
-                let joining = authenticate_joiner(self.stream, security).await;
-                joining.map(|link| link.keeping(self.place))
-            }
-            // Questions are answered by `tell_standing`, and make no link.
-            Purpose::Gather => Err(AuthError::NoMaterial),
-        };
+        let proved = authenticate(self.stream, self.purpose, security).await;
+        let proved = proved.map(|link| match self.purpose {
+            Purpose::Join => link.keeping(self.place),
+            _ => link,
+        });
         match proved {
             Ok(link) => Ok(link.counted_by(&self.metrics)),
             Err(error) => {

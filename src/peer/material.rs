@@ -7,8 +7,10 @@ use tokio::sync::watch;
 
 use super::certificate::{Credentials, Fingerprint, NodeName};
 use super::identity::PeerIdentity;
+use super::preamble::Purpose;
 use crate::net::{
-    TlsAuthorities, TlsClient, TlsError, TlsIdentity, TlsMaterialError, TlsServer, check_identity,
+    KernelTls, TlsAuthorities, TlsClient, TlsError, TlsIdentity, TlsMaterialError, TlsServer,
+    check_identity,
 };
 
 /// A node's certificates and keys do not fit it.
@@ -32,7 +34,10 @@ pub enum MaterialError {
 /// executors: what [`TlsMaterial::renew`] changes holds for every connection made from
 /// then on, and for none that is there.
 #[derive(Clone)]
-pub struct TlsMaterial(Arc<watch::Sender<Arc<Material>>>);
+pub struct TlsMaterial {
+    current: Arc<watch::Sender<Arc<Material>>>,
+    kernel: KernelTls,
+}
 
 enum Material {
     Member {
@@ -72,7 +77,7 @@ impl TlsMaterial {
             wanted: "of a member".into(),
         })?;
         let renewed = Self::member(identity, credentials)?;
-        self.0.send_replace(renewed.now());
+        self.current.send_replace(renewed.now());
         Ok(())
     }
 
@@ -91,11 +96,29 @@ impl TlsMaterial {
     }
 
     fn of(material: Material) -> Self {
-        Self(Arc::new(watch::Sender::new(Arc::new(material))))
+        Self {
+            current: Arc::new(watch::Sender::new(Arc::new(material))),
+            kernel: KernelTls::off(),
+        }
+    }
+
+    /// Lets the kernel encrypt what it takes of the connections that move content.
+    #[must_use]
+    pub fn with_kernel(self, kernel: KernelTls) -> Self {
+        Self { kernel, ..self }
+    }
+
+    /// What the kernel encrypts of connections for `purpose`.
+    pub(super) const fn kernel_for(&self, purpose: Purpose) -> KernelTls {
+        if purpose.moves_content() {
+            self.kernel
+        } else {
+            KernelTls::off()
+        }
     }
 
     fn now(&self) -> Arc<Material> {
-        Arc::clone(&self.0.borrow())
+        Arc::clone(&self.current.borrow())
     }
 
     /// Of a node that wants to join the cluster of this authority. It proves nothing

@@ -53,7 +53,7 @@ pub use auth_error::{AuthError, Verdict};
 pub use authority::{Authority, AuthorityError};
 pub use calls::Calls;
 pub use certificate::{Credentials, Fingerprint};
-pub use connect::{authenticate, authenticate_joiner, connect};
+pub use connect::{authenticate, connect};
 pub use error::{CallError, ConnectError, Refusal, RefusalCode};
 pub use files::{ClusterFiles, FilesError, OperatorFiles, read_key_file};
 pub use gather::{GatherError, addresses_of, ask_standing};

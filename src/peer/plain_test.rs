@@ -192,7 +192,7 @@ fn what_is_no_handshake_is_refused_and_the_listener_goes_on() {
         let slow = async {
             let newcomer = listener.accept().await.unwrap();
             let limit = Duration::from_millis(50);
-            welcome_within(newcomer.stream, &member(2), Role::Listener, limit).await
+            welcome_within(newcomer.stream, Purpose::Calls, &member(2), limit).await
         };
         let (_stream, other) = zip(knocking, slow).await;
         assert!(matches!(other, Err(AuthError::TimedOut)), "{other:?}");

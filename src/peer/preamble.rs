@@ -58,6 +58,16 @@ impl Purpose {
         Self::Gather,
     ];
 
+    /// Whether large content goes over such a connection, so that it is worth to have
+    /// the kernel encrypt it. Calls are small, and their connections live long: the
+    /// library gets those another key in time, which the kernel cannot.
+    pub(super) const fn moves_content(self) -> bool {
+        match self {
+            Self::Transfer | Self::Upload => true,
+            Self::Calls | Self::Join | Self::Gather => false,
+        }
+    }
+
     const fn code(self) -> u8 {
         match self {
             Self::Calls => 1,

@@ -8,23 +8,23 @@
 
 use super::auth_error::{AuthError, Verdict};
 use super::certificate::NodeName;
-use super::challenge::Role;
 use super::identity::PeerIdentity;
 use super::link::Link;
 use super::material::TlsMaterial;
+use super::preamble::Purpose;
 use crate::net::{CertificateFault, Stream, TlsError, TlsStream};
 
 /// The dialing end; the other must be node `wanted`, unless this one joins.
 pub(super) async fn introduce(
     stream: Stream,
     material: &TlsMaterial,
-    role: Role,
+    purpose: Purpose,
     wanted: u64,
 ) -> Result<Link, AuthError> {
-    let (mut stream, found) = if role == Role::Joiner {
+    let (mut stream, found) = if purpose == Purpose::Join {
         join(stream, material).await?
     } else {
-        dial_member(stream, material, wanted).await?
+        dial_member(stream, material, purpose, wanted).await?
     };
     let mut verdict = [0];
     let received = stream.read_exact(&mut verdict).await;
@@ -39,9 +39,11 @@ pub(super) async fn introduce(
 async fn dial_member(
     stream: Stream,
     material: &TlsMaterial,
+    purpose: Purpose,
     node: u64,
 ) -> Result<(TlsStream, u64), AuthError> {
     let (own, client) = material.member_client().ok_or(AuthError::NoMaterial)?;
+    let client = client.with_kernel(material.kernel_for(purpose));
     let cluster = own.cluster;
     let wanted = PeerIdentity { cluster, node };
     let connected = client.connect(&NodeName(wanted).to_string(), stream).await;
@@ -71,15 +73,16 @@ async fn join(stream: Stream, material: &TlsMaterial) -> Result<(TlsStream, u64)
 pub(super) async fn welcome(
     stream: Stream,
     material: &TlsMaterial,
-    role: Role,
+    purpose: Purpose,
 ) -> Result<Link, AuthError> {
-    if role == Role::Admitter {
+    if purpose == Purpose::Join {
         let server = material.joining_server().ok_or(AuthError::NoMaterial)?;
         let mut stream = server.accept(stream).await.map_err(AuthError::Tls)?;
         tell(&mut stream, Verdict::Welcome).await?;
         return Ok(Link::new(stream, 0));
     }
     let (own, server) = material.member_server().ok_or(AuthError::NoMaterial)?;
+    let server = server.with_kernel(material.kernel_for(purpose));
     let mut stream = server.accept(stream).await.map_err(AuthError::Tls)?;
     let names = stream.peer_names();
     let error = match NodeName::only_one_of(&names) {

@@ -398,7 +398,7 @@ fn a_handshake_that_is_cut_or_slow_is_given_up() {
         let slow = async {
             let newcomer = listener.accept().await.unwrap();
             let limit = Duration::from_millis(50);
-            welcome_within(newcomer.stream, &own, Role::Listener, limit).await
+            welcome_within(newcomer.stream, Purpose::Calls, &own, limit).await
         };
         let (_stream, other) = zip(knock(address, &begun), slow).await;
         assert!(matches!(other, Err(AuthError::TimedOut)), "{other:?}");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::connections::Entry;
 use super::error::ServerError;
-use super::options::{identities, proxies};
+use super::options::{identities, kernel_tls, proxies};
 use super::shard::Operators;
 use super::tls_files::{Renewal, TlsFiles, show};
 use crate::admin::Health;
@@ -51,7 +51,7 @@ impl Entries {
             proxies: proxies(config),
             identities: identities(config),
         };
-        let Some(files) = TlsFiles::of(&config.tls) else {
+        let Some(files) = TlsFiles::of(&config.tls, kernel_tls(config)) else {
             let entry = |()| Entry {
                 entrance: entrance.clone(),
                 renewed: None,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::certificates::Certificates;
 use super::error::ServerError;
+use super::options::kernel_tls;
 use crate::base::Clock;
 use crate::config::{ClusterSection, Config, PeerSecurity, Secret};
 use crate::metadata::NodeAddress;
@@ -63,7 +64,8 @@ impl Membership {
                 let Some(certificates) = certificates else {
                     return Ok(None);
                 };
-                let security = Security::Tls(certificates.material());
+                let security =
+                    Security::Tls(certificates.material().with_kernel(kernel_tls(config)));
                 (security, authority, Some(certificates))
             }
         };

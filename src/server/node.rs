@@ -13,12 +13,13 @@ use super::entries::Entries;
 use super::error::ServerError;
 use super::first_steps::push_commands;
 use super::options::{
-    acknowledge, api_options, door_options, pool_bytes, replication_options, space_options,
+    acknowledge, api_options, door_options, kernel_tls, pool_bytes, replication_options,
+    space_options,
 };
 use super::shard::{ShardParts, run_shard};
 use crate::admin::Health;
 use crate::base::Clock;
-use crate::config::Config;
+use crate::config::{Config, KernelEncryption};
 use crate::disk::{DirectoryLock, lock_directory};
 use crate::guard::Keeper;
 use crate::memory::region_bytes;
@@ -58,7 +59,7 @@ impl Node {
         (shutdown, hangups, audit): (&Shutdown, flume::Receiver<()>, &AuditLog),
     ) -> Result<Self, ServerError> {
         let directory = &config.data_dir;
-        let (lock, plan) = prepare(config)?;
+        let (lock, plan) = prepare(config, metrics)?;
         let mut entries = Entries::open(config, plan.shards.len(), metrics, hangups)?;
         let is_first_start = !directory.join("journal").exists();
         let watchdog = Watchdog::start(config.runtime.stall_max.duration())?;
@@ -146,10 +147,11 @@ impl Node {
 
 /// Checks the machine, takes the data directory for this process, and places the
 /// executors.
-fn prepare(config: &Config) -> Result<(DirectoryLock, ShardPlan), ServerError> {
+fn prepare(config: &Config, metrics: &Metrics) -> Result<(DirectoryLock, ShardPlan), ServerError> {
     let found = preflight(&config.data_dir)?;
     tracing::info!(kernel = %found.kernel, memlock_bytes = ?found.memlock_bytes,
         open_files = ?found.open_files, "the machine can run a node");
+    show_kernel_tls(config, metrics);
     let lock = lock_directory(&config.data_dir).map_err(ServerError::locked)?;
     let wishes = Wishes {
         shards: config.runtime.shards,
@@ -158,6 +160,21 @@ fn prepare(config: &Config) -> Result<(DirectoryLock, ShardPlan), ServerError> {
     let plan = ShardPlan::of(&Topology::detect()?, wishes)?;
     tracing::info!(shards = ?plan.shards, raft = ?plan.raft, "executors are placed");
     Ok((lock, plan))
+}
+
+/// Says who encrypts what goes over TLS.
+fn show_kernel_tls(config: &Config, metrics: &Metrics) {
+    let kernel = kernel_tls(config);
+    metrics.tls.kernel.set(u64::from(kernel.is_on()));
+    match (kernel.is_on(), config.tls.kernel) {
+        (true, _) => tracing::info!(suites = ?kernel, "the kernel encrypts TLS"),
+        (false, KernelEncryption::Off) => {
+            tracing::info!("TLS is encrypted in this process, as configured");
+        }
+        (false, KernelEncryption::Auto) => {
+            tracing::info!("TLS is encrypted in this process: the kernel offers no TLS here");
+        }
+    }
 }
 
 /// Recovers the blob store against the applied state, and looks for every blob

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use crate::auth::CertificateName;
 use crate::base::units::sector_floor;
-use crate::config::{AckLevel, AllowanceSection, ByteSize, ClientIdentity, Config, ProxyWord};
+use crate::config::{
+    AckLevel, AllowanceSection, ByteSize, ClientIdentity, Config, KernelEncryption, ProxyWord,
+};
+use crate::net::KernelTls;
 use crate::proxy::{Proxies, Word};
 use crate::registry::DiskSpaceOptions;
 use crate::telemetry::Metrics;
@@ -50,6 +53,14 @@ fn allowance(section: &AllowanceSection) -> quota::Allowance {
     quota::Allowance {
         rate: section.requests_per_second.map(rate),
         uploads_max: section.uploads_max.map(NonZeroU32::get),
+    }
+}
+
+/// What the kernel is to encrypt. Asks it, the first time.
+pub(super) fn kernel_tls(config: &Config) -> KernelTls {
+    match config.tls.kernel {
+        KernelEncryption::Auto => KernelTls::probed(),
+        KernelEncryption::Off => KernelTls::off(),
     }
 }
 

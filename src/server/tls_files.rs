@@ -13,7 +13,9 @@ use crate::base::Clock;
 use crate::base::units::KIB;
 use crate::config::{ClientCertificates, TlsSection};
 use crate::disk::{self, read_small_file_blocking};
-use crate::net::{Life, TlsAuthorities, TlsClients, TlsIdentity, TlsMaterialError, TlsServer};
+use crate::net::{
+    KernelTls, Life, TlsAuthorities, TlsClients, TlsIdentity, TlsMaterialError, TlsServer,
+};
 use crate::runtime::{OffShardPanic, Shutdown, off_shard, timeout};
 use crate::telemetry::{Metrics, ReloadEnd};
 
@@ -55,6 +57,7 @@ pub(super) struct TlsFiles {
     certificate: PathBuf,
     key: PathBuf,
     clients: Option<(PathBuf, ClientCertificates)>,
+    kernel: KernelTls,
 }
 
 /// What was read, ready to be spoken with.
@@ -71,13 +74,15 @@ pub(super) struct Loaded {
 type Stamp = Vec<Option<(u64, u64, i64, i64)>>;
 
 impl TlsFiles {
-    /// The files of a configuration; `None` when it asks for no TLS.
-    pub(super) fn of(section: &TlsSection) -> Option<Self> {
+    /// The files of a configuration; `None` when it asks for no TLS. The kernel encrypts
+    /// what it takes for clients.
+    pub(super) fn of(section: &TlsSection, kernel: KernelTls) -> Option<Self> {
         let clients = section.client_ca_file.clone();
         Some(Self {
             certificate: section.certificate_file.clone()?,
             key: section.key_file.clone()?,
             clients: clients.map(|file| (file, section.client_certificates)),
+            kernel,
         })
     }
 
@@ -104,7 +109,7 @@ impl TlsFiles {
         };
         let loaded = TlsIdentity::of_pem(&chain, &key).and_then(|identity| {
             Ok(Loaded {
-                clients: TlsServer::for_clients(&identity, clients)?,
+                clients: TlsServer::for_clients(&identity, clients)?.with_kernel(self.kernel),
                 operators: TlsServer::for_clients(&identity, TlsClients::Anybody)?,
                 life: identity.life()?,
             })

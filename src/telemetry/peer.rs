@@ -13,6 +13,8 @@ pub struct PeerMetrics {
     pub connections: Gauge,
     /// Connections that passed their handshake.
     pub connections_opened: Counter,
+    /// Those of them that the kernel encrypts.
+    pub kernel_connections: Counter,
     /// Connections refused before their first frame.
     pub handshake_failures: Family<HandshakeFailure, Counter>,
     /// Calls made to other nodes.
@@ -45,6 +47,11 @@ impl PeerMetrics {
             "windlass_peer_connections_opened_total",
             "Connections between nodes that passed their handshake.",
             &self.connections_opened,
+        );
+        page.counter(
+            "windlass_peer_kernel_tls_connections_total",
+            "Connections between nodes that the kernel encrypts.",
+            &self.kernel_connections,
         );
         page.counters(
             "windlass_peer_handshake_failures_total",

@@ -12,6 +12,12 @@ pub struct TlsMetrics {
     pub entering: Gauge,
     /// How that ended.
     pub entrances: Family<EntranceEnd, Counter>,
+    /// Whether the kernel encrypts what it takes.
+    pub kernel: Gauge,
+    /// Connections of clients that it encrypts.
+    pub kernel_connections: Counter,
+    /// Those of them that ended because the client changed its key.
+    pub key_updates: Counter,
     /// When the certificate ends that is shown now; 0 without TLS.
     pub certificate_expiry_unix_seconds: Gauge,
     /// Certificates and keys read again.
@@ -29,6 +35,21 @@ impl TlsMetrics {
             "windlass_entrances_total",
             "Ends of TLS handshakes and waits for the header of a proxy.",
             &self.entrances,
+        );
+        page.gauge(
+            "windlass_kernel_tls",
+            "1 where the kernel encrypts connections that carry content, 0 where this process encrypts all.",
+            &self.kernel,
+        );
+        page.counter(
+            "windlass_kernel_tls_connections_total",
+            "Connections of clients that the kernel encrypts.",
+            &self.kernel_connections,
+        );
+        page.counter(
+            "windlass_kernel_tls_key_updates_total",
+            "Connections ended because the client changed its key, which the kernel cannot follow.",
+            &self.key_updates,
         );
         page.gauge(
             "windlass_tls_certificate_expiry_timestamp_seconds",

@@ -133,7 +133,7 @@ impl TransferAnswer<'_> {
     }
 
     /// Sends a run of a file whose pages are in memory: without copying it on a plain
-    /// connection, through a small buffer under TLS.
+    /// connection, or where the kernel encrypts it; else through a small buffer.
     ///
     /// - Shape: as `net::Stream::send_file`.
     /// - Panics: with more bytes than are left.
