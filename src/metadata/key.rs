@@ -50,52 +50,53 @@ pub(super) const TOKENS: &[u8] = b"token/";
 
 /// Ends a repository name; no name holds it.
 const SEPARATOR: [u8; 1] = [0];
-/// Longest key but for its name: family, separator, two digests.
-const KEY_BYTES: usize = 160;
-
-fn family(name: &[u8]) -> Writer {
-    let mut writer = Writer::with_capacity(KEY_BYTES);
-    writer.raw(name);
-    writer
+/// A piece of a key.
+enum Piece<'a> {
+    Raw(&'a [u8]),
+    /// A repository's name and the byte that ends it.
+    Name(&'a Repository),
+    Of(&'a Digest),
 }
 
-fn in_repository(name: &[u8], repository: &Repository) -> Writer {
-    let mut writer = family(name);
-    writer.raw(repository.as_str().as_bytes()).raw(&SEPARATOR);
-    writer
-}
+use Piece::{Name, Of, Raw};
 
-fn of_digest(name: &[u8], digest: &Digest) -> Writer {
-    let mut writer = family(name);
-    digest.encode(&mut writer);
-    writer
-}
-
-fn with_digest(mut writer: Writer, digest: &Digest) -> Vec<u8> {
-    digest.encode(&mut writer);
+/// Puts a key together in as many bytes as it has: nearly every one is kept.
+fn joined(pieces: &[Piece<'_>]) -> Vec<u8> {
+    let bytes = |piece: &Piece<'_>| match piece {
+        Raw(bytes) => bytes.len(),
+        Name(repository) => repository.as_str().len() + SEPARATOR.len(),
+        Of(digest) => digest.encoded_bytes(),
+    };
+    let mut writer = Writer::with_capacity(pieces.iter().map(bytes).sum());
+    for piece in pieces {
+        match piece {
+            Raw(bytes) => drop(writer.raw(bytes)),
+            Name(repository) => drop(writer.raw(repository.as_str().as_bytes()).raw(&SEPARATOR)),
+            Of(digest) => digest.encode(&mut writer),
+        }
+    }
     writer.finish()
 }
 
-fn with_text(mut writer: Writer, text: &str) -> Vec<u8> {
-    writer.raw(text.as_bytes());
-    writer.finish()
+/// The bytes of a name that nothing follows.
+fn text(repository: &Repository) -> Piece<'_> {
+    Raw(repository.as_str().as_bytes())
 }
 
 /// `repository/name`
 pub(super) fn repository(repository: &Repository) -> Vec<u8> {
-    with_text(family(REPOSITORIES), repository.as_str())
+    joined(&[Raw(REPOSITORIES), text(repository)])
 }
 
 /// `tag/name 0`
 pub(super) fn tags(repository: &Repository) -> Vec<u8> {
-    in_repository(b"tag/", repository).finish()
+    joined(&[Raw(b"tag/"), Name(repository)])
 }
 
 /// `tag/name 0 folded 0 tag`
 pub(super) fn tag(repository: &Repository, tag: &Tag) -> Vec<u8> {
-    let mut writer = in_repository(b"tag/", repository);
-    writer.raw(&tag_order(tag.as_str()));
-    writer.finish()
+    let order = tag_order(tag.as_str());
+    joined(&[Raw(b"tag/"), Name(repository), Raw(&order)])
 }
 
 /// `folded 0 tag`: sorts tags without regard to case, and tells them apart by it.
@@ -108,150 +109,134 @@ pub(super) fn tag_order(tag: &str) -> Vec<u8> {
 
 /// `tagged/name 0 digest`
 pub(super) fn tagged(repository: &Repository, digest: &Digest) -> Vec<u8> {
-    with_digest(in_repository(b"tagged/", repository), digest)
+    joined(&[Raw(b"tagged/"), Name(repository), Of(digest)])
 }
 
 /// `tagged/name 0 digest tag`
 pub(super) fn tagged_by(repository: &Repository, digest: &Digest, tag: &Tag) -> Vec<u8> {
-    let mut key = tagged(repository, digest);
-    key.extend_from_slice(tag.as_str().as_bytes());
-    key
+    let tag = Raw(tag.as_str().as_bytes());
+    joined(&[Raw(b"tagged/"), Name(repository), Of(digest), tag])
 }
 
 /// `history/name 0 tag`
 pub(super) fn history(repository: &Repository, tag: &Tag) -> Vec<u8> {
-    with_text(in_repository(b"history/", repository), tag.as_str())
+    let tag = Raw(tag.as_str().as_bytes());
+    joined(&[Raw(b"history/"), Name(repository), tag])
 }
 
 /// `manifest/name 0 digest`
 pub(super) fn manifest(repository: &Repository, digest: &Digest) -> Vec<u8> {
-    with_digest(in_repository(b"manifest/", repository), digest)
+    joined(&[Raw(b"manifest/"), Name(repository), Of(digest)])
 }
 
 /// `parts/name 0 digest`
 pub(super) fn parts(repository: &Repository, digest: &Digest) -> Vec<u8> {
-    with_digest(in_repository(b"parts/", repository), digest)
+    joined(&[Raw(b"parts/"), Name(repository), Of(digest)])
 }
 
 /// `stored/digest`
 pub(super) fn stored(digest: &Digest) -> Vec<u8> {
-    of_digest(b"stored/", digest).finish()
+    joined(&[Raw(b"stored/"), Of(digest)])
 }
 
 /// `stored/digest name`
 pub(super) fn stored_in(digest: &Digest, repository: &Repository) -> Vec<u8> {
-    with_text(of_digest(b"stored/", digest), repository.as_str())
+    joined(&[Raw(b"stored/"), Of(digest), text(repository)])
 }
 
 /// `content/digest`
 pub(super) fn content(digest: &Digest) -> Vec<u8> {
-    of_digest(b"content/", digest).finish()
+    joined(&[Raw(b"content/"), Of(digest)])
 }
 
 /// `reference/digest`
 pub(super) fn references(digest: &Digest) -> Vec<u8> {
-    of_digest(b"reference/", digest).finish()
+    joined(&[Raw(b"reference/"), Of(digest)])
 }
 
 /// `reference/digest name 0 digest`
 pub(super) fn reference(part: &Digest, repository: &Repository, manifest: &Digest) -> Vec<u8> {
-    let mut writer = of_digest(b"reference/", part);
-    writer.raw(repository.as_str().as_bytes()).raw(&SEPARATOR);
-    with_digest(writer, manifest)
+    joined(&[Raw(b"reference/"), Of(part), Name(repository), Of(manifest)])
 }
 
 /// `referrer/name 0 subject`
 pub(super) fn referrers(repository: &Repository, subject: &Digest) -> Vec<u8> {
-    with_digest(in_repository(b"referrer/", repository), subject)
+    joined(&[Raw(b"referrer/"), Name(repository), Of(subject)])
 }
 
 /// `referrer/name 0 subject digest`
 pub(super) fn referrer(repository: &Repository, subject: &Digest, digest: &Digest) -> Vec<u8> {
-    let mut writer = in_repository(b"referrer/", repository);
-    subject.encode(&mut writer);
-    with_digest(writer, digest)
+    joined(&[Raw(b"referrer/"), Name(repository), Of(subject), Of(digest)])
 }
 
 /// `link/name 0 digest`
 pub(super) fn link(repository: &Repository, digest: &Digest) -> Vec<u8> {
-    with_digest(in_repository(b"link/", repository), digest)
+    joined(&[Raw(b"link/"), Name(repository), Of(digest)])
 }
 
 /// `home/digest`
 pub(super) fn homes(digest: &Digest) -> Vec<u8> {
-    of_digest(b"home/", digest).finish()
+    joined(&[Raw(b"home/"), Of(digest)])
 }
 
 /// `home/digest name`
 pub(super) fn home(digest: &Digest, repository: &Repository) -> Vec<u8> {
-    with_text(of_digest(b"home/", digest), repository.as_str())
+    joined(&[Raw(b"home/"), Of(digest), text(repository)])
 }
 
 /// `blob/digest`
 pub(super) fn blob(digest: &Digest) -> Vec<u8> {
-    of_digest(BLOBS, digest).finish()
+    joined(&[Raw(BLOBS), Of(digest)])
 }
 
 /// `extents/digest`
 pub(super) fn extents(digest: &Digest) -> Vec<u8> {
-    of_digest(b"extents/", digest).finish()
+    joined(&[Raw(b"extents/"), Of(digest)])
 }
 
 /// `inline/digest`
 pub(super) fn inline(digest: &Digest) -> Vec<u8> {
-    of_digest(b"inline/", digest).finish()
+    joined(&[Raw(b"inline/"), Of(digest)])
 }
 
 /// `holder/digest`
 pub(super) fn holders(digest: &Digest) -> Vec<u8> {
-    of_digest(b"holder/", digest).finish()
+    joined(&[Raw(b"holder/"), Of(digest)])
 }
 
 /// `holder/digest node`
 pub(super) fn holder(digest: &Digest, node: u64) -> Vec<u8> {
-    let mut writer = of_digest(b"holder/", digest);
-    writer.raw(&node.to_be_bytes());
-    writer.finish()
+    joined(&[Raw(b"holder/"), Of(digest), Raw(&node.to_be_bytes())])
 }
 
 /// `policy/name`, or `policy/` for the whole registry
 pub(super) fn policy(prefix: &str) -> Vec<u8> {
-    with_text(family(b"policy/"), prefix)
+    joined(&[Raw(b"policy/"), Raw(prefix.as_bytes())])
 }
 
 /// `event/index`
 pub(super) fn event(index: u64) -> Vec<u8> {
-    let mut writer = family(EVENTS);
-    writer.raw(&index.to_be_bytes());
-    writer.finish()
+    joined(&[Raw(EVENTS), Raw(&index.to_be_bytes())])
 }
 
 /// `node/node`
 pub(super) fn node(node: u64) -> Vec<u8> {
-    let mut writer = family(NODES);
-    writer.raw(&node.to_be_bytes());
-    writer.finish()
+    joined(&[Raw(NODES), Raw(&node.to_be_bytes())])
 }
 
 /// `token/hash`
 pub(super) fn token(hash: &[u8]) -> Vec<u8> {
-    let mut writer = family(TOKENS);
-    writer.raw(hash);
-    writer.finish()
+    joined(&[Raw(TOKENS), Raw(hash)])
 }
 
 /// `level/node`
 pub(super) fn level(node: u64) -> Vec<u8> {
-    let mut writer = family(b"level/");
-    writer.raw(&node.to_be_bytes());
-    writer.finish()
+    joined(&[Raw(b"level/"), Raw(&node.to_be_bytes())])
 }
 
 /// `robot/id`
 pub(super) fn robot(id: &[u8]) -> Vec<u8> {
-    let mut writer = family(ROBOTS);
-    writer.raw(id);
-    writer.finish()
+    joined(&[Raw(ROBOTS), Raw(id)])
 }
 
 /// Whether a value is named by its key already, so that hashing the key hashes both.

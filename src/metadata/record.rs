@@ -26,6 +26,10 @@ use crate::base::{CodecError, Reader, Writer};
 use crate::oci::{Digest, MediaType, Referrer};
 
 const RECORD_VERSION: u8 = 1;
+/// Bytes of a blob's record without its version.
+const BLOB_FIELDS_BYTES: usize = 26;
+/// Room for the records of other kinds; few are longer.
+const SMALL_RECORD_BYTES: usize = 128;
 /// The value of keys that say all themselves.
 pub(super) const MARK: &[u8] = &[RECORD_VERSION];
 
@@ -72,7 +76,7 @@ impl BlobRecord {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut writer = start();
+        let mut writer = start_sized(BLOB_FIELDS_BYTES);
         let state = u8::from(self.state == BlobState::Condemned);
         writer.u8(state).u8(u8::from(self.is_inline));
         writer
@@ -113,7 +117,7 @@ pub struct TagRecord {
 
 impl TagRecord {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut writer = start();
+        let mut writer = start_sized(self.digest.encoded_bytes() + 16);
         self.write(&mut writer);
         writer.finish()
     }
@@ -230,7 +234,7 @@ pub(super) fn decode_referrer(record: &[u8]) -> Result<(Option<&str>, &[u8]), Co
 
 /// Writes a `link` record.
 pub(super) fn encode_link(size_bytes: u64) -> Vec<u8> {
-    let mut writer = start();
+    let mut writer = start_sized(8);
     writer.u64(size_bytes);
     writer.finish()
 }
@@ -242,7 +246,7 @@ pub(super) fn decode_link(record: &[u8]) -> Result<u64, CodecError> {
 
 /// Writes an `extents` record.
 pub(super) fn encode_extents(checksums: &[u32]) -> Vec<u8> {
-    let mut writer = start();
+    let mut writer = start_sized(4 + 4 * checksums.len());
     writer.u32(to_u32(checksums.len()));
     for checksum in checksums {
         writer.u32(*checksum);
@@ -286,7 +290,13 @@ pub(super) fn read_all<T>(
 
 /// A record with its version.
 pub(super) fn start() -> Writer {
-    let mut writer = Writer::default();
+    start_sized(SMALL_RECORD_BYTES)
+}
+
+/// A record with its version and exactly the room for its fields, as those have that
+/// come by the thousand.
+fn start_sized(fields_bytes: usize) -> Writer {
+    let mut writer = Writer::with_capacity(1 + fields_bytes);
     writer.u8(RECORD_VERSION);
     writer
 }

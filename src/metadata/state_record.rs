@@ -4,6 +4,8 @@
 //! state   u8 version = 1 | hash, 32 bytes | u64 clock_ms | u64 events_from | u32 policies
 //! ```
 
+use bytes::Bytes;
+
 use super::delta::Delta;
 use super::key;
 use super::record::StateError;
@@ -15,6 +17,10 @@ use crate::oci::{Algorithm, Digest};
 const STATE_VERSION: u8 = 1;
 /// Bytes of the running hash.
 pub(super) const HASH_BYTES: usize = 32;
+/// Bytes of the record.
+const STATE_BYTES: usize = 1 + HASH_BYTES + 8 + 8 + 4;
+/// Bytes that the hash takes of a change beside its key and value, at most.
+const CHANGE_OVERHEAD_BYTES: usize = 16;
 
 /// Running hash, clock and counters; zeros before the first change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,7 +44,7 @@ impl StateRecord {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut writer = Writer::default();
+        let mut writer = Writer::with_capacity(STATE_BYTES);
         writer.u8(STATE_VERSION).raw(&self.hash);
         writer
             .u64(self.clock_ms)
@@ -71,7 +77,12 @@ impl StateRecord {
     /// Contents are left out: their keys hold their digests, checked when they
     /// were proposed, and hashing 4 MiB here would hold up every other entry.
     pub(super) fn chain(&mut self, delta: &Delta) {
-        let mut writer = Writer::default();
+        let bytes = |(key, value): (&Bytes, Option<&Bytes>)| {
+            let hashed = value.filter(|_| !key::is_content(key));
+            key.len() + hashed.map_or(0, Bytes::len) + CHANGE_OVERHEAD_BYTES
+        };
+        let changes_bytes: usize = delta.iter().map(bytes).sum();
+        let mut writer = Writer::with_capacity(HASH_BYTES + changes_bytes);
         writer.raw(&self.hash);
         for (key, value) in delta.iter() {
             writer.bytes(key);

@@ -154,6 +154,12 @@ impl Digest {
         writer.u8(self.algorithm.code()).raw(self.as_bytes());
     }
 
+    /// Bytes of the encoded form.
+    #[must_use]
+    pub fn encoded_bytes(&self) -> usize {
+        1 + self.algorithm.digest_bytes()
+    }
+
     /// Takes the encoded form.
     pub fn decode(reader: &mut Reader<'_>) -> Result<Self, CodecError> {
         let code = reader.u8()?;
