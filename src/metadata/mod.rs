@@ -31,6 +31,7 @@ mod put_manifest;
 mod query;
 mod query_list;
 mod record;
+mod remembered;
 mod robot_command;
 mod robot_record;
 mod state_record;
@@ -66,6 +67,7 @@ pub use query_list::{
     Page, ReferrerPage, ReferrerQuery, blobs, events, referrers, repositories, tag_history, tags,
 };
 pub use record::{BlobRecord, BlobState, ManifestRecord, StateError, TagRecord};
+pub use remembered::Remembered;
 pub use robot_command::{
     NewRobot, ROBOT_NAME_BYTES_MAX, ROBOT_SCOPE_BYTES_MAX, ROBOT_SCOPES_MAX, RobotCommand,
     RobotHash, RobotId, is_robot_name,

@@ -16,7 +16,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::base::{Clock, CodecError};
 use crate::journal::{Applied, Changes, Generation, JournalError, Opened, Put, State};
-use crate::metadata::{self, Command, Context, Overlay, Proposal};
+use crate::metadata::{self, Command, Context, Overlay, Proposal, Remembered};
 use crate::runtime;
 use crate::telemetry::Metrics;
 
@@ -276,7 +276,8 @@ fn decide<'a>(
     generation: &Generation,
     entries: impl Iterator<Item = &'a Entry>,
 ) -> Result<Decided, ApplyError> {
-    let base = StateView(generation.view());
+    let view = StateView(generation.view());
+    let base = Remembered::new(&view);
     let mut overlay = Overlay::new(&base);
     let (mut membership, mut answers) = (None, Vec::new());
     let mut is_about_nodes = false;
