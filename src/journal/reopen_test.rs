@@ -57,8 +57,7 @@ fn a_purged_and_truncated_log_continues_where_it_ended() {
             applied: Some(applied),
             ..Changes::default()
         };
-        let committing = opened.state.commit(&opened.generation, changes);
-        futures_lite::future::block_on(committing).unwrap();
+        opened.generation.commit(changes).unwrap();
         let journal = &opened.journal;
         let vote = Bytes::from(format!("vote {round}"));
         finish(|done| journal.save_vote(vote, done)).unwrap();
@@ -164,8 +163,7 @@ fn a_state_ahead_of_its_log_survives_and_the_log_goes_on_after_it() {
         applied: Some(applied.clone()),
         ..Changes::default()
     };
-    let committing = opened.state.commit(&opened.generation, changes);
-    futures_lite::future::block_on(committing).unwrap();
+    opened.generation.commit(changes).unwrap();
     close(opened);
     let opened = open_in(directory.path()).unwrap();
     assert_eq!(opened.recovered.next, 5);

@@ -25,9 +25,7 @@ const META_KEYSPACE: &str = "meta";
 const GENERATION_KEY: &str = "generation";
 /// Keyspaces of generations are named so, and then by number.
 const GENERATION_PREFIX: &str = "state-";
-/// Changes above this size are committed off the caller's thread.
-const INLINE_COMMIT_BYTES_MAX: usize = 256 * 1024;
-/// fjall makes a committer sleep at four; the sleep must not hit the caller.
+/// fjall makes a committer sleep at four; the sleep must not hit an executor.
 const SEALED_MEMTABLES_MAX: usize = 2;
 
 /// Identity of an applied record: its index and what raft calls it.
@@ -70,15 +68,6 @@ pub struct Changes {
     pub membership: Option<Bytes>,
 }
 
-impl Changes {
-    fn bytes(&self) -> usize {
-        let size = |(key, value): &(Bytes, Option<Bytes>)| {
-            key.len() + value.as_ref().map_or(0, Bytes::len)
-        };
-        self.entries.iter().map(size).sum()
-    }
-}
-
 /// The open state database. Cheap to clone, usable on any thread.
 #[derive(Clone)]
 pub struct State {
@@ -119,6 +108,19 @@ impl Generation {
     #[must_use]
     pub fn view(&self) -> StateView {
         StateView::new(self.database.snapshot(), self.keyspace.clone())
+    }
+
+    /// Makes `changes` visible in one step. Survives the process, not a power cut.
+    /// Blocks for the disk when [`Generation::is_behind`], and while the state is
+    /// being synced.
+    pub fn commit(&self, changes: Changes) -> Result<(), JournalError> {
+        write(self, changes, PersistMode::Buffer)
+    }
+
+    /// Whether the disk has fallen behind, so that a commit may sleep.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.keyspace.sealed_memtable_count() >= SEALED_MEMTABLES_MAX
     }
 
     /// Counts up with every received snapshot.
@@ -202,32 +204,9 @@ impl State {
         })
     }
 
-    /// Makes `changes` visible in one step. Survives the process, not a power
-    /// cut. Large changes, and changes while the disk is behind, are written
-    /// on a thread of their own, so that the caller's executor never sleeps.
-    ///
-    /// - Cancel: the changes may or may not have happened.
-    pub async fn commit(
-        &self,
-        generation: &Generation,
-        changes: Changes,
-    ) -> Result<(), JournalError> {
-        let is_quick = changes.bytes() <= INLINE_COMMIT_BYTES_MAX
-            && generation.keyspace.sealed_memtable_count() < SEALED_MEMTABLES_MAX;
-        if is_quick {
-            return write(generation, changes, PersistMode::Buffer);
-        }
-        let generation = generation.clone();
-        let writing = move || write(&generation, changes, PersistMode::Buffer);
-        self.worker.run(writing).await.unwrap_or_else(worker_lost)
-    }
-
     /// Makes everything committed so far durable.
     pub async fn persist(&self) -> Result<(), JournalError> {
-        let state = self.clone();
-        let persisting = move || state.persist_now();
-        let persisted = self.worker.run(persisting).await;
-        persisted.unwrap_or_else(worker_lost)
+        self.run_blocking(Self::persist_now).await
     }
 
     /// As [`State::persist`], blocking.
@@ -247,14 +226,17 @@ impl State {
         }
     }
 
-    /// Runs blocking work of the state machine on the worker thread.
-    pub async fn run_blocking<T: Send + 'static>(
+    /// Runs work of the state machine on the worker thread, in the order of the calls.
+    ///
+    /// - Errors: `Poisoned` when it panicked, beside its own.
+    /// - Cancel: the work is done all the same.
+    pub async fn run_blocking<T: Send + 'static, E: From<JournalError> + Send + 'static>(
         &self,
-        work: impl FnOnce(&Self) -> Result<T, JournalError> + Send + 'static,
-    ) -> Result<T, JournalError> {
+        work: impl FnOnce(&Self) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, E> {
         let state = self.clone();
         let answer = self.worker.run(move || work(&state)).await;
-        answer.unwrap_or_else(worker_lost)
+        answer.unwrap_or_else(|| Err(JournalError::Poisoned.into()))
     }
 
     /// Replaces `current` by a generation of which `fill` hands over the entries, in
@@ -379,9 +361,4 @@ fn installing(source: fjall::Error) -> JournalError {
         operation: "install a received state",
         source,
     }
-}
-
-/// The worker panicked or is gone: the state can no longer be written.
-const fn worker_lost<T>() -> Result<T, JournalError> {
-    Err(JournalError::Poisoned)
 }

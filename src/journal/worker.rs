@@ -1,10 +1,10 @@
-//! One thread for calls that block for long: syncs of the state, snapshots,
-//! commits of large changes.
+//! One thread for work that would hold an executor up: applying many entries or large
+//! ones, syncs of the state, snapshots.
 
 use std::thread;
 
-/// Calls waiting for the worker; further callers block, which only snapshots
-/// and large commits of the one raft core can be.
+/// Calls waiting for the worker; further callers wait, which only the few tasks of the
+/// one raft core can be.
 const QUEUE_CALLS_MAX: usize = 64;
 
 type Call = Box<dyn FnOnce() + Send>;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_util::{Stream, TryStreamExt};
 use openraft::EntryPayload;
-use openraft::storage::{EntryResponder, RaftStateMachine};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use tokio::sync::{Notify, watch};
 
 use crate::base::{Clock, CodecError};
@@ -31,6 +31,11 @@ use super::view::StateView;
 const STEP_ENTRIES_MAX: usize = 256;
 /// Proposal bytes after which a batch is carried out.
 const STEP_BYTES_MAX: usize = 1024 * 1024;
+/// Batches of more entries are applied on the state's thread, while this executor goes
+/// on with consensus. To go there and back takes about as long as two entries.
+const INLINE_ENTRIES_MAX: usize = 3;
+/// So are batches of more proposal bytes.
+const INLINE_BYTES_MAX: usize = 256 * 1024;
 
 /// The state machine. Clones share everything. Lives on the raft core.
 #[derive(Clone)]
@@ -65,16 +70,22 @@ impl fmt::Debug for StateMachine {
 /// Entries that are applied together, and who waits for them.
 #[derive(Default)]
 struct Step {
-    entries: Vec<EntryResponder<Types>>,
+    entries: Vec<Entry>,
+    responders: Vec<Option<ApplyResponder<Types>>>,
     bytes: usize,
 }
 
 impl Step {
-    fn push(&mut self, entry: EntryResponder<Types>) {
-        if let EntryPayload::Normal(change) = &entry.0.payload {
+    fn push(&mut self, (entry, responder): EntryResponder<Types>) {
+        if let EntryPayload::Normal(change) = &entry.payload {
             self.bytes += change.bytes.len();
         }
         self.entries.push(entry);
+        self.responders.push(responder);
+    }
+
+    const fn is_quick(&self) -> bool {
+        self.entries.len() <= INLINE_ENTRIES_MAX && self.bytes <= INLINE_BYTES_MAX
     }
 
     const fn is_full(&self) -> bool {
@@ -168,30 +179,23 @@ impl StateMachine {
 
     /// One batch: decided together, visible together, then answered.
     async fn carry_out(&self, step: Step) -> io::Result<()> {
-        let Some((last, _)) = step.entries.last() else {
+        let Some(last) = step.entries.last().map(|entry| entry.log_id) else {
             return Ok(());
         };
         let started = self.0.clock.now();
-        let (last, generation) = (last.log_id, self.generation());
-        let entries = step.entries.iter().map(|(entry, _)| entry);
-        let decided = decide(&generation, entries).map_err(io::Error::other)?;
-        let changed = self.0.blob_changes.of(&decided.delta);
-        let changed = changed.map_err(io::Error::other)?;
-        let membership = decided.membership;
-        let changes = Changes {
-            entries: decided.delta.into_iter().collect(),
-            applied: Some(Applied {
-                index: last.index,
-                id: encoding::encode_id(&last),
-            }),
-            membership: membership.as_ref().map(encoding::encode_stored),
+        let (generation, changes) = (self.generation(), self.0.blob_changes.clone());
+        let is_quick = step.is_quick() && !generation.is_behind();
+        let work = move |_: &State| carry_out(&generation, &changes, &step.entries, last);
+        let done = if is_quick {
+            work(&self.0.state)
+        } else {
+            self.0.state.run_blocking(work).await
         };
-        let committed = self.0.state.commit(&generation, changes).await;
-        committed.map_err(io::Error::other)?;
+        let (decided, changed) = done.map_err(io::Error::other)?;
 
         self.0.blob_changes.tell(changed);
         self.set_applied(Some(last));
-        if let Some(membership) = membership {
+        if let Some(membership) = decided.membership {
             self.0.membership.replace(membership);
         }
         if decided.is_about_nodes {
@@ -200,7 +204,7 @@ impl StateMachine {
         let took = self.0.clock.now() - started;
         self.0.metrics.journal.apply_seconds.observe(took);
         self.0.metrics.journal.applied_index.set(last.index);
-        for ((_, responder), answer) in step.entries.into_iter().zip(decided.answers) {
+        for (responder, answer) in step.responders.into_iter().zip(decided.answers) {
             if let Some(responder) = responder {
                 responder.send(answer);
             }
@@ -251,7 +255,7 @@ impl StateMachine {
     }
 }
 
-/// What a batch decided.
+/// What a batch decides.
 struct Decided {
     delta: metadata::Delta,
     membership: Option<StoredMembership>,
@@ -269,13 +273,36 @@ enum ApplyError {
         index: u64,
         source: metadata::StateError,
     },
+    #[error("a record of a blob is not what this build writes")]
+    Blob(#[from] CodecError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// Decides entries and makes what they change visible in one step; says whom to tell
+/// what. Blocks.
+fn carry_out(
+    generation: &Generation,
+    blob_changes: &BlobChanges,
+    entries: &[Entry],
+    last: LogId,
+) -> Result<(Decided, Vec<BlobChange>), ApplyError> {
+    let mut decided = decide(generation, entries)?;
+    let changed = blob_changes.of(&decided.delta)?;
+    let changes = Changes {
+        entries: std::mem::take(&mut decided.delta).into_iter().collect(),
+        applied: Some(Applied {
+            index: last.index,
+            id: encoding::encode_id(&last),
+        }),
+        membership: decided.membership.as_ref().map(encoding::encode_stored),
+    };
+    generation.commit(changes)?;
+    Ok((decided, changed))
 }
 
 /// Decides entries in order over one view; each sees what those before it changed.
-fn decide<'a>(
-    generation: &Generation,
-    entries: impl Iterator<Item = &'a Entry>,
-) -> Result<Decided, ApplyError> {
+fn decide(generation: &Generation, entries: &[Entry]) -> Result<Decided, ApplyError> {
     let view = StateView(generation.view());
     let base = Remembered::new(&view);
     let mut overlay = Overlay::new(&base);
