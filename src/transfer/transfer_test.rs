@@ -362,7 +362,7 @@ async fn answer_with(answer: &[u8], limit: Duration) -> Result<Incoming, Transfe
         link.write_all(answer).await.unwrap();
         link
     };
-    let both = zip(transfers.fetch(&target, &wanted), odd);
+    let both = Box::pin(zip(transfers.fetch(&target, &wanted), odd));
     let (outcome, link) = timeout(NOBODY_WAITS, both).await.unwrap();
     let mut incoming = outcome?;
     let error = read_all(&mut incoming, 100).await.unwrap_err();
