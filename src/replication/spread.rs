@@ -21,7 +21,7 @@ const TOLD_LIFE: Duration = Duration::from_secs(30);
 const TOLD_BLOBS_MAX: usize = 1024;
 /// In place of the node that has it: whoever fetches asks those that the state names, or
 /// everybody.
-const NO_NODE: u64 = 0;
+const NOBODY_ID: u64 = 0;
 
 /// Nodes that hold a blob and said so to this shard, before the state does.
 #[derive(Debug, Default)]
@@ -123,7 +123,7 @@ impl Replicator {
             extent_checksums: checksums(worker, &digest),
         };
         let limit = worker.shared.options().hold_limit(known.size_bytes);
-        let origin = if is_here { own } else { NO_NODE };
+        let origin = if is_here { own } else { NOBODY_ID };
         let expected = (origin, expected);
         let asking = Box::pin(ask_all(worker, voters, expected, copies, &mut held));
         // What was reached by then counts.
