@@ -219,7 +219,8 @@ impl Handle {
     /// Makes a voter lead, the one with the most of the log when none is named.
     /// It does within an election's time, if it can; changes wait for it.
     ///
-    /// - Errors: `NoLeader`, or `NoVoter` when there is nobody else.
+    /// - Errors: `NoLeader`; `NoVoter` when there is nobody else; `NotVoter` and `Behind`
+    ///   for a node that was named.
     pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), MembersError> {
         let (answer, answered) = oneshot::channel();
         self.ask(Request::Transfer(to, answer), answered).await
