@@ -16,6 +16,8 @@ use crate::undo::{run_words, text};
 const NAME: &str = "repair/app";
 /// A file that was set aside has come anew by then.
 const REPAIRED_MAX: Duration = Duration::from_secs(30);
+/// A client that waits for nodes which nobody reaches has its answer by then.
+const UNREACHABLE_MAX: Duration = Duration::from_secs(90);
 /// Size of a disk that fails, and of its blocks.
 const FAILING_DISK_BYTES: u64 = 32 * 1024 * 1024;
 const BLOCK_BYTES: u64 = 4096;
@@ -285,4 +287,68 @@ fn of_two_files_that_fail_at_once_one_stays_until_it_is_good_again() {
             .iter()
             .all(|file| fs::read(file).is_ok_and(|got| got == content))
     );
+}
+
+#[test]
+fn a_bad_file_without_a_quorum_is_an_error_and_is_whole_again_when_the_others_are_back() {
+    let mut cluster = Cluster::start(3);
+    let addresses = cluster.addresses();
+    let mut random = Random::new(47);
+    let harms = [Harm::Cut(0), Harm::Cut(3_000_000), Harm::Unreadable];
+    let mut struck = Vec::new();
+    for harm in harms {
+        let content = random.bytes(BLOB_BYTES);
+        let digest = Registry::new(addresses[0]).push_blob(NAME, &content);
+        struck.push((harm, digest));
+    }
+    cluster.wait_whole();
+    for index in [1, 2] {
+        cluster.nodes[index].node.kill();
+    }
+    let alone = &cluster.nodes[0].node;
+    let address = addresses[0];
+    let struck: Vec<_> = struck
+        .into_iter()
+        .map(|(harm, digest)| {
+            let file = file_of(alone, &digest);
+            harm.strike(&file);
+            (harm, file, format!("/v2/{NAME}/blobs/{digest}"), digest)
+        })
+        .collect();
+    // All at once: each answer waits for nodes that are not there.
+    std::thread::scope(|scope| {
+        for (harm, _, target, digest) in &struck {
+            scope.spawn(move || {
+                let mut client = Client::with_patience(address, UNREACHABLE_MAX);
+                match client.try_send(&Request::new("GET", target)) {
+                    // What was sent before the failure is cut off.
+                    Err(_) => assert!(matches!(harm, Harm::Cut(1..)), "{harm:?}"),
+                    Ok(answer) => {
+                        // 503 for nodes that cannot be reached, 500 when it was not written
+                        // down yet that they hold it.
+                        assert!([500, 503].contains(&answer.status), "{harm:?}: {answer:?}");
+                        let said = String::from_utf8(answer.body).expect("text");
+                        assert!(said.contains("errors"), "{harm:?} {digest}: {said}");
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(set_aside(alone), 0, "it is the only file within reach");
+
+    for index in [1, 2] {
+        cluster.nodes[index].node.restart();
+    }
+    for (harm, file, target, digest) in &struck {
+        pull(addresses[0], target, digest);
+        let is_whole = || {
+            let found = fs::metadata(file);
+            found.is_ok_and(|found| {
+                found.is_file() && usize::try_from(found.len()) == Ok(BLOB_BYTES)
+            })
+        };
+        assert!(wait_for(REPAIRED_MAX, is_whole), "{harm:?}");
+        let whole = fs::read(file).expect("a file");
+        assert_eq!(&digest_of("sha256", &whole), digest);
+    }
 }
