@@ -255,6 +255,8 @@ pub(super) fn flag(reader: &mut Reader<'_>, field: &'static str) -> Result<bool,
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn id(index: u64) -> LogId {
@@ -313,11 +315,15 @@ mod tests {
                 encode_stored(&StoredMembership::default()),
             ),
         ];
-        let line = |(name, bytes): (&str, Bytes)| {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            format!("{name} {hex}\n")
-        };
-        assert_eq!(formats.map(line).concat(), GOLDEN);
+        let mut written = String::new();
+        for (name, bytes) in formats {
+            write!(written, "{name} ").unwrap();
+            for byte in bytes {
+                write!(written, "{byte:02x}").unwrap();
+            }
+            written.push('\n');
+        }
+        assert_eq!(written, GOLDEN);
     }
 
     #[test]
