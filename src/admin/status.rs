@@ -15,6 +15,10 @@ pub(super) fn status_page(status: &ClusterStatus) -> Answer {
         "is_changing": status.is_changing,
         "term": status.term,
         "format_level": status.format_level,
+        "state": status.state.map(|(index, hash)| json!({
+            "applied_index": index,
+            "hash": hash.map(|byte| format!("{byte:02x}")).concat(),
+        })),
         "blobs": status.blobs,
         "nodes": nodes,
     });
@@ -71,10 +75,13 @@ mod tests {
             is_changing: false,
             term: 3,
             format_level: 1,
+            state: Some((7, [0xa5; 32])),
             blobs: 9,
             nodes: (1..=40).map(shown).collect(),
         });
         let read: Value = serde_json::from_slice(&page.body).unwrap();
+        assert_eq!(read["state"]["applied_index"], 7);
+        assert_eq!(read["state"]["hash"], "a5".repeat(32));
         let nodes = read["nodes"].as_array().unwrap();
         assert_eq!(nodes.len(), 40);
         assert_eq!(nodes[39]["node"], 40);

@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use super::census::{self, Census, LEANING_BLOBS_MAX, Leaning, Leaving};
 use super::report::Report;
 use crate::base::Clock;
-use crate::metadata::format_level;
+use crate::metadata::{format_level, state_hash};
 use crate::peer::{Calls, Fingerprint, JoinToken, PeerNode, Service};
 use crate::raft::{Handle, Member, MembersError};
 use crate::runtime::sleep;
@@ -57,6 +57,9 @@ pub struct ClusterStatus {
     pub term: u64,
     /// The formats that all nodes know, as this node knows it.
     pub format_level: u32,
+    /// The state of the node that was asked: index of the last entry in it, and the
+    /// running hash, which is the same on every node at that index.
+    pub state: Option<(u64, [u8; 32])>,
     /// Blobs that every node should hold; some seconds old.
     pub blobs: u64,
     /// Every node.
@@ -165,9 +168,16 @@ impl Operations {
             is_changing: members.is_changing,
             term: members.term,
             format_level: format_level(&self.journal.view()).unwrap_or_default(),
+            state: self.state(),
             blobs: self.blobs().await,
             nodes: join_all(asked).await,
         }
+    }
+
+    /// The state here; `None` when it cannot be read, or nothing has happened yet.
+    fn state(&self) -> Option<(u64, [u8; 32])> {
+        let view = self.journal.view();
+        Some((view.applied_index()?, state_hash(&view).ok()?))
     }
 
     /// The answer to a node that asks how this one is.

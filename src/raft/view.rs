@@ -10,6 +10,15 @@ use crate::metadata::{View, ViewError};
 #[derive(Debug)]
 pub struct StateView(pub(super) journal::StateView);
 
+impl StateView {
+    /// Index of the last entry in it; `None` before the first, or when it cannot be read.
+    #[must_use]
+    pub fn applied_index(&self) -> Option<u64> {
+        let applied = self.0.applied().ok()??;
+        Some(applied.index)
+    }
+}
+
 impl View for StateView {
     fn value(&self, key: &[u8]) -> Result<Option<Bytes>, ViewError> {
         let value = self.0.value(key);

@@ -22,23 +22,60 @@ const REST: Duration = Duration::from_millis(150);
 const TAGS: usize = 3;
 /// The repository of the run.
 pub(crate) const REPOSITORY: &str = "nemesis/app";
+/// Where blobs are mounted to.
+pub(crate) const MOUNTS: &str = "nemesis/mounted";
+/// What a 500 may say: the only one whose outcome is not known, in so many words.
+const UNDECIDED: &str = "the journal did not answer in time";
 
 /// Something that was acknowledged and must be there for ever.
 #[derive(Debug, Clone)]
 pub(crate) struct Kept {
     /// The manifest's digest.
     pub(crate) manifest: String,
-    /// Its blobs' digests and sizes.
-    pub(crate) blobs: Vec<(String, usize)>,
+    /// Its blobs.
+    pub(crate) blobs: Vec<KeptBlob>,
+}
+
+/// A blob that was acknowledged.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptBlob {
+    /// Its digest.
+    pub(crate) digest: String,
+    /// How long it is.
+    pub(crate) bytes: usize,
+    /// The digest of its second half, for reads of a part.
+    second_half: String,
+}
+
+impl KeptBlob {
+    fn new(digest: String, content: &[u8]) -> Self {
+        Self {
+            digest,
+            bytes: content.len(),
+            second_half: digest_of("sha256", &content[content.len() / 2..]),
+        }
+    }
+}
+
+/// An upload that somebody has begun, and the node that owns it.
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    owner: SocketAddr,
+    /// When it was asked for, as operations are timed.
+    begun: u64,
 }
 
 /// What all clients wrote down.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Log {
     /// Operations by tag.
     pub(crate) tags: BTreeMap<String, Vec<Operation>>,
     /// Images whose manifest was acknowledged.
     pub(crate) kept: Vec<Kept>,
+    /// Blobs whose mount was acknowledged.
+    pub(crate) mounted: Vec<KeptBlob>,
+    /// Nodes that were removed with their disks, and when.
+    removed: Vec<(SocketAddr, u64)>,
     /// Numbers of manifests by digest.
     numbers: BTreeMap<String, u32>,
     /// Answers that no rule allows.
@@ -84,6 +121,12 @@ impl Run {
         *lock(&self.addresses) = addresses;
     }
 
+    /// A node is about to be removed, with what only it has, or has been.
+    pub(crate) fn note_removal(&self, address: SocketAddr) {
+        let now = self.now();
+        self.log().removed.push((address, now));
+    }
+
     /// Works until the run is over.
     pub(crate) fn work(&self, seed: u64) {
         let mut random = Random::new(seed);
@@ -96,6 +139,8 @@ impl Run {
                 0..=7 => self.push(&mut client, &mut random),
                 8..=14 => self.read_tag(&mut client, &mut random),
                 15 => self.delete_tag(&mut client, &mut random),
+                16 => self.mount(&mut client, &mut random),
+                17 => self.read_manifest(&mut client, &mut random),
                 _ => self.read_kept(&mut client, &mut random),
             }
         }
@@ -145,7 +190,12 @@ impl Run {
         let start = self.now();
         let answer = client.try_send(&request);
         let end = self.now();
-        let is_known = self.outcome(answer.as_ref().ok(), &[201]) == Some(201);
+        let status = self.outcome(answer.as_ref().ok(), &[201]);
+        if is_not_proposed(status) {
+            // It has not happened, and whoever sees it later sees a lie.
+            return;
+        }
+        let is_known = status == Some(201);
         let mut log = self.log();
         log.tags.entry(tag).or_default().push(Operation {
             start,
@@ -155,7 +205,10 @@ impl Run {
         if is_known {
             log.kept.push(Kept {
                 manifest: digest,
-                blobs: vec![(layer_digest, layer.len()), (config_digest, config.len())],
+                blobs: vec![
+                    KeptBlob::new(layer_digest, &layer),
+                    KeptBlob::new(config_digest, &config),
+                ],
             });
         }
     }
@@ -177,36 +230,41 @@ impl Run {
         digest: &str,
     ) -> bool {
         let target = format!("/v2/{REPOSITORY}/blobs/uploads/");
+        let session = Session {
+            owner: client.address(),
+            begun: self.now(),
+        };
         let opened = client.try_send(&Request::new("POST", target)).ok();
         if self.outcome(opened.as_ref(), &[202]) != Some(202) {
             return false;
         }
+        let outcome = |answer: Option<&Response>, good| self.judge(answer, &[good], Some(session));
         let half = content.len() / 2;
         let first = Request::new("PATCH", location(&opened.expect("just seen")))
             .header("Content-Range", format!("0-{}", half - 1))
             .body(&content[..half]);
         let sent = client.try_send(&first).ok();
-        if self.outcome(sent.as_ref(), &[202]) != Some(202) {
+        if outcome(sent.as_ref(), 202) != Some(202) {
             return false;
         }
         let mut other = self.client(random);
-        let session = location(&sent.expect("just seen"));
-        let asked = other.try_send(&Request::new("GET", session.clone())).ok();
-        if self.outcome(asked.as_ref(), &[204]) != Some(204) {
+        let target = location(&sent.expect("just seen"));
+        let asked = other.try_send(&Request::new("GET", target.clone())).ok();
+        if outcome(asked.as_ref(), 204) != Some(204) {
             return false;
         }
         let held = asked.expect("just seen").only("Range").to_owned();
         if held != format!("0-{}", half - 1) {
-            let line = format!("{session} holds {held}, {half} bytes were acknowledged");
+            let line = format!("{target} holds {held}, {half} bytes were acknowledged");
             self.log().wrong.push(line);
         }
         let range = format!("{half}-{}", content.len() - 1);
-        let mark = if session.contains('?') { '&' } else { '?' };
-        let last = Request::new("PUT", format!("{session}{mark}digest={digest}"))
+        let mark = if target.contains('?') { '&' } else { '?' };
+        let last = Request::new("PUT", format!("{target}{mark}digest={digest}"))
             .header("Content-Range", range)
             .body(&content[half..]);
         let sealed = other.try_send(&last).ok();
-        self.outcome(sealed.as_ref(), &[201]) == Some(201)
+        outcome(sealed.as_ref(), 201) == Some(201)
     }
 
     fn delete_tag(&self, client: &mut Client, random: &mut Random) {
@@ -215,7 +273,11 @@ impl Run {
         let start = self.now();
         let answer = client.try_send(&Request::new("DELETE", target)).ok();
         let end = self.now();
-        let (end, action) = match self.outcome(answer.as_ref(), &[202, 404]) {
+        let status = self.outcome(answer.as_ref(), &[202, 404]);
+        if is_not_proposed(status) {
+            return;
+        }
+        let (end, action) = match status {
             Some(202) => (Some(end), Action::Write(None)),
             Some(404) => (Some(end), Action::Read(None)),
             _ => (None, Action::Write(None)),
@@ -267,34 +329,81 @@ impl Run {
         self.note(tag, Operation { start, end, action });
     }
 
+    /// Some blob that was acknowledged.
+    fn some_blob(&self, random: &mut Random) -> Option<KeptBlob> {
+        let log = self.log();
+        let kept = log.kept.get(random.below(log.kept.len().max(1)))?;
+        Some(kept.blobs[random.below(kept.blobs.len())].clone())
+    }
+
     /// Reads something acknowledged, or a part of it: absent is a lie at any time.
     fn read_kept(&self, client: &mut Client, random: &mut Random) {
-        let (digest, size) = {
-            let log = self.log();
-            if log.kept.is_empty() {
-                return;
-            }
-            let kept = &log.kept[random.below(log.kept.len())];
-            kept.blobs[random.below(kept.blobs.len())].clone()
+        let Some(blob) = self.some_blob(random) else {
+            return;
         };
+        let (digest, half) = (&blob.digest, blob.bytes / 2);
         let target = format!("/v2/{REPOSITORY}/blobs/{digest}");
-        let method = if random.below(3) == 0 { "HEAD" } else { "GET" };
-        let answer = client.try_send(&Request::new(method, target)).ok();
-        if self.outcome(answer.as_ref(), &[200]) != Some(200) {
+        let part = Request::new("GET", &target).header("Range", format!("bytes={half}-"));
+        let (request, good, bytes, expected) = match random.below(3) {
+            0 => (Request::new("HEAD", target), 200, blob.bytes, None),
+            1 => (part, 206, blob.bytes - half, Some(&blob.second_half)),
+            _ => (Request::new("GET", target), 200, blob.bytes, Some(digest)),
+        };
+        let answer = client.try_send(&request).ok();
+        if self.outcome(answer.as_ref(), &[good]) != Some(good) {
             return;
         }
         let answer = answer.expect("just seen");
-        if answer.only("Content-Length") != size.to_string() {
-            let line = format!("{digest} has another length, not {size}");
-            self.log().wrong.push(line);
+        if answer.only("Content-Length") != bytes.to_string() {
+            self.object(format!("{good} of {digest} is not {bytes} bytes"));
         }
-        if method == "GET" && digest_of("sha256", &answer.body) != digest {
-            self.log().wrong.push(format!("{digest} has other bytes"));
+        if expected.is_some_and(|expected| digest_of("sha256", &answer.body) != *expected) {
+            self.object(format!("{good} of {digest} has other bytes"));
+        }
+    }
+
+    /// Reads an acknowledged manifest by its digest.
+    fn read_manifest(&self, client: &mut Client, random: &mut Random) {
+        let manifest = {
+            let log = self.log();
+            let kept = log.kept.get(random.below(log.kept.len().max(1)));
+            kept.map(|kept| kept.manifest.clone())
+        };
+        let Some(digest) = manifest else { return };
+        let target = format!("/v2/{REPOSITORY}/manifests/{digest}");
+        let answer = client.try_send(&Request::new("GET", target)).ok();
+        if self.outcome(answer.as_ref(), &[200]) == Some(200)
+            && digest_of("sha256", &answer.expect("just seen").body) != digest
+        {
+            self.object(format!("manifest {digest} has other bytes"));
+        }
+    }
+
+    /// Mounts an acknowledged blob. A node that does not know it yet begins an upload.
+    fn mount(&self, client: &mut Client, random: &mut Random) {
+        let Some(blob) = self.some_blob(random) else {
+            return;
+        };
+        let wish = format!("mount={}&from={REPOSITORY}", blob.digest);
+        let target = format!("/v2/{MOUNTS}/blobs/uploads/?{wish}");
+        let answer = client.try_send(&Request::new("POST", target)).ok();
+        if self.outcome(answer.as_ref(), &[201, 202]) == Some(201) {
+            self.log().mounted.push(blob);
         }
     }
 
     /// Counts an answer, and writes down one that no rule allows. The status, if any.
     fn outcome(&self, answer: Option<&Response>, good: &[u16]) -> Option<u16> {
+        self.judge(answer, good, None)
+    }
+
+    /// As [`Run::outcome`], for an answer about an upload that was begun before.
+    fn judge(
+        &self,
+        answer: Option<&Response>,
+        good: &[u16],
+        session: Option<Session>,
+    ) -> Option<u16> {
         let mut log = self.log();
         let Some(answer) = answer else {
             log.failed += 1;
@@ -302,32 +411,54 @@ impl Run {
         };
         if good.contains(&answer.status) {
             log.succeeded += 1;
-        } else {
-            log.failed += 1;
-            let is_read = answer.about.starts_with("GET") || answer.about.starts_with("HEAD");
-            let is_upload = answer.about.contains("/blobs/uploads/");
-            let is_allowed = match answer.status {
-                429 | 503 => true,
-                // The outcome of a change may be unknown; a read has no such excuse.
-                500 => !is_read || is_upload,
-                // A disk is full.
-                507 => is_upload,
-                // The node that owned the session was removed with its disk.
-                404 => is_upload && answer.code() == "BLOB_UPLOAD_UNKNOWN",
-                _ => false,
-            };
-            if !is_allowed {
-                let line = format!("{}: {} {}", answer.about, answer.status, answer.code());
-                log.wrong.push(line);
-            }
+            return Some(answer.status);
+        }
+        log.failed += 1;
+        let is_read = answer.about.starts_with("GET") || answer.about.starts_with("HEAD");
+        let is_upload = answer.about.contains("/blobs/uploads/");
+        let is_allowed = match answer.status {
+            429 | 503 => true,
+            // The outcome of a change may be unknown; a read has no such excuse.
+            500 => !is_read && String::from_utf8_lossy(&answer.body).contains(UNDECIDED),
+            // A disk is full.
+            507 => is_upload,
+            // The node that owned the session was removed with its disk.
+            404 => answer.code() == "BLOB_UPLOAD_UNKNOWN" && log.is_lost(session),
+            _ => false,
+        };
+        if !is_allowed {
+            let body = String::from_utf8_lossy(&answer.body);
+            let (about, status, at) = (&answer.about, answer.status, self.now());
+            let line = format!("{about}: {status} {body}, at {at}, of {session:?}");
+            log.wrong.push(line);
         }
         Some(answer.status)
+    }
+
+    /// Writes down what no rule allows.
+    fn object(&self, line: String) {
+        self.log().wrong.push(line);
     }
 
     /// The log, whoever panicked while writing.
     pub(crate) fn log(&self) -> MutexGuard<'_, Log> {
         lock(&self.log)
     }
+}
+
+impl Log {
+    /// Whether the node that owned a session was removed since.
+    fn is_lost(&self, session: Option<Session>) -> bool {
+        session.is_some_and(|session| {
+            let mut removed = self.removed.iter();
+            removed.any(|(address, at)| *address == session.owner && *at >= session.begun)
+        })
+    }
+}
+
+/// Whether an answer says that the change was not even proposed.
+fn is_not_proposed(status: Option<u16>) -> bool {
+    matches!(status, Some(429 | 503))
 }
 
 fn lock<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -12,7 +12,9 @@ use serde_json::Value;
 use super::client::Run;
 use super::disk::SmallDisk;
 use super::network::Network;
-use crate::support::{Client, Cluster, NodeOptions, Random, Request, SETTLED_MAX, said, wait_for};
+use crate::support::{
+    Client, Cluster, Member, NodeOptions, Random, Request, SETTLED_MAX, said, wait_for,
+};
 
 /// Voters of the cluster, when none is being added or removed.
 pub(crate) const NODES: u8 = 3;
@@ -26,6 +28,19 @@ const PEER_PORT: u16 = 5002;
 /// How long a fault lasts, and by how much longer at most.
 const FAULT_MIN: Duration = Duration::from_millis(1500);
 const FAULT_MORE_MS: u64 = 1500;
+/// A leader that nobody hears is replaced within this; until then the fault lasts.
+const DEPOSED_MAX: Duration = Duration::from_secs(20);
+/// A transfer is cut within this, and counted; until then the fault lasts.
+const CUT_MAX: Duration = Duration::from_secs(20);
+/// Transfers of blobs between nodes that broke off.
+const CUT_COUNTERS: [&str; 4] = [
+    "windlass_replication_fetches_total{end=\"source_failed\"}",
+    "windlass_replication_serves_total{end=\"gone\"}",
+    "windlass_replication_takes_total{end=\"failed\"}",
+    "windlass_replication_tees_total{end=\"failed\"}",
+];
+/// Nodes have caught up within this, though clients go on and a busy machine runs five.
+const CAUGHT_UP_MAX: Duration = Duration::from_secs(240);
 /// A full disk is noticed, and room as well, within this.
 const DISK_NOTICED: Duration = Duration::from_secs(20);
 
@@ -118,12 +133,14 @@ impl Nemesis {
         let nodes = self.places.len();
         let other = (leader + 1 + self.random.below(nodes - 1)) % nodes;
         let lasting = FAULT_MIN + Duration::from_millis(self.random.next() % FAULT_MORE_MS);
+        let term = self.term(leader);
+        let deposed = Some((leader, term));
         let has_happened = match fault {
-            Fault::KillLeader => self.kill(&[leader], lasting),
-            Fault::KillOther => self.kill(&[other], lasting),
-            Fault::KillAll => self.kill(&[0, 1, 2], FAULT_MIN),
-            Fault::PauseLeader => self.pause(leader, lasting),
-            Fault::PauseOther => self.pause(other, lasting),
+            Fault::KillLeader => self.kill(&[leader], lasting, deposed),
+            Fault::KillOther => self.kill(&[other], lasting, None),
+            Fault::KillAll => self.kill(&[0, 1, 2], FAULT_MIN, None),
+            Fault::PauseLeader => self.pause(leader, lasting, deposed),
+            Fault::PauseOther => self.pause(other, lasting, None),
             Fault::FillDisk => self.fill_disk(lasting),
             Fault::ReplaceNode => self.replace(other, run),
             Fault::GrowAndShrink => self.grow_and_shrink(run, lasting),
@@ -135,12 +152,19 @@ impl Nemesis {
             | Fault::CutPeerPortOfOther
             | Fault::CutClientPort
             | Fault::SlowLinkOfLeader
-            | Fault::SlowLinkOfOther
-            | Fault::BreakOffAtLeader
-            | Fault::BreakOffAtOther => {
+            | Fault::SlowLinkOfOther => {
                 self.disturb(fault, leader, other);
                 thread::sleep(lasting);
-                self.network.hits() > 0
+                let is_alone = matches!(fault, Fault::CutLeaderOff | Fault::MuteLeader);
+                let is_deposed = !is_alone || self.is_deposed(leader, term);
+                is_deposed && self.network.hits() > 0
+            }
+            Fault::BreakOffAtLeader | Fault::BreakOffAtOther => {
+                let cut = self.cut_transfers();
+                self.disturb(fault, leader, other);
+                thread::sleep(lasting);
+                let is_cut = wait_for(CUT_MAX, || self.cut_transfers() > cut);
+                is_cut && self.network.hits() > 0
             }
         };
         self.network.heal();
@@ -172,24 +196,64 @@ impl Nemesis {
         }
     }
 
-    fn kill(&mut self, nodes: &[usize], lasting: Duration) -> bool {
+    /// Whether the nodes ran before, and another one leads than the one to be deposed.
+    fn kill(&mut self, nodes: &[usize], lasting: Duration, deposed: Option<(usize, u64)>) -> bool {
+        let mut ran = nodes.iter();
+        let ran = ran.all(|index| self.cluster.nodes[*index].node.is_running());
         for index in nodes {
             self.cluster.nodes[*index].node.kill();
         }
         thread::sleep(lasting);
+        let is_deposed = deposed.is_none_or(|(leader, term)| self.is_deposed(leader, term));
         for index in nodes {
             self.cluster.nodes[*index].node.spawn();
         }
-        true
+        ran && is_deposed
     }
 
-    fn pause(&self, index: usize, lasting: Duration) -> bool {
+    /// As [`Nemesis::kill`], for a node that goes on afterwards.
+    fn pause(&mut self, index: usize, lasting: Duration, deposed: Option<(usize, u64)>) -> bool {
+        let ran = self.cluster.nodes[index].node.is_running();
         let pid = i32::try_from(self.cluster.nodes[index].node.pid()).expect("a pid");
         let pid = Pid::from_raw(pid).expect("a pid");
         kill_process(pid, Signal::STOP).expect("the process takes a signal");
         thread::sleep(lasting);
+        let is_deposed = deposed.is_none_or(|(leader, term)| self.is_deposed(leader, term));
         kill_process(pid, Signal::CONT).expect("the process takes a signal");
-        true
+        ran && is_deposed
+    }
+
+    /// Waits until another node leads in a later term, as the others say.
+    fn is_deposed(&self, leader: usize, term: u64) -> bool {
+        let others = (0..self.places.len()).filter(|index| *index != leader);
+        let others: Vec<usize> = others.collect();
+        wait_for(DEPOSED_MAX, || {
+            others.iter().any(|index| self.term(*index) > term)
+        })
+    }
+
+    /// The latest term in which a node knows a leader; 0 when it says none.
+    fn term(&self, index: usize) -> u64 {
+        let status = self.cluster.status(index).unwrap_or_default();
+        let mut nodes = status["nodes"].as_array().into_iter().flatten();
+        let is_led = nodes.any(|node| node["role"] == "leader");
+        status["term"].as_u64().filter(|_| is_led).unwrap_or(0)
+    }
+
+    /// Transfers of blobs that broke off so far, as those say who run since.
+    fn cut_transfers(&self) -> u64 {
+        let of_node = |member: &Member| {
+            let mut client = Client::with_patience(member.node.admin_address, FAULT_MIN);
+            let page = client.try_send(&Request::new("GET", "/metrics"));
+            let page = page.map(|answer| answer.body).unwrap_or_default();
+            let page = String::from_utf8_lossy(&page).into_owned();
+            let value = |name: &str| {
+                let line = page.lines().find_map(|line| line.strip_prefix(name))?;
+                line.trim().parse::<u64>().ok()
+            };
+            CUT_COUNTERS.into_iter().filter_map(value).sum::<u64>()
+        };
+        self.cluster.nodes.iter().map(of_node).sum()
     }
 
     /// Fills a node's disk until it refuses uploads or ends, and gives the room back.
@@ -218,6 +282,7 @@ impl Nemesis {
         self.wait_caught_up(run);
         let place = self.places[victim];
         let old = self.number_of(victim);
+        run.note_removal(self.cluster.nodes[victim].node.address);
         self.cluster.nodes[victim].node.kill();
         self.remove_node(victim, old);
         // The old directory knows who it was, and is refused.
@@ -257,8 +322,11 @@ impl Nemesis {
                 victim = (victim + 1) % self.places.len();
             }
             let number = self.number_of(victim);
+            run.note_removal(self.cluster.nodes[victim].node.address);
             self.remove_node(victim, number);
             self.cluster.nodes[victim].node.wait_end(SETTLED_MAX);
+            // Until it ended, it may have begun further uploads.
+            run.note_removal(self.cluster.nodes[victim].node.address);
             drop(self.cluster.nodes.remove(victim));
             self.places.remove(victim);
             run.set_addresses(self.cluster.addresses());
@@ -310,7 +378,7 @@ impl Nemesis {
             .map(|index| self.number_of(index))
             .collect();
         let mut seen = Value::Null;
-        let is_so = wait_for(SETTLED_MAX, || {
+        let is_so = wait_for(CAUGHT_UP_MAX, || {
             let leader = self.cluster.leader();
             seen = self.cluster.status(leader).unwrap_or_default();
             for node in seen["nodes"].as_array().into_iter().flatten() {
@@ -322,7 +390,7 @@ impl Nemesis {
         });
         assert!(
             is_so,
-            "{waiting:?} lack blobs for {SETTLED_MAX:?}: {seen:#}"
+            "{waiting:?} lack blobs for {CAUGHT_UP_MAX:?}: {seen:#}"
         );
     }
 }

@@ -7,6 +7,8 @@
 //! `WINDLASS_NEMESIS_SECONDS` lets it go on for at least so long.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
@@ -14,32 +16,41 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::client::{REPOSITORY, Run};
+use super::client::{MOUNTS, REPOSITORY, Run};
 use super::faults::{FAULTS, NODES, Nemesis};
 use super::history::is_linearizable;
 use super::turn::heavy;
-use crate::support::{Client, Random, Request, digest_of};
+use crate::support::{Client, Random, Request, SETTLED_MAX, digest_of, wait_for};
 
 /// Clients at work, one operation at a time each.
 const CLIENTS: u64 = 6;
 /// The seed of the run that is the same each time.
 const SEED: u64 = 1;
+/// Blobs up to this size live in the journal and have no file.
+const INLINE_BYTES_MAX: usize = 16 * 1024;
 /// How long the cluster is left alone between two faults.
 const REST: Duration = Duration::from_millis(1200);
 
 /// Every acknowledged image, whole, at every node.
 fn check_kept(nemesis: &Nemesis, run: &Run) {
-    let kept = run.log().kept.clone();
+    let (kept, mounted) = {
+        let log = run.log();
+        (log.kept.clone(), log.mounted.clone())
+    };
     for address in nemesis.cluster.addresses() {
         let mut client = Client::new(address);
         for image in &kept {
             let manifest = [("manifests", &image.manifest)];
-            let blobs = image.blobs.iter().map(|(digest, _)| ("blobs", digest));
+            let blobs = image.blobs.iter().map(|blob| ("blobs", &blob.digest));
             for (kind, digest) in manifest.into_iter().chain(blobs) {
                 let target = format!("/v2/{REPOSITORY}/{kind}/{digest}");
                 let answer = client.send(&Request::new("GET", target)).expect(200);
                 assert_eq!(digest_of("sha256", &answer.body), *digest, "at {address}");
             }
+        }
+        for blob in &mounted {
+            let target = format!("/v2/{MOUNTS}/blobs/{}", blob.digest);
+            client.send(&Request::new("HEAD", target)).expect(200);
         }
     }
 }
@@ -59,6 +70,55 @@ fn check_tags(nemesis: &Nemesis, run: &Run) {
     assert!(log.wrong.is_empty(), "{:#?}", log.wrong);
     for (tag, history) in &log.tags {
         assert!(is_linearizable(history), "{tag}: {history:#?}");
+    }
+}
+
+/// At one index all nodes have one state.
+fn check_states(nemesis: &Nemesis) {
+    let mut seen = Vec::new();
+    let is_one = wait_for(SETTLED_MAX, || {
+        let nodes = 0..nemesis.cluster.nodes.len();
+        let states = nodes.map(|index| {
+            let status = nemesis.cluster.status(index).unwrap_or_default();
+            let state = &status["state"];
+            (state["applied_index"].as_u64(), state["hash"].clone())
+        });
+        seen = states.collect();
+        let index = seen[0].0;
+        index.is_some() && seen.iter().all(|state| state.0 == index)
+    });
+    assert!(is_one, "the nodes are not at one index: {seen:?}");
+    assert!(seen.iter().all(|state| *state == seen[0]), "{seen:#?}");
+    assert!(seen[0].1.is_string(), "{seen:?}");
+}
+
+/// With the nodes stopped: every blob that has a file has it at every node, with its
+/// bytes.
+fn check_files(nemesis: &mut Nemesis, run: &Run) {
+    for member in &mut nemesis.cluster.nodes {
+        member.node.kill();
+    }
+    let log = run.log();
+    let blobs = log.kept.iter().flat_map(|kept| &kept.blobs);
+    let blobs: Vec<&str> = blobs
+        .filter(|blob| blob.bytes > INLINE_BYTES_MAX)
+        .map(|blob| blob.digest.as_str())
+        .collect();
+    assert!(!blobs.is_empty(), "no blob has a file");
+    for member in &nemesis.cluster.nodes {
+        let mut files: HashMap<String, PathBuf> = HashMap::new();
+        for path in member.node.files("blobs") {
+            let name = path.file_name().expect("a name").to_string_lossy();
+            let hex = name.split('.').next().unwrap_or_default();
+            files.insert(format!("sha256:{hex}"), path);
+        }
+        let place = member.node.data_dir.display();
+        for digest in &blobs {
+            let path = files.get(*digest);
+            let path = path.unwrap_or_else(|| panic!("{digest} has no file in {place}"));
+            let content = fs::read(path).expect("a file can be read");
+            assert_eq!(digest_of("sha256", &content), *digest, "{}", path.display());
+        }
     }
 }
 
@@ -101,6 +161,10 @@ fn torment(seed: u64) {
         })
         .collect();
     let end = EndOf(Arc::clone(&run));
+    let _history = HistoryOf {
+        run: Arc::clone(&run),
+        seed,
+    };
     let began = Instant::now();
     let mut turns: BTreeMap<_, u32> = BTreeMap::new();
     while turns.is_empty() || began.elapsed() < Duration::from_secs(seconds()) {
@@ -125,6 +189,8 @@ fn torment(seed: u64) {
     check_tags(&nemesis, &run);
     check_kept(&nemesis, &run);
     check_leaders(&nemesis);
+    check_states(&nemesis);
+    check_files(&mut nemesis, &run);
     let log = run.log();
     println!(
         "{} operations succeeded, {} failed, {} tags, {} images kept, {:.0?} in all",
@@ -138,6 +204,25 @@ fn torment(seed: u64) {
     assert!(log.succeeded > 300, "only {} operations", log.succeeded);
     assert_eq!(turns.len(), FAULTS.len());
     assert_eq!(nemesis.done, turns, "a planned fault did not happen");
+}
+
+/// Writes down what the clients saw when the run fails.
+struct HistoryOf {
+    run: Arc<Run>,
+    seed: u64,
+}
+
+impl Drop for HistoryOf {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let seed = self.seed;
+            let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("nemesis-{seed}.txt"));
+            // Nobody is left to tell when this cannot be written either.
+            drop(fs::write(&path, format!("{:#?}", *self.run.log())));
+            let path = path.display();
+            println!("WINDLASS_NEMESIS_SEED={seed} failed; its history is in {path}");
+        }
+    }
 }
 
 /// Ends the clients, however the run ends.

@@ -247,6 +247,11 @@ impl Client {
         }
     }
 
+    /// Where it connects to.
+    pub(crate) const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Whether a connection is open as far as this side knows.
     pub(crate) fn is_connected(&self) -> bool {
         self.stream.is_some()
