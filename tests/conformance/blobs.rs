@@ -105,7 +105,7 @@ fn a_deleted_blob_is_gone_until_it_is_pushed_again() {
         let digest = registry.push_blob(&name, &content);
         let target = format!("/v2/{name}/blobs/{digest}");
         registry.call("DELETE", &target).expect(202);
-        registry.get(&target).expect(404).says(&["BLOB_UNKNOWN"]);
+        super::gone(&mut registry, &target).says(&["BLOB_UNKNOWN"]);
         registry.call("HEAD", &target).expect(404);
         registry.call("DELETE", &target).expect(404);
         registry.push_blob(&name, &content);
@@ -123,9 +123,7 @@ fn deleting_from_one_repository_leaves_the_others() {
     registry
         .call("DELETE", &format!("/v2/{first}/blobs/{digest}"))
         .expect(202);
-    registry
-        .get(&format!("/v2/{first}/blobs/{digest}"))
-        .expect(404);
+    super::gone(&mut registry, &format!("/v2/{first}/blobs/{digest}"));
     assert!(
         registry
             .get(&format!("/v2/{second}/blobs/{digest}"))
