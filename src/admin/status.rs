@@ -3,17 +3,21 @@
 use serde_json::{Value, json};
 
 use super::page::Answer;
-use crate::cluster::{ClusterStatus, NodeStatus, Report};
+use crate::cluster::{Activity, ClusterStatus, NodeStatus, Report};
 use crate::http::Status;
+use crate::telemetry::PeerCopies;
 
 /// The page `/cluster`.
 pub(super) fn status_page(status: &ClusterStatus) -> Answer {
     let nodes: Vec<Value> = status.nodes.iter().map(node).collect();
+    let members = || status.nodes.iter().map(|node| &node.member);
+    let leader = members().find(|member| member.is_leader);
     let page = json!({
         "node": status.node,
         "is_confirmed": status.is_confirmed,
         "is_changing": status.is_changing,
         "term": status.term,
+        "leader": leader.map(|member| member.node),
         "format_level": status.format_level,
         "state": status.state.map(|(index, hash)| json!({
             "applied_index": index,
@@ -42,12 +46,56 @@ fn node(node: &NodeStatus) -> Value {
 }
 
 fn report(report: &Report) -> Value {
+    let activity = report.activity.as_ref();
     json!({
         "build": report.build,
         "applied_index": report.applied_index,
         "blobs_missing": report.blobs_missing,
         "free_bytes": report.free_bytes,
         "disk_bytes": report.disk_bytes,
+        "consensus": activity.map(consensus),
+        "replication": activity.map(replication),
+    })
+}
+
+/// Absent of a node whose version does not say it.
+fn consensus(activity: &Activity) -> Value {
+    let consensus = &activity.consensus;
+    let proposals = &consensus.proposals;
+    json!({
+        "term": consensus.term,
+        "leader": consensus.leader,
+        "last_index": consensus.last_index,
+        "committed_index": consensus.committed_index,
+        "elections": consensus.elections,
+        "leader_changes": consensus.leader_changes,
+        "proposals": proposals.count,
+        "proposal_p50_us": proposals.p50_us,
+        "proposal_p99_us": proposals.p99_us,
+        "proposal_mean_us": proposals.mean_us,
+    })
+}
+
+fn replication(activity: &Activity) -> Value {
+    let copies = &activity.copies;
+    json!({
+        "surveyed": copies.is_surveyed,
+        "queued_blobs": copies.queued,
+        "fetching_blobs": copies.fetching,
+        "peers": copies.peers.iter().map(peer).collect::<Vec<_>>(),
+    })
+}
+
+/// What went between a node and another one; without a number for all those that have
+/// none of their own.
+fn peer(peer: &PeerCopies) -> Value {
+    json!({
+        "node": Some(peer.node).filter(|node| *node != 0),
+        "received_bytes": peer.received_bytes,
+        "received_bytes_per_second": peer.received_rate,
+        "sent_bytes": peer.sent_bytes,
+        "sent_bytes_per_second": peer.sent_rate,
+        "failed_fetches": peer.failures,
     })
 }
 

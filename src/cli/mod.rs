@@ -10,6 +10,8 @@ mod cluster;
 mod command;
 mod operator;
 mod secured;
+mod status;
 mod token;
+mod watch;
 
 pub use command::{EXIT_CONFIG_CODES, main};

@@ -3,7 +3,7 @@
 //! token or together with others of a list.
 //!
 //! Floor: doors
-//! Uses: base, oci, net, metadata, peer, raft, runtime
+//! Uses: base, telemetry, oci, net, metadata, peer, raft, runtime
 //! Crates: -
 
 mod admission;
@@ -23,4 +23,4 @@ pub use forming::{Plan, ordinal_of};
 pub use gathering::{Gathered, gather};
 pub use join::{JoinError, Joined, Wish, join};
 pub use operations::{ClusterStatus, NodeStatus, OperationError, Operations};
-pub use report::Report;
+pub use report::{Activity, Consensus, Copies, Proposals, Report};

@@ -182,8 +182,8 @@ impl Operations {
 
     /// The answer to a node that asks how this one is.
     #[must_use]
-    pub fn reported(&self) -> Bytes {
-        (self.report)().encode()
+    pub fn reported(&self, question: &[u8]) -> Bytes {
+        (self.report)().answer(question)
     }
 
     async fn report_of(&self, me: u64, member: &Member) -> Option<Report> {
@@ -197,7 +197,7 @@ impl Operations {
         };
         let call = network
             .calls
-            .call(&peer, Service::Report, Bytes::new(), REPORT_LIMIT);
+            .call(&peer, Service::Report, Report::question(), REPORT_LIMIT);
         Report::decode(&call.await.ok()?).ok()
     }
 

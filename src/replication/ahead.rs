@@ -92,17 +92,19 @@ pub(super) async fn fly(
             found_bytes,
         });
     }
-    let filling = timeout(wanted.limit, fill(&worker, &mut incoming, &mut extents)).await;
+    let filling = fill(&worker, node.id, &mut incoming, &mut extents);
+    let filling = timeout(wanted.limit, filling).await;
     filling.unwrap_or(Err(FetchError::Outdone))?;
     Ok(extents)
 }
 
 async fn fill(
     worker: &Worker,
+    node: u64,
     incoming: &mut Incoming,
     extents: &mut [Extent],
 ) -> Result<(), FetchError> {
-    let received = &worker.shared.metrics().replication.received_bytes;
+    let metrics = &worker.shared.metrics().replication;
     for room in extents.iter_mut().flat_map(Extent::rooms) {
         let mut filled = 0;
         while filled < room.len() {
@@ -111,7 +113,7 @@ async fn fill(
                 // No more was announced than asked for, and no less.
                 return Err(TransferError::WrongRange.into());
             }
-            received.add(to_u64(count));
+            metrics.received(node, to_u64(count));
             filled += count;
         }
     }

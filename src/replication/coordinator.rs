@@ -108,6 +108,7 @@ impl Coordinator {
                 Event::Change(change) => {
                     // It has left the queue and is not in the plan yet.
                     self.worker.shared.set_unsure(true);
+                    self.worker.shared.metrics().replication.surveyed.set(0);
                     self.read_changes(change).await;
                 }
                 Event::Due => {}
@@ -419,6 +420,9 @@ impl Coordinator {
         metrics.missing_blobs.set(to_u64(self.plan.known_count()));
         self.worker.shared.set_unsure(self.survey.is_due());
         metrics.fetching_blobs.set(to_u64(running));
+        metrics.surveyed.set(u64::from(
+            !self.survey.is_due() && self.worker.shared.blob_changes().is_empty(),
+        ));
         metrics
             .queued_blobs
             .set(to_u64(self.plan.count() - running));

@@ -104,8 +104,8 @@ impl Coordinator {
             self.plan.ended(*file, Ended::GivenUp, now);
         } else {
             tracing::error!(digest = %file.digest, "the state knows no checksums of a blob");
-            let failures = &self.worker.shared.metrics().replication.fetch_failures;
-            failures.of(FetchFailure::Record).count();
+            let metrics = &self.worker.shared.metrics().replication;
+            metrics.failed(0, FetchFailure::Record);
             let lacks = Ended::SourceLacks { has_moved: false };
             self.plan.ended(*file, lacks, now);
         }

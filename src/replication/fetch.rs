@@ -195,13 +195,7 @@ async fn fetch(worker: &Rc<Worker>, order: &Fetch) -> Ended {
         return Ended::Sealed;
     };
     let (how, reason) = error.classify(has_moved);
-    worker
-        .shared
-        .metrics()
-        .replication
-        .fetch_failures
-        .of(reason)
-        .count();
+    worker.shared.metrics().replication.failed(source, reason);
     match reason {
         FetchFailure::Digest => order.feed.tell(Stage::Corrupt),
         _ if how == Ended::LocalFailed => order.feed.tell(Stage::Unwritable),

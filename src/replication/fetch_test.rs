@@ -31,15 +31,15 @@ fn fetches(node: &Node, how: FetchEnd) -> u64 {
 }
 
 fn failures(node: &Node, reason: FetchFailure) -> u64 {
-    node.metrics.replication.fetch_failures.of(reason).value()
+    node.metrics.replication.failures(reason)
 }
 
 fn received(node: &Node) -> u64 {
-    node.metrics.replication.received_bytes.value()
+    node.metrics.replication.received_bytes()
 }
 
 fn sent(node: &Node) -> u64 {
-    node.metrics.replication.sent_bytes.value()
+    node.metrics.replication.sent_bytes()
 }
 
 #[test]

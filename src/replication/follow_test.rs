@@ -137,7 +137,7 @@ fn when_the_source_dies_the_client_notices_nothing() {
     target.learn(&blob, &[1, 2]);
     let (pulling, progress) = pull(&target, 1, blob.file(), blob.size(), 0);
     while progress.recv().unwrap() < 4 * MIB {}
-    let is_first = one.metrics.replication.sent_bytes.value() > 0;
+    let is_first = one.metrics.replication.sent_bytes() > 0;
     let (first, _second) = if is_first { (one, two) } else { (two, one) };
     drop(first.stop());
     let (content, error) = pulling.recv_timeout(NOBODY_WAITS).unwrap();
@@ -224,7 +224,7 @@ fn what_somebody_waits_for_knows_no_limit_and_comes_before_what_nobody_does() {
         target.learn(blob, &[1]);
     }
     until("the first one is under way", || {
-        target.metrics.replication.received_bytes.value() > 0
+        target.metrics.replication.received_bytes() > 0
     });
     // At the limit each would take three minutes.
     for blob in [&blobs[2], &blobs[0]] {

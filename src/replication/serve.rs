@@ -150,8 +150,9 @@ async fn answer(
     };
     reader.range(request.offset, request.offset + bytes);
     reader.read_ahead(AHEAD_MOVES);
+    let node = server.peer();
     let mut sending = server.answer(request, size_bytes).await?;
-    match Box::pin(send(worker, &mut sending, &mut reader)).await {
+    match Box::pin(send(worker, node, &mut sending, &mut reader)).await {
         Ok(()) => {
             serves.of(ServeEnd::Sent).count();
             Ok(())
@@ -172,10 +173,11 @@ async fn answer(
 
 async fn send(
     worker: &Worker,
+    node: u64,
     sending: &mut TransferAnswer<'_>,
     reader: &mut Reader,
 ) -> Result<(), AnswerError> {
-    let sent_bytes = &worker.shared.metrics().replication.sent_bytes;
+    let metrics = &worker.shared.metrics().replication;
     while let Some(piece) = reader.next().await? {
         let before = sending.left_bytes();
         match piece {
@@ -186,7 +188,7 @@ async fn send(
             } => sending.send_file(file.as_ref(), offset, bytes).await?,
             Piece::Memory(chunk) => sending.send(&chunk).await?,
         }
-        sent_bytes.add(before - sending.left_bytes());
+        metrics.sent(node, before - sending.left_bytes());
     }
     Ok(())
 }

@@ -171,7 +171,7 @@ impl<'a> Sources<'a> {
             let (read, waited) = reading.await?;
             let count = read?;
             let metrics = &worker.shared.metrics().replication;
-            metrics.received_bytes.add(to_u64(count));
+            metrics.received(node.id, to_u64(count));
             import.advance(count).await?;
             self.tell(import)?;
             let is_whole = import.is_whole();
@@ -400,7 +400,7 @@ impl<'a> Sources<'a> {
             *flight = None;
         }
         let metrics = &self.worker.shared.metrics().replication;
-        metrics.fetch_failures.of(reason).count();
+        metrics.failed(self.node(source).id, reason);
         if is_busy || matches!(error, FetchError::Outdone) {
             self.ranges.outdone(source);
             return Ok(());

@@ -21,11 +21,11 @@ const MIB: usize = 1024 * 1024;
 const SLOW_LINK_BYTES: u64 = 4 << 20;
 
 fn sent(node: &Node) -> u64 {
-    node.metrics.replication.sent_bytes.value()
+    node.metrics.replication.sent_bytes()
 }
 
 fn received(node: &Node) -> u64 {
-    node.metrics.replication.received_bytes.value()
+    node.metrics.replication.received_bytes()
 }
 
 fn fetches(node: &Node, how: FetchEnd) -> u64 {
@@ -33,7 +33,7 @@ fn fetches(node: &Node, how: FetchEnd) -> u64 {
 }
 
 fn failures(node: &Node, reason: FetchFailure) -> u64 {
-    node.metrics.replication.fetch_failures.of(reason).value()
+    node.metrics.replication.failures(reason)
 }
 
 /// Whether a node was one of those that brought a blob together. How much of it came

@@ -103,9 +103,10 @@ pub(super) async fn take(
         worker,
         end: TeeEnd::Failed,
     };
+    let node = server.peer();
     let mut taking = server.take().await?;
     let upload = worker.store.take(request.algorithm);
-    match Box::pin(receive(worker, &mut taking, upload)).await {
+    match Box::pin(receive(worker, node, &mut taking, upload)).await {
         Ok(()) => {
             place.end = TeeEnd::Held;
             taking.held().await
@@ -130,10 +131,11 @@ fn taking_max(pool_bytes: u64) -> usize {
 /// Returns when everything came and is durable.
 async fn receive(
     worker: &Worker,
+    node: u64,
     taking: &mut Taking<'_>,
     mut upload: Upload,
 ) -> Result<(), TakeError> {
-    let received_bytes = &worker.shared.metrics().replication.received_bytes;
+    let metrics = &worker.shared.metrics().replication;
     let end = loop {
         let mut left_bytes = match taking.next().await? {
             Arriving::Bytes(bytes) => to_usize(bytes),
@@ -141,7 +143,7 @@ async fn receive(
         };
         while left_bytes > 0 {
             let count = taking.read(upload.space().await?).await?;
-            received_bytes.add(to_u64(count));
+            metrics.received(node, to_u64(count));
             upload.advance(count).await?;
             left_bytes -= count;
         }

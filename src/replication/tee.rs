@@ -243,12 +243,12 @@ async fn send_all(
     inlet: &Inlet,
     outgoing: &mut Outgoing,
 ) -> Result<Expected, TeeError> {
-    let sent_bytes = &worker.shared.metrics().replication.sent_bytes;
+    let (metrics, node) = (&worker.shared.metrics().replication, outgoing.node());
     loop {
         match timeout(TEE_IDLE_TIMEOUT, inlet.next()).await {
             Ok(Some(Heard::Bytes(bytes))) => {
                 outgoing.send(&bytes).await?;
-                sent_bytes.add(to_u64(bytes.len()));
+                metrics.sent(node, to_u64(bytes.len()));
             }
             Ok(Some(Heard::End(expected))) => return Ok(expected),
             Ok(None) | Err(_) => return Err(TeeError::Abandoned),

@@ -88,7 +88,7 @@ fn takes(node: &Node, end: TeeEnd) -> u64 {
 }
 
 fn received(node: &Node) -> u64 {
-    node.metrics.replication.received_bytes.value()
+    node.metrics.replication.received_bytes()
 }
 
 fn holds(node: &Node) -> u64 {

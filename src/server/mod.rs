@@ -17,6 +17,7 @@ mod membership;
 mod node;
 mod options;
 mod peers;
+mod report;
 mod run;
 mod self_signed;
 mod shard;

@@ -139,7 +139,7 @@ impl Peers {
             let relays = self.relays.clone();
             spawn(async move {
                 let answered = match (call.service, copies) {
-                    (Service::Report, _) => Ok(operations.reported()),
+                    (Service::Report, _) => Ok(operations.reported(&call.payload)),
                     (Service::Blob, Some(copies)) => copies.handle_call(call).await,
                     (Service::Upload, _) => {
                         let answered = relays.answer(&call.payload).await;

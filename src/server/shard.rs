@@ -11,11 +11,12 @@ use super::connections::{Connections, Entry};
 use super::consensus::Hall;
 use super::membership::Membership;
 use super::peers::{Peers, relay, replicator};
+use super::report::{measure_rates, report};
 use super::tls_files::Renewal;
 use crate::admin::Health;
 use crate::base::Clock;
 use crate::base::limits::OPERATOR_CONNECTIONS_MAX;
-use crate::cluster::{Operations, Report};
+use crate::cluster::Operations;
 use crate::exchange::Exchange;
 use crate::guard::Guard;
 use crate::memory::Pool;
@@ -124,6 +125,8 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
             parts.shutdown.clone(),
         );
         tasks.push(spawn(room).detach());
+        let rates = measure_rates(Arc::clone(&parts.metrics), parts.shutdown.clone());
+        tasks.push(spawn(rates).detach());
         let certificates = parts.membership.as_ref();
         if let Some(certificates) = certificates.and_then(|member| member.certificates.clone()) {
             let fresh = certificates.keep_fresh(parts.shutdown.clone());
@@ -233,19 +236,8 @@ async fn wait_idle(shard: u16, grace: Duration, served: &[InFlight]) {
 /// What operators may ask of this node.
 fn operations(parts: &ShardParts) -> Operations {
     let (journal, space) = (parts.journal.clone(), parts.space.clone());
-    let copies = parts.copies.clone();
-    let missing = move || {
-        copies
-            .as_ref()
-            .map_or(0, replication::Shared::missing_count)
-    };
-    let report = move || Report {
-        build: env!("CARGO_PKG_VERSION").to_owned(),
-        applied_index: journal.status().applied_index.unwrap_or_default(),
-        blobs_missing: missing(),
-        free_bytes: space.free_bytes(),
-        disk_bytes: space.total_bytes(),
-    };
+    let (copies, metrics) = (parts.copies.clone(), Arc::clone(&parts.metrics));
+    let report = move || report(&journal.status(), &space, &metrics, copies.as_ref());
     let alone = Operations::alone(parts.journal.clone(), report);
     match &parts.membership {
         None => alone,

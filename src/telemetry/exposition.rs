@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::by_node::{ByNode, Exchanged};
 use super::family::Family;
 use super::followers::FollowerLags;
 use super::histogram::{CountHistogram, DurationHistogram, Snapshot};
@@ -85,6 +86,24 @@ impl Page {
     pub(super) fn followers(&mut self, name: &str, help: &str, lags: &FollowerLags) {
         self.head(name, help, "gauge");
         self.0.push_str(&lags.series(name));
+    }
+
+    /// Writes a counter for every node with which something was exchanged.
+    pub(super) fn exchanged(
+        &mut self,
+        name: &str,
+        help: &str,
+        nodes: &ByNode<Exchanged>,
+        value: impl Fn(&Exchanged) -> u64,
+    ) {
+        self.head(name, help, "counter");
+        self.0.push_str(&nodes.series(name, value));
+    }
+
+    /// Writes a counter for every reason why a fetch from a node failed.
+    pub(super) fn fetch_failures(&mut self, name: &str, help: &str, nodes: &ByNode<Exchanged>) {
+        self.head(name, help, "counter");
+        self.0.push_str(&nodes.failures(name));
     }
 
     /// Ends the page.

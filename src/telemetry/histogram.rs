@@ -45,6 +45,18 @@ impl DurationHistogram {
         self.0.count()
     }
 
+    /// Under which duration `percent` of the observations lie, as even in its bucket as
+    /// Prometheus takes it; zero before the first one.
+    pub fn percentile(&self, percent: u8) -> Duration {
+        Duration::from_nanos(self.0.percentile(percent))
+    }
+
+    /// The mean of the observations; zero before the first one.
+    pub fn mean(&self) -> Duration {
+        let sum = self.0.sum.value();
+        Duration::from_nanos(sum.checked_div(self.count()).unwrap_or_default())
+    }
+
     /// Cumulative counts under each bound, in seconds; the sum, in seconds.
     pub(super) fn snapshot(&self) -> Snapshot {
         self.0
@@ -128,6 +140,24 @@ impl Buckets {
         self.counts.iter().map(Counter::value).sum()
     }
 
+    /// What lies above the last bound counts as that bound.
+    fn percentile(&self, percent: u8) -> u64 {
+        let counts: Vec<u64> = self.counts.iter().map(Counter::value).collect();
+        let count: u64 = counts.iter().sum();
+        let rank = (u128::from(count) * u128::from(percent.min(100))).div_ceil(100);
+        let (mut below, mut lower) = (0, 0);
+        for (bound, inside) in self.bounds.iter().zip(counts) {
+            let inside = u128::from(inside);
+            if below + inside >= rank {
+                let width = u128::from(*bound - lower);
+                let part = (width * (rank - below)).checked_div(inside);
+                return lower + u64::try_from(part.unwrap_or_default()).unwrap_or_default();
+            }
+            (below, lower) = (below + inside, *bound);
+        }
+        lower
+    }
+
     fn snapshot(&self, scale: impl Fn(u64) -> f64) -> Snapshot {
         let sum = scale(self.sum.value());
         let mut count = 0;
@@ -171,5 +201,23 @@ mod tests {
         assert_eq!(snapshot.buckets[1], (2.0, 0));
         assert_eq!(snapshot.buckets[2], (4.0, 1));
         assert!((snapshot.sum - 3.0).abs() < f64::EPSILON);
+    }
+
+    #[test]
+    fn a_percentile_lies_in_its_bucket_as_far_as_its_rank() {
+        let histogram = DurationHistogram::default();
+        assert_eq!(histogram.percentile(99), Duration::ZERO);
+        assert_eq!(histogram.mean(), Duration::ZERO);
+        for _ in 0..98 {
+            histogram.observe(Duration::from_millis(3));
+        }
+        histogram.observe(Duration::from_millis(20));
+        histogram.observe(Duration::from_secs(90));
+        // 2.5 ms, and 50 of 98 parts of the way to 5 ms.
+        assert_eq!(histogram.percentile(50).as_micros(), 3775);
+        assert_eq!(histogram.percentile(98), Duration::from_millis(5));
+        assert_eq!(histogram.percentile(99), Duration::from_millis(25));
+        assert_eq!(histogram.percentile(100), Duration::from_secs(60));
+        assert_eq!(histogram.mean().as_micros(), 903_140);
     }
 }

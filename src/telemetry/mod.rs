@@ -8,6 +8,7 @@
 mod access;
 mod audit;
 mod blob;
+mod by_node;
 mod exposition;
 mod family;
 mod followers;
@@ -29,6 +30,7 @@ mod value;
 pub use access::AccessMetrics;
 pub use audit::{AuditError, AuditLevel, AuditLog, AuditMetrics, AuditOptions};
 pub use blob::BlobMetrics;
+pub use by_node::PeerCopies;
 pub use exposition::{METRICS_CONTENT_TYPE, Page};
 pub use family::Family;
 pub use followers::FollowerLags;

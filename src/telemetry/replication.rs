@@ -1,5 +1,8 @@
 //! Counters of the copies of blobs: what is missing, what is fetched, what is served.
 
+use std::time::Duration;
+
+use super::by_node::{ByNode, Exchanged, PeerCopies};
 use super::exposition::Page;
 use super::family::Family;
 use super::histogram::DurationHistogram;
@@ -11,6 +14,8 @@ use super::value::{Counter, Gauge};
 pub struct ReplicationMetrics {
     /// Blobs that this node should have and lacks.
     pub missing_blobs: Gauge,
+    /// 1 when all missing blobs are known, 0 while the state is gone through for them.
+    pub surveyed: Gauge,
     /// Blobs that wait to be fetched.
     pub queued_blobs: Gauge,
     /// Blobs being fetched.
@@ -21,14 +26,8 @@ pub struct ReplicationMetrics {
     pub doubtful_files: Gauge,
     /// Fetches ended, and sources within them that failed; a blob may need several.
     pub fetches: Family<FetchEnd, Counter>,
-    /// Why fetches failed.
-    pub fetch_failures: Family<FetchFailure, Counter>,
     /// From the first byte asked of a source to the end of that fetch.
     pub fetch_seconds: DurationHistogram,
-    /// Bytes of blobs received from other nodes.
-    pub received_bytes: Counter,
-    /// Bytes of blobs sent to other nodes.
-    pub sent_bytes: Counter,
     /// Requests of other nodes for blobs.
     pub serves: Family<ServeEnd, Counter>,
     /// Ends of uploads passed on to another node while they came.
@@ -39,9 +38,57 @@ pub struct ReplicationMetrics {
     pub holds: Family<HoldEnd, Counter>,
     /// From the end of the upload to enough copies.
     pub hold_seconds: DurationHistogram,
+    /// What went between this node and each other one.
+    exchanged: ByNode<Exchanged>,
 }
 
 impl ReplicationMetrics {
+    /// Counts bytes of blobs that came from `node`.
+    pub fn received(&self, node: u64, bytes: u64) {
+        self.exchanged.of(node).received.bytes.add(bytes);
+    }
+
+    /// Counts bytes of blobs that went to `node`.
+    pub fn sent(&self, node: u64, bytes: u64) {
+        self.exchanged.of(node).sent.bytes.add(bytes);
+    }
+
+    /// Counts a fetch from `node` that failed; 0 when no node was asked.
+    pub fn failed(&self, node: u64, reason: FetchFailure) {
+        self.exchanged.of(node).failures.of(reason).count();
+    }
+
+    /// Bytes of blobs received from all other nodes.
+    #[must_use]
+    pub fn received_bytes(&self) -> u64 {
+        self.peers().map(|peer| peer.received_bytes).sum()
+    }
+
+    /// Bytes of blobs sent to all other nodes.
+    #[must_use]
+    pub fn sent_bytes(&self) -> u64 {
+        self.peers().map(|peer| peer.sent_bytes).sum()
+    }
+
+    /// Fetches that failed for this reason, whoever was asked.
+    #[must_use]
+    pub fn failures(&self, reason: FetchFailure) -> u64 {
+        let nodes = self.exchanged.entries();
+        nodes
+            .map(|(_, each)| each.failures.of(reason).value())
+            .sum()
+    }
+
+    /// What went between this node and each other one, so far.
+    pub fn peers(&self) -> impl Iterator<Item = PeerCopies> {
+        self.exchanged.copies()
+    }
+
+    /// Measures how fast bytes went since it was called last, `period` ago.
+    pub fn measure(&self, period: Duration) {
+        self.exchanged.measure(period);
+    }
+
     pub(super) fn write(&self, page: &mut Page) {
         self.write_queue(page);
         self.write_fetches(page);
@@ -53,6 +100,11 @@ impl ReplicationMetrics {
             "windlass_replication_missing_blobs",
             "Blobs that this node should have and lacks; at least so many while it looks.",
             &self.missing_blobs,
+        );
+        page.gauge(
+            "windlass_replication_surveyed",
+            "1 when all missing blobs are known, 0 while this node looks, and on one that runs alone.",
+            &self.surveyed,
         );
         page.gauge(
             "windlass_replication_queued_blobs",
@@ -82,28 +134,30 @@ impl ReplicationMetrics {
             "Fetches ended, and sources within them that failed; a blob may need several.",
             &self.fetches,
         );
-        page.counters(
+        page.fetch_failures(
             "windlass_replication_fetch_failures_total",
-            "Why fetches failed.",
-            &self.fetch_failures,
+            "Why fetches failed, and from which node.",
+            &self.exchanged,
         );
         page.durations(
             "windlass_replication_fetch_seconds",
             "Time of one fetch, whatever came of it.",
             &self.fetch_seconds,
         );
-        page.counter(
+        page.exchanged(
             "windlass_replication_received_bytes_total",
             "Bytes of blobs received from other nodes.",
-            &self.received_bytes,
+            &self.exchanged,
+            |each| each.received.bytes.value(),
         );
     }
 
     fn write_service(&self, page: &mut Page) {
-        page.counter(
+        page.exchanged(
             "windlass_replication_sent_bytes_total",
             "Bytes of blobs sent to other nodes.",
-            &self.sent_bytes,
+            &self.exchanged,
+            |each| each.sent.bytes.value(),
         );
         page.counters(
             "windlass_replication_serves_total",

@@ -19,7 +19,7 @@ fn counted(cluster: &Cluster, index: usize, name: &str) -> u64 {
 }
 
 fn received(cluster: &Cluster, index: usize) -> u64 {
-    counted(cluster, index, "windlass_replication_received_bytes_total ")
+    counted(cluster, index, "windlass_replication_received_bytes_total{")
 }
 
 #[test]
