@@ -298,3 +298,33 @@ fn a_node_that_moved_says_so_and_is_found() {
         stop(nodes);
     });
 }
+
+/// More than fit into a mask of 32 bits.
+const LEARNERS_MIN: usize = 33;
+
+#[test]
+fn thirty_three_learners_beside_three_voters_come_to_the_same_state() {
+    run_alone(|| async {
+        let mut nodes = cluster(3, as_usual).await;
+        for _ in 0..LEARNERS_MIN {
+            let learner = nodes[0].admit(false).await;
+            nodes.push(learner);
+        }
+        // Each takes a change, learners by handing it to the leader.
+        for (number, node) in (0..).zip(&nodes) {
+            node.propose(number).await.unwrap();
+        }
+        agree(&nodes).await;
+        let last = nodes.last().unwrap();
+        for number in (0..).take(nodes.len()) {
+            assert!(last.holds(number), "{number}");
+        }
+        let all = ids(&nodes);
+        until_members(last, "all are members", |members| {
+            let known: Vec<_> = members.nodes.iter().map(|member| member.node).collect();
+            known == all && voters(members) == all[..3]
+        })
+        .await;
+        stop(nodes);
+    });
+}
