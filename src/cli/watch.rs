@@ -89,3 +89,7 @@ fn is_whole(node: &Node, target: u64) -> bool {
         has_all && report.blobs_missing == 0
     })
 }
+
+#[cfg(test)]
+#[path = "watch_test.rs"]
+mod tests;
