@@ -33,6 +33,7 @@ mod faults;
 mod forming;
 mod gathering;
 mod history;
+mod learner;
 mod mounts;
 mod nemesis;
 mod network;
