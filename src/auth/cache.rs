@@ -5,9 +5,15 @@ use std::rc::Rc;
 
 use xxhash_rust::xxh3::Xxh3Builder;
 
+use serde_json::{Map, Value};
+
+use super::scope::{Resource, Scope};
 use super::token::Verified;
 use crate::base::limits::{KEPT_TOKEN_BYTES_MAX, KEPT_TOKENS_MAX};
 use crate::base::random_bytes;
+
+/// Bytes that a value, an entry of a table or a scope takes beside its text, about.
+const ENTRY_BYTES: usize = 96;
 
 /// Verified tokens of one shard, by their whole text. Owned by that shard.
 ///
@@ -54,7 +60,8 @@ impl TokenCache {
             return Some(verified).filter(holds).cloned();
         }
         let (token, verified) = self.old.tokens.remove_entry(token)?;
-        self.old.bytes = self.old.bytes.saturating_sub(token.len());
+        let bytes = kept_bytes(&token, &verified);
+        self.old.bytes = self.old.bytes.saturating_sub(bytes);
         let verified = Some(&verified).filter(holds).cloned()?;
         self.put(token, Rc::clone(&verified));
         Some(verified)
@@ -71,16 +78,48 @@ impl TokenCache {
     }
 
     fn put(&mut self, token: Box<str>, verified: Rc<Verified>) {
+        let bytes = kept_bytes(&token, &verified);
         let is_full = self.young.tokens.len() >= KEPT_TOKENS_MAX / 2
-            || self.young.bytes + token.len() > KEPT_TOKEN_BYTES_MAX / 2;
+            || self.young.bytes + bytes > KEPT_TOKEN_BYTES_MAX / 2;
         if is_full {
             std::mem::swap(&mut self.young, &mut self.old);
             self.young.tokens.clear();
             self.young.bytes = 0;
         }
-        self.young.bytes += token.len();
-        self.young.tokens.insert(token, verified);
+        // Whoever is alone larger than a half is checked anew each time.
+        if bytes <= KEPT_TOKEN_BYTES_MAX / 2 {
+            self.young.bytes += bytes;
+            self.young.tokens.insert(token, verified);
+        }
     }
+}
+
+/// Memory that a token takes here, with what it says.
+fn kept_bytes(token: &str, verified: &Verified) -> usize {
+    let of_scope = |scope: &Scope| match &scope.resource {
+        Resource::Repository(name) => ENTRY_BYTES + name.len(),
+        Resource::Catalog => ENTRY_BYTES,
+    };
+    let access: usize = verified.access.iter().map(of_scope).sum();
+    2 * ENTRY_BYTES + token.len() + access + members_bytes(&verified.claims)
+}
+
+fn members_bytes(members: &Map<String, Value>) -> usize {
+    let members = members.iter();
+    members
+        .map(|(name, value)| name.len() + value_bytes(value))
+        .sum()
+}
+
+/// As deep as tokens are, which are read no deeper than they may be.
+fn value_bytes(value: &Value) -> usize {
+    ENTRY_BYTES
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(values) => values.iter().map(value_bytes).sum(),
+            Value::Object(members) => members_bytes(members),
+        }
 }
 
 #[cfg(test)]
@@ -92,7 +131,7 @@ mod tests {
             subject: None,
             access: Vec::new(),
             expires_seconds,
-            claims: serde_json::Map::new(),
+            claims: Map::new(),
         })
     }
 
@@ -125,5 +164,38 @@ mod tests {
             cache.keep(&long, verified(10));
             assert!(cache.young.bytes + cache.old.bytes <= KEPT_TOKEN_BYTES_MAX);
         }
+    }
+
+    /// A short text may say much: a list of a thousand empty lists has 3 KB.
+    #[test]
+    fn what_tokens_say_is_bounded_with_their_text() {
+        let mut cache = TokenCache::default();
+        let lists = Value::Array(vec![Value::Array(Vec::new()); 1000]);
+        let claims: Map<_, _> = [("lists".to_owned(), lists)].into_iter().collect();
+        let large = Rc::new(Verified {
+            claims,
+            ..Rc::unwrap_or_clone(verified(10))
+        });
+        for number in 0..1000 {
+            cache.keep(&number.to_string(), Rc::clone(&large));
+            let kept = cache.young.tokens.len() + cache.old.tokens.len();
+            assert!(
+                kept * 1000 * size_of::<Value>() <= KEPT_TOKEN_BYTES_MAX,
+                "{kept}"
+            );
+        }
+        assert!(cache.find("999", 9).is_some());
+        // What is found again keeps its weight.
+        for number in 0..1000 {
+            drop(cache.find(&number.to_string(), 9));
+        }
+        let bytes = |half: &Half| -> usize {
+            let tokens = half.tokens.iter();
+            tokens
+                .map(|(token, verified)| kept_bytes(token, verified))
+                .sum()
+        };
+        assert_eq!(cache.young.bytes, bytes(&cache.young));
+        assert_eq!(cache.old.bytes, bytes(&cache.old));
     }
 }

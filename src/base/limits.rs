@@ -155,7 +155,7 @@ pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
 pub const TOKEN_LEEWAY_SECONDS: u64 = 60;
 /// Verified tokens that one shard remembers: more callers at once are none of a team.
 pub const KEPT_TOKENS_MAX: usize = 4096;
-/// Bytes of their text.
+/// Bytes of memory that they take, about, with what they say.
 pub const KEPT_TOKEN_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Longest user name.
