@@ -83,6 +83,10 @@ pub(super) fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+fn is_empty_list(value: &DeValue<'_>) -> bool {
+    matches!(value, DeValue::Array(list) if list.is_empty())
+}
+
 struct Source<'a> {
     path: &'a Path,
     text: &'a str,
@@ -107,7 +111,9 @@ impl Source<'_> {
                     key: path.join("."),
                     suggestion: self.keys.suggestion(path),
                 });
-            } else if self.keys.is_secret(path) {
+            } else if self.keys.is_secret(path)
+                || self.keys.holds_hashes(path) && !is_empty_list(value.get_ref())
+            {
                 self.check_private()?;
             } else if let DeValue::Table(section) = value.get_mut() {
                 self.check_keys(section, path)?;

@@ -18,6 +18,8 @@ pub(super) struct Keys {
     pub(super) table: Table,
     /// Full names of keys for which `<key>_file` names a file with the value.
     pub(super) secrets: &'static [&'static str],
+    /// Full names of lists that are no secrets and give them away with time: hashes.
+    pub(super) hashes: &'static [&'static str],
     /// Where the service manager puts secrets for this process.
     pub(super) credentials: Option<String>,
 }
@@ -61,6 +63,12 @@ impl Keys {
         self.secrets.iter().any(|each| *each == name)
     }
 
+    /// Whether the key `path` holds hashes of secrets.
+    pub(super) fn holds_hashes(&self, path: &[String]) -> bool {
+        let name = path.join(".");
+        self.hashes.iter().any(|each| *each == name)
+    }
+
     /// The existing key that looks most like the unknown key `path`.
     pub(super) fn suggestion(&self, path: &[String]) -> Option<String> {
         let (leaf, section) = path.split_last()?;
@@ -101,6 +109,7 @@ mod tests {
             table: toml::from_str("listen = ''\n[http]\nidle_timeout = ''\n[runtime]\nshards = 1")
                 .unwrap(),
             secrets: &["runtime.password"],
+            hashes: &[],
             credentials: None,
         }
     }

@@ -38,6 +38,7 @@ pub fn load(sources: Sources) -> Result<Config, ConfigError> {
     let keys = Keys {
         table,
         secrets: &["cluster.secret", "cluster.join_secret"],
+        hashes: &["auth.users"],
         credentials: credentials(&sources.environment),
     };
     let config: Config = load_as(sources, &keys)?;

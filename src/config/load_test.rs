@@ -30,6 +30,7 @@ fn sample_keys() -> Keys {
     Keys {
         table: toml::from_str(text).unwrap(),
         secrets: &["store.password"],
+        hashes: &[],
         credentials: None,
     }
 }
@@ -348,6 +349,25 @@ fn a_file_with_a_secret_in_it_is_as_secret() {
     let expected = format!("{} has mode 0644: ", file.display());
     let message = message(sources());
     assert!(message.starts_with(&expected), "{message}");
+}
+
+#[test]
+fn a_file_with_hashes_in_it_is_secret_and_one_with_room_for_them_is_not() {
+    let files = Files::new();
+    let load_as = |users: &str, mode| {
+        let text = format!("[auth]\nmode = 'users'\nusers = [{users}]");
+        let file = files.write("w.toml", &text);
+        set_mode(&file, mode);
+        let loaded = load(Sources {
+            files: vec![file],
+            ..Sources::default()
+        });
+        loaded.map(drop).map_err(|error| error.to_string())
+    };
+    assert_eq!(load_as("", 0o644), Ok(()));
+    assert_eq!(load_as("'bob:hash'", 0o640), Ok(()));
+    let error = load_as("'bob:hash'", 0o644).unwrap_err();
+    assert!(error.contains("has mode 0644: "), "{error}");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub use error::Error;
 pub use pending::Pending;
 pub use read_file::{Piece, ReadFile, read_span_bytes};
 pub use small_file::{
-    read_small_file, read_small_file_blocking, remove_blocking, reserve_file_blocking,
-    write_file_synced, write_file_synced_blocking, write_small_file,
+    read_small_file, read_small_file_blocking, read_small_file_with_mode_blocking, remove_blocking,
+    reserve_file_blocking, write_file_synced, write_file_synced_blocking, write_small_file,
 };
 pub use write_file::WriteFile;

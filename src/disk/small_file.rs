@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FallocateFlags, Mode, OFlags};
@@ -10,6 +11,9 @@ use super::directories::sync_parent;
 use super::error::Error;
 use crate::base::units::to_u64;
 use crate::runtime::off_shard;
+
+/// What of a file's mode says who may do what.
+const PERMISSIONS_BITS: u32 = 0o7777;
 
 /// Replaces a file, whole or not at all, without a sync: survives a killed process, not
 /// a power cut. One trip off the shard.
@@ -46,12 +50,23 @@ pub async fn read_small_file(path: &Path, bytes_max: u32) -> Result<Option<Vec<u
 
 /// As [`read_small_file`]. Blocks: for the start of the process.
 pub fn read_small_file_blocking(path: &Path, bytes_max: u32) -> Result<Option<Vec<u8>>, Error> {
+    let read = read_small_file_with_mode_blocking(path, bytes_max)?;
+    Ok(read.map(|(bytes, _)| bytes))
+}
+
+/// The same with the permissions of the file that was read: of another one that has its
+/// name by now they would say nothing. Blocks.
+pub fn read_small_file_with_mode_blocking(
+    path: &Path,
+    bytes_max: u32,
+) -> Result<Option<(Vec<u8>, u32)>, Error> {
     let failed = |source| Error::new("read", path, source);
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
+    let mode = file.metadata().map_err(failed)?.mode() & PERMISSIONS_BITS;
     let mut bytes = Vec::new();
     let limit = u64::from(bytes_max);
     file.take(limit + 1)
@@ -60,7 +75,7 @@ pub fn read_small_file_blocking(path: &Path, bytes_max: u32) -> Result<Option<Ve
     if to_u64(bytes.len()) > limit {
         return Err(failed(io::ErrorKind::InvalidData.into()));
     }
-    Ok(Some(bytes))
+    Ok(Some((bytes, mode)))
 }
 
 /// Removes a file. Fine when it is not there. Blocks: for the start of the process.

@@ -1,7 +1,6 @@
 //! Everything that was read at one moment: rules, users, keys.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use serde_json::Value;
@@ -11,7 +10,7 @@ use super::options::{IdentityIssuer, KeysFrom, Mode, Options, TokenServer};
 use super::users::Users;
 use crate::auth::{HashError, Issuer, Key, Rules};
 use crate::base::units::MIB;
-use crate::disk::read_small_file_blocking;
+use crate::disk::read_small_file_with_mode_blocking;
 
 /// Longest file of rules, users or keys.
 const FILE_BYTES_MAX: u32 = MIB;
@@ -53,8 +52,7 @@ impl Book {
             Mode::Users(own) => {
                 users.add("`auth.users`", own.users.iter().map(|line| &**line))?;
                 if let Some(path) = &own.users_file {
-                    check_permissions(path)?;
-                    let text = read_text(path)?;
+                    let text = read_private_text(path)?;
                     users.add(&path.display().to_string(), text.lines())?;
                 }
                 other = own.other.as_deref().map(read_server).transpose()?;
@@ -188,32 +186,34 @@ fn read_keys(path: &Path) -> Result<Vec<Key>, BookError> {
 }
 
 fn read_text(path: &Path) -> Result<String, BookError> {
-    String::from_utf8(read(path)?).map_err(|_| BookError::RulesFile {
+    as_text(path, read(path)?)
+}
+
+fn as_text(path: &Path, bytes: Vec<u8>) -> Result<String, BookError> {
+    String::from_utf8(bytes).map_err(|_| BookError::RulesFile {
         path: path.to_owned(),
         reason: "not UTF-8".to_owned(),
     })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, BookError> {
-    let content = read_small_file_blocking(path, FILE_BYTES_MAX)?;
-    content.ok_or_else(|| BookError::Missing {
-        path: path.to_owned(),
-    })
+    read_with_mode(path).map(|(bytes, _)| bytes)
 }
 
-/// Refuses a file of hashes that everybody on the machine may read.
-fn check_permissions(path: &Path) -> Result<(), BookError> {
-    let Ok(metadata) = std::fs::metadata(path) else {
-        // Reading it says what is wrong.
-        return Ok(());
-    };
-    let mode = metadata.mode() & 0o7777;
-    if mode & OTHERS_BITS == 0 {
-        return Ok(());
+/// A file of hashes, which not everybody on the machine may read.
+fn read_private_text(path: &Path) -> Result<String, BookError> {
+    let (bytes, mode) = read_with_mode(path)?;
+    if mode & OTHERS_BITS != 0 {
+        let path = path.to_owned();
+        return Err(BookError::Permissions { path, mode });
     }
-    Err(BookError::Permissions {
+    as_text(path, bytes)
+}
+
+fn read_with_mode(path: &Path) -> Result<(Vec<u8>, u32), BookError> {
+    let read = read_small_file_with_mode_blocking(path, FILE_BYTES_MAX)?;
+    read.ok_or_else(|| BookError::Missing {
         path: path.to_owned(),
-        mode,
     })
 }
 

@@ -9,9 +9,6 @@
 //! Keys are written before what they belong to: a certificate that is there has its
 //! key. All functions block: they are for the start of the process and for commands.
 
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::authority::{Authority, AuthorityError};
@@ -20,7 +17,9 @@ use super::identity::ClusterId;
 use crate::base::Clock;
 use crate::base::units::KIB;
 use crate::disk::write_file_synced_blocking;
-use crate::disk::{self, create_directories_synced, read_small_file_blocking};
+use crate::disk::{
+    self, create_directories_synced, read_small_file_blocking, read_small_file_with_mode_blocking,
+};
 
 /// Longest file: some dozens of certificates.
 const FILE_BYTES_MAX: u32 = 256 * KIB;
@@ -160,8 +159,12 @@ impl OperatorFiles {
 }
 
 fn read_present(path: &Path) -> Result<Vec<u8>, FilesError> {
-    let content = read_small_file_blocking(path, FILE_BYTES_MAX)?;
-    content.ok_or_else(|| FilesError::Missing { path: path.into() })
+    read_with_mode(path).map(|(content, _)| content)
+}
+
+fn read_with_mode(path: &Path) -> Result<(Vec<u8>, u32), FilesError> {
+    let read = read_small_file_with_mode_blocking(path, FILE_BYTES_MAX)?;
+    read.ok_or_else(|| FilesError::Missing { path: path.into() })
 }
 
 /// Reads a key that an operator keeps; blocks.
@@ -172,14 +175,7 @@ pub fn read_key_file(path: &Path) -> Result<Vec<u8>, FilesError> {
 }
 
 fn read_key(path: &Path, forbidden_bits: u32) -> Result<Vec<u8>, FilesError> {
-    let content = read_present(path)?;
-    let mode = match fs::metadata(path) {
-        Ok(metadata) => metadata.mode() & 0o7777,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(FilesError::Missing { path: path.into() });
-        }
-        Err(_) => 0o7777,
-    };
+    let (content, mode) = read_with_mode(path)?;
     if mode & forbidden_bits != 0 {
         let path = path.into();
         return Err(FilesError::Permissions { path, mode });
@@ -195,7 +191,8 @@ fn lossy(content: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 
     #[test]
     fn what_was_written_is_read_back_and_only_the_owner_can() {

@@ -12,7 +12,7 @@ use futures_lite::FutureExt as _;
 use crate::base::Clock;
 use crate::base::units::KIB;
 use crate::config::{ClientCertificates, TlsSection};
-use crate::disk::{self, read_small_file_blocking};
+use crate::disk::{self, read_small_file_with_mode_blocking};
 use crate::net::{
     KernelTls, Life, TlsAuthorities, TlsClients, TlsIdentity, TlsMaterialError, TlsServer,
 };
@@ -89,8 +89,7 @@ impl TlsFiles {
     /// Reads everything and checks that it fits together. Blocks.
     pub(super) fn load(&self) -> Result<Loaded, TlsFilesError> {
         let chain = read(&self.certificate)?;
-        let key = read(&self.key)?;
-        let mode = mode_of(&self.key);
+        let (key, mode) = read_with_mode(&self.key)?;
         if mode & OTHERS_BITS != 0 {
             let path = self.key.clone();
             return Err(TlsFilesError::Permissions { path, mode });
@@ -134,13 +133,12 @@ impl TlsFiles {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsFilesError> {
-    let content = read_small_file_blocking(path, FILE_BYTES_MAX)?;
-    content.ok_or_else(|| TlsFilesError::Missing { path: path.into() })
+    read_with_mode(path).map(|(content, _)| content)
 }
 
-/// Permissions of a file; all of them when that cannot be told.
-fn mode_of(path: &Path) -> u32 {
-    fs::metadata(path).map_or(0o7777, |metadata| metadata.mode() & 0o7777)
+fn read_with_mode(path: &Path) -> Result<(Vec<u8>, u32), TlsFilesError> {
+    let read = read_small_file_with_mode_blocking(path, FILE_BYTES_MAX)?;
+    read.ok_or_else(|| TlsFilesError::Missing { path: path.into() })
 }
 
 /// Shows in the metrics when a certificate ends, and warns of one that does not hold.

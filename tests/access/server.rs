@@ -2,6 +2,7 @@
 //! trust it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -28,6 +29,8 @@ pub(crate) fn configured(text: &str) -> (TempDir, NodeOptions) {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("windlass.toml");
     fs::write(&path, text).unwrap();
+    // Users may stand in it.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let arguments = vec!["--config".to_owned(), path.display().to_string()];
     let options = NodeOptions {
         arguments,

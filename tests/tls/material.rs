@@ -109,6 +109,8 @@ impl Material {
 /// Options of a node with this configuration.
 pub(crate) fn configured(path: &Path, text: &str) -> NodeOptions {
     fs::write(path, text).unwrap();
+    // Users may stand in it.
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
     NodeOptions {
         arguments: vec!["--config".to_owned(), path.display().to_string()],
         ..NodeOptions::default()
