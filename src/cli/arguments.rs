@@ -150,12 +150,10 @@ pub(super) enum TlsCommand {
 pub(super) struct Join {
     /// Address of a member for other nodes, as `host:port`.
     pub(super) address: String,
-    /// The token that `windlass cluster add` printed.
-    #[arg(long, value_name = "TOKEN", required_unless_present = "token_file")]
-    pub(super) token: Option<String>,
-    /// File with the token, which other users then cannot see in the process list.
-    #[arg(long, value_name = "FILE", conflicts_with = "token")]
-    pub(super) token_file: Option<PathBuf>,
+    /// File with the token that `windlass cluster add` printed, or `-` for standard
+    /// input. In an argument every user would see it in the process list.
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: PathBuf,
     /// Hold a copy of everything, and never vote.
     #[arg(long)]
     pub(super) learner: bool,

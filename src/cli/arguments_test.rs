@@ -33,8 +33,9 @@ fn the_commands_of_a_cluster_take_the_same_options() {
     assert!(matches!(task, Task::Init));
     let expected = "data_dir = 'd'\ncluster.advertise = 'a:1'";
     assert_eq!(options.layer(), toml::from_str(expected).unwrap());
-    let (task, _) = parse("windlass join a:1 --token t --learner").unwrap();
+    let (task, _) = parse("windlass join a:1 --token-file - --learner").unwrap();
     assert!(matches!(task, Task::Join(Join { learner: true, .. })));
+    assert!(parse("windlass join a:1 --token t").is_err() && parse("windlass join a:1").is_err());
     for (words, is_forced) in [("", false), (" --force", true)] {
         let line = format!("windlass cluster remove 3 --admin-listen 127.0.0.1:9{words}");
         let (task, _) = parse(&line).unwrap();

@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{self, Write as _};
+use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -19,6 +19,12 @@ use crate::server::{self, Invitation};
 /// the node can run. Source: `EX_CONFIG` of sysexits.h; service managers can be
 /// told not to restart on it.
 pub const EXIT_CONFIG_CODES: u8 = 78;
+
+/// Stands for standard input where a file is named.
+const STANDARD_INPUT: &str = "-";
+
+/// Longest token to join that is read; they have a few hundred characters.
+const TOKEN_BYTES_MAX: u64 = 64 * 1024;
 
 /// Names configuration files when `--config` does not.
 const FILES_VARIABLE: &str = "WINDLASS_CONFIG";
@@ -71,11 +77,19 @@ pub fn main() -> ExitCode {
 }
 
 fn invitation(join: Join) -> Result<Invitation, ConfigError> {
-    let token = match (join.token, join.token_file) {
-        (Some(token), _) => token,
-        (None, Some(path)) => read_secret(&path)?.trim().to_owned(),
-        (None, None) => String::new(),
+    let token = if join.token_file == Path::new(STANDARD_INPUT) {
+        let mut token = String::new();
+        let input = io::stdin().lock().take(TOKEN_BYTES_MAX);
+        let read = io::BufReader::new(input).read_line(&mut token);
+        read.map_err(|source| ConfigError::Read {
+            path: join.token_file,
+            source,
+        })?;
+        token
+    } else {
+        read_secret(&join.token_file)?
     };
+    let token = token.trim().to_owned();
     Ok(Invitation {
         address: join.address,
         token,

@@ -52,15 +52,15 @@ is_settled() {
 }
 
 start_cluster() {
-    local number token
+    local number
     for ((number = 0; number < NODES; number++)); do
         LISTEN[number]=$(free_port) ADMIN[number]=$(free_port) PEER[number]=$(free_port)
     done
     node 0 init
     start_node 0
     for ((number = 1; number < NODES; number++)); do
-        token=$("$BINARY" cluster add --admin-listen "127.0.0.1:${ADMIN[0]}")
-        node "$number" join "127.0.0.1:${PEER[0]}" --token "$token"
+        (umask 077 && "$BINARY" cluster add --admin-listen "127.0.0.1:${ADMIN[0]}" >"$SCRATCH/token")
+        node "$number" join "127.0.0.1:${PEER[0]}" --token-file "$SCRATCH/token"
         start_node "$number"
     done
     until_true "$SETTLED_SECONDS" is_settled
