@@ -90,10 +90,8 @@ impl Door {
             return Ok(Some(Err(Failure::method(allowed(&route)))));
         };
         let certified = exchange.certified().cloned();
-        let origin = Origin {
-            address: client,
-            certified: certified.as_deref(),
-        };
+        let network = exchange.client_network();
+        let origin = Origin::of(&head, (client, network), certified.as_deref());
         let admitted = self.guard.admit(&head, origin, &needed).await;
         let admitted = admitted.and_then(|pass| {
             let places = self.upload_places(&route, head.method(), (&pass, client))?;

@@ -12,7 +12,6 @@ use crate::exchange::{BodyError, Closed, Exchange};
 use crate::guard::{Grant, Granted, Origin, TokenRequest, Ungranted};
 use crate::http::{Query, Status, utc_time};
 use crate::oci::ErrorCode;
-use crate::telemetry::Label as _;
 
 /// Asks for a user name and a password.
 const BASIC_CHALLENGE: &str = "Basic realm=\"windlass\", charset=\"UTF-8\"";
@@ -71,10 +70,9 @@ impl Door {
     }
 
     async fn token(&self, exchange: &Exchange, request: TokenRequest) -> Result<Answer, Ungranted> {
-        let origin = Origin {
-            address: exchange.client_address(),
-            certified: exchange.certified().map(|certified| &**certified),
-        };
+        let client = (exchange.client_address(), exchange.client_network());
+        let certified = exchange.certified().map(|certified| &**certified);
+        let origin = Origin::of(exchange.head(), client, certified);
         let granted = self.guard.grant(request, origin).await;
         match &granted {
             Ok(granted) => self.audit.granted(exchange, granted),
@@ -87,11 +85,8 @@ impl Door {
                 let reason = "too many logins wait";
                 self.audit.ungranted(exchange, status, reason);
             }
-            Err(Ungranted::Limited(exceeded)) => {
-                let reason = format!("limit {}", exceeded.limit.text());
-                let status = Status::TOO_MANY_REQUESTS;
-                self.audit.ungranted(exchange, status, &reason);
-            }
+            // Whoever asks too much would fill the disk by it; they are counted.
+            Err(Ungranted::Limited(_)) => {}
             Err(Ungranted::Elsewhere | Ungranted::Unready | Ungranted::Failed) => {}
         }
         let granted = granted?;

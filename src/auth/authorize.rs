@@ -44,6 +44,9 @@ pub enum Authority<'a> {
     Everything,
     /// What a verified token says.
     Token(&'a Verified),
+    /// What a token of another server says, and what the rules give to everybody: that
+    /// server knows nothing of it, so that nobody can ask it for more.
+    Foreign(&'a Verified, &'a Rules, &'a Subject),
     /// What the rules give to a proved subject, or to an anonymous one.
     Rules(&'a Rules, &'a Subject),
     /// What the scopes of a robot give, and the rules that name it beside them.
@@ -86,13 +89,14 @@ pub fn authorize<'a>(authority: Authority<'a>, needed: &Needed<'_>) -> Decision<
     };
     match (needed, authority) {
         (Needed::Nothing, _) | (_, Authority::Everything) => Decision::Allowed(Ground::Open),
-        (Needed::Credentials, Authority::Token(_) | Authority::Robot(..)) => {
-            Decision::Allowed(Ground::Credentials)
-        }
+        (
+            Needed::Credentials,
+            Authority::Token(_) | Authority::Foreign(..) | Authority::Robot(..),
+        ) => Decision::Allowed(Ground::Credentials),
         (Needed::Credentials | Needed::Catalog, Authority::Rules(_, subject)) => {
             is_allowed(!subject.is_anonymous, Ground::Credentials)
         }
-        (Needed::Catalog, Authority::Token(token)) => {
+        (Needed::Catalog, Authority::Token(token) | Authority::Foreign(token, ..)) => {
             is_allowed(token.gives_catalog(), Ground::Token)
         }
         (Needed::Catalog, Authority::Robot(scopes, ..)) => {
@@ -110,6 +114,16 @@ pub fn authorize<'a>(authority: Authority<'a>, needed: &Needed<'_>) -> Decision<
         }
         (Needed::Repository(name, actions), Authority::Token(token)) => {
             is_allowed(token.gives(name).contains(*actions), Ground::Token)
+        }
+        (Needed::Repository(name, actions), Authority::Foreign(token, rules, anonymous)) => {
+            let lacking = *actions & !token.gives(name);
+            if lacking.is_empty() {
+                return Decision::Allowed(Ground::Token);
+            }
+            match rules.decide(anonymous, name, lacking) {
+                Verdict::Given(rule) => Decision::Allowed(Ground::Rule(rule)),
+                Verdict::Withheld => Decision::Refused,
+            }
         }
         (Needed::Repository(name, actions), Authority::Rules(rules, subject)) => {
             match rules.decide(subject, name, *actions) {
@@ -201,6 +215,38 @@ mod tests {
         assert!(!allows(&bob, &Needed::Repository("a", Actions::PUSH)));
         assert!(!allows(&anonymous, &Needed::Credentials) && allows(&bob, &Needed::Credentials));
         assert!(!allows(&anonymous, &Needed::Catalog) && allows(&bob, &Needed::Catalog));
+    }
+
+    #[test]
+    fn a_token_of_another_server_does_not_take_what_everybody_may() {
+        let rules = [
+            json!({ "subject": { "anonymous": true }, "actions": ["pull"],
+                "resource": { "repository": "public" } }),
+            json!({ "actions": ["admin"] }),
+        ];
+        let rules = Rules::read(&rules).unwrap();
+        let anonymous = Subject::anonymous(None);
+        let on = |name, actions| Needed::Repository(name, actions);
+        let both = Actions::PULL | Actions::DELETE;
+        for (scopes, needed, expected) in [
+            ("", on("public", Actions::PULL), true),
+            ("", on("public", Actions::STORE), false),
+            ("", on("private", Actions::PULL), false),
+            ("repository:public:delete", on("public", both), true),
+            ("repository:private:pull", on("public", Actions::PULL), true),
+            (
+                "repository:private:pull",
+                on("private", Actions::PULL),
+                true,
+            ),
+            ("", Needed::Catalog, false),
+            ("", Needed::Credentials, true),
+        ] {
+            let token = token(scopes);
+            let authority = Authority::Foreign(&token, &rules, &anonymous);
+            let is_allowed = matches!(authorize(authority, &needed), Decision::Allowed(_));
+            assert_eq!(is_allowed, expected, "{scopes} {needed:?}");
+        }
     }
 
     #[test]

@@ -171,7 +171,11 @@ impl Rule {
         // What everybody may who shows nothing, robots may, too, and as such.
         let is_public = is_robot && rule.anonymous && rule.robot.is_none();
         let username = if is_public { &None } else { &subject.username };
-        let network = subject.network.map_or(Seen::Missing, Seen::Address);
+        // Nobody knows that an unknown address is not the one that is left out.
+        let is_of_network = |matcher: &Matcher| {
+            let address = subject.network.map(Seen::Address);
+            address.is_some_and(|address| matcher.matches(address))
+        };
         let claims = subject.claims.as_ref().unwrap_or(&Value::Null);
         if subject.is_anonymous && !rule.anonymous {
             Reason::Anonymous
@@ -181,11 +185,7 @@ impl Rule {
             Reason::Robot
         } else if !text(username, &rule.username) {
             Reason::Username
-        } else if rule
-            .network
-            .as_ref()
-            .is_some_and(|one| !one.matches(network))
-        {
+        } else if rule.network.as_ref().is_some_and(|one| !is_of_network(one)) {
             Reason::Network
         } else if !text(&subject.subject, &rule.subject) {
             Reason::Subject

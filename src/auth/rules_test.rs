@@ -118,6 +118,20 @@ fn networks_match_addresses() {
             (json!({ "username": "a" }), "x", ""),
         ],
     );
+    // Where nobody knows the address it may be the one that is left out.
+    let all_but_one = json!([{ "subject": { "network": { "not": "192.168.0.7" } },
+        "actions": ["pull"] }]);
+    check(
+        &all_but_one,
+        &[
+            (
+                json!({ "username": "a", "network": "192.168.0.8" }),
+                "x",
+                "pull",
+            ),
+            (json!({ "username": "a" }), "x", ""),
+        ],
+    );
     let private = json!([{ "subject": { "network": { "and": [
         { "or": ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"] },
         { "not": "192.168.1.1" } ] } }, "actions": ["pull"] }]);

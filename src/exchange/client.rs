@@ -16,6 +16,8 @@ pub struct Client {
     pub(super) transport: Transport,
     /// Where it comes from: the other end, or what a trusted proxy said before.
     pub(super) address: IpAddr,
+    /// Whether that is the client's: not when a proxy before it cannot say whose.
+    pub(super) is_address_known: bool,
     /// Whom its certificate names.
     pub(super) subject: Option<Box<str>>,
     /// Who it is by that certificate, where one proves that.
@@ -31,6 +33,7 @@ impl Client {
         Self {
             address: transport.peer_address().ip(),
             transport,
+            is_address_known: true,
             subject: None,
             certified: None,
             proxies: None,

@@ -1,7 +1,7 @@
 //! What stands between a fresh connection and its first request: the word of a proxy,
 //! and TLS.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::auth::{CertificateName, CertificateNames, Certified};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::http::{Refusal, Status};
 use crate::net::{self, PeerCertificate, Stream, TlsError, TlsServer, TlsStream};
-use crate::proxy::{HEADER_BYTES_MAX, Header, HeaderError, Proxies};
+use crate::proxy::{Behalf, HEADER_BYTES_MAX, Header, HeaderError, Proxies};
 use crate::telemetry::EntranceEnd;
 
 /// First byte of every TLS connection: the record type of a handshake.
@@ -87,7 +87,7 @@ impl Entrance {
     }
 
     async fn pass(&self, mut stream: Stream) -> Result<Client, EntranceError> {
-        let mut announced = None;
+        let mut announced = Behalf::Itself;
         if self.announces(stream.peer_address().ip()) {
             announced = read_proxy_header(&mut stream).await?;
         }
@@ -95,8 +95,10 @@ impl Entrance {
             None => stream.into(),
             Some(tls) => shake_hands(tls, &self.identities, stream).await?,
         };
-        if let Some(announced) = announced {
-            client.address = announced.ip().to_canonical();
+        match announced {
+            Behalf::Client(announced) => client.address = announced.ip().to_canonical(),
+            Behalf::Unknown => client.is_address_known = false,
+            Behalf::Itself => {}
         }
         Ok(self.believing(client))
     }
@@ -124,7 +126,7 @@ impl Entrance {
 }
 
 /// Reads what a trusted proxy says before anything else.
-async fn read_proxy_header(stream: &mut Stream) -> Result<Option<SocketAddr>, EntranceError> {
+async fn read_proxy_header(stream: &mut Stream) -> Result<Behalf, EntranceError> {
     let mut bytes = [0; HEADER_BYTES_MAX];
     let mut filled = 0;
     loop {
@@ -136,7 +138,7 @@ async fn read_proxy_header(stream: &mut Stream) -> Result<Option<SocketAddr>, En
         let read = bytes.get(..filled).unwrap_or_default();
         if let Some(header) = Header::parse(read)? {
             stream.put_back(read.get(header.length_bytes..).unwrap_or_default());
-            return Ok(header.client);
+            return Ok(header.behalf);
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct Exchange {
     pub(super) is_cut: bool,
     /// The client's end of the connection, as far as it goes without request headers.
     client: IpAddr,
+    /// Whether that is the client's own.
+    is_client_known: bool,
     /// Whom the client's certificate names.
     subject: Option<Box<str>>,
     certified: Option<Rc<Certified>>,
@@ -84,6 +86,7 @@ impl Exchange {
         Self {
             wire: Wire::new(client.transport, deadline),
             client: client.address,
+            is_client_known: client.is_address_known,
             subject: client.subject,
             certified: client.certified,
             proxies: client.proxies,
@@ -149,6 +152,12 @@ impl Exchange {
     #[must_use]
     pub fn client_address(&self) -> IpAddr {
         self.current().client
+    }
+
+    /// The same for decisions; none where a proxy that is believed cannot say it.
+    #[must_use]
+    pub fn client_network(&self) -> Option<IpAddr> {
+        self.is_client_known.then(|| self.client_address())
     }
 
     /// Whom the client's certificate names; `None` without one.

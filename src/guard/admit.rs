@@ -86,16 +86,35 @@ pub enum Refused {
 /// Where a request comes from, and what its connection says of who asks.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin<'a> {
-    /// Address of the client.
+    /// Address of the client, or of a proxy that cannot say it.
     pub address: IpAddr,
     /// Who that is by the certificate of the connection.
     pub certified: Option<&'a Certified>,
 }
 
+    /// Address of the client, for rules on networks.
+    pub network: Option<IpAddr>,
 /// Whom a login proved.
 pub(super) struct LoggedIn {
     pub(super) subject: Subject,
     /// When the proof ends, in seconds since the Unix epoch, where it is a signed
+impl<'a> Origin<'a> {
+    /// Where a request comes from. A certificate counts only where no page in a browser
+    /// may have sent it.
+    #[must_use]
+    pub fn of(
+        head: &Head,
+        (address, network): (IpAddr, Option<IpAddr>),
+        certified: Option<&'a Certified>,
+    ) -> Self {
+        Self {
+            address,
+            network,
+            certified: certified.filter(|_| !is_of_a_page(head)),
+        }
+    }
+}
+
     /// identity or a robot's secret; passwords go on.
     pub(super) ends_seconds: Option<u64>,
     /// Whether nothing that is got for the proof may end later, not even by the minute
@@ -117,11 +136,11 @@ impl LoggedIn {
     }
 
     /// A proof by a certificate.
-    pub(super) fn certified(certified: &Certified, client: IpAddr) -> Self {
+    pub(super) fn certified(certified: &Certified, network: Option<IpAddr>) -> Self {
         Self {
             ends_seconds: Some(certified.ends_seconds),
             ends_exactly: true,
-            ..Self::lasting(Subject::certified(certified, Some(client)))
+            ..Self::lasting(Subject::certified(certified, network))
         }
     }
 }
@@ -222,17 +241,12 @@ impl Guard {
         origin: Origin<'_>,
         needed: &Needed<'_>,
     ) -> Result<Pass, Refused> {
-        let client = origin.address;
         if matches!(self.options.mode, Mode::None) {
             return Ok(Pass::everything());
         }
         if *needed == Needed::Nothing {
             return Ok(Pass::nothing());
         }
-        let origin = Origin {
-            certified: origin.certified.filter(|_| !is_of_a_page(head)),
-            ..origin
-        };
         let pass = match self.prove(head.header("Authorization"), origin).await {
             Ok(pass) => pass,
             Err(Unproved::Invalid) => {
@@ -242,7 +256,7 @@ impl Guard {
             Err(Unproved::Limited(exceeded)) => return Err(exceeded.into()),
             Err(Unproved::Unready) => return Err(Refused::Unready),
         };
-        self.count_request(pass.caller().as_ref(), client)?;
+        self.count_request(pass.caller().as_ref(), origin.address)?;
         match pass.decide(needed) {
             Some(Decision::Allowed(ground)) => {
                 tracing::trace!(?ground, path = head.path(), "a request is let in");
@@ -268,32 +282,33 @@ impl Guard {
         authorization: Option<&str>,
         origin: Origin<'_>,
     ) -> Result<Pass, Unproved> {
-        let (book, client) = (self.book(), origin.address);
+        let (book, network) = (self.book(), origin.network);
         let Some(header) = authorization else {
             return Ok(match self.certified(&book, origin) {
                 Some(certified) => {
-                    let subject = Subject::certified(certified, Some(client));
+                    let subject = Subject::certified(certified, network);
                     Pass::certified(book, subject)
                 }
-                None => Pass::subject(book, Subject::anonymous(Some(client))),
+                None => Pass::subject(book, Subject::anonymous(network)),
             });
         };
         let credentials = Credentials::parse(header).map_err(|_| Unproved::Invalid)?;
         match (credentials, &self.options.mode) {
             (Credentials::Bearer(token), mode) => {
-                let verified = self.verified(&book, token, client).await?;
+                let verified = self.verified(&book, token, origin.address).await?;
                 if !matches!(mode, Mode::Users(_)) || !self.is_own(&verified) {
-                    return Ok(Pass::foreign(verified));
+                    let anonymous = Subject::anonymous(network);
+                    return Ok(Pass::foreign(verified, book, anonymous));
                 }
                 let robot = self.robot_of(&verified)?;
                 let subject = match &robot {
-                    Some(robot) => Subject::robot(&robot.name, Some(client)),
-                    None => subject_of(&verified, client),
+                    Some(robot) => Subject::robot(&robot.name, network),
+                    None => subject_of(&verified, network),
                 };
                 Ok(Pass::own(verified, book, subject, robot))
             }
             (Credentials::Basic(login), _) => {
-                let proved = self.login(&book, &login, client).await?;
+                let proved = self.login(&book, &login, origin).await?;
                 Ok(match proved.robot {
                     Some(robot) => Pass::robot(robot, book, proved.subject),
                     None => Pass::subject(book, proved.subject),
@@ -318,15 +333,16 @@ impl Guard {
         &self,
         book: &Arc<Book>,
         login: &Login,
-        client: IpAddr,
+        origin: Origin<'_>,
     ) -> Result<LoggedIn, Unproved> {
         if let Some(token) = RobotToken::parse(&login.password) {
-            return self.login_robot(&token, login, client).await;
+            return self.login_robot(&token, login, origin).await;
         }
         if !matches!(self.options.mode, Mode::Users(_)) {
             return Err(Unproved::Invalid);
+        let client = origin.address;
         }
-        let mut subject = Subject::user(&login.username, Some(client));
+        let mut subject = Subject::user(&login.username, origin.network);
         let Some(issuer) = book.identities.get(&login.username) else {
             self.check_password(book, login, client).await?;
             return Ok(LoggedIn::lasting(subject));
@@ -430,11 +446,11 @@ fn is_of_a_page(head: &Head) -> bool {
 }
 
 /// Whom a token of this registry was made for, with the claims that it was made by.
-fn subject_of(verified: &Verified, client: IpAddr) -> Subject {
+fn subject_of(verified: &Verified, network: Option<IpAddr>) -> Subject {
     let Some(name) = &verified.subject else {
-        return Subject::anonymous(Some(client));
+        return Subject::anonymous(network);
     };
-    let mut subject = Subject::user(name, Some(client));
+    let mut subject = Subject::user(name, network);
     if let Some(identity) = verified.claims.get(IDENTITY_CLAIM) {
         let sub = identity.get("sub").and_then(Value::as_str);
         subject.subject = sub.map(Into::into);

@@ -153,16 +153,16 @@ impl Guard {
         grant: Grant,
         origin: Origin<'_>,
     ) -> Result<LoggedIn, Ungranted> {
-        let client = origin.address;
+        let network = origin.network;
         Ok(match grant {
             Grant::Anonymous => match self.certified(book, origin) {
-                Some(certified) => LoggedIn::certified(certified, client),
-                None => LoggedIn::lasting(Subject::anonymous(Some(client))),
+                Some(certified) => LoggedIn::certified(certified, network),
+                None => LoggedIn::lasting(Subject::anonymous(network)),
             },
-            Grant::Password(login) => self.login(book, &login, client).await?,
+            Grant::Password(login) => self.login(book, &login, origin).await?,
             Grant::Refresh(token) => {
                 let user = self.refreshed(book, &token).ok_or(Ungranted::Invalid)?;
-                LoggedIn::lasting(Subject::user(&user, Some(client)))
+                LoggedIn::lasting(Subject::user(&user, network))
             }
         })
     }

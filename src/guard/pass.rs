@@ -22,8 +22,8 @@ enum Held {
     Everything,
     /// Nothing was needed, so nothing was asked.
     Nothing,
-    /// A token of another server.
-    Foreign(Rc<Verified>),
+    /// A token of another server, and whom its bearer is to the rules: anybody.
+    Foreign(Rc<Verified>, Arc<Book>, Subject),
     /// A token of this registry, and what its subject may see.
     Own(Rc<Verified>, Arc<Book>, Subject, Option<Rc<Robot>>),
     /// A robot that showed its secret.
@@ -45,8 +45,8 @@ impl Pass {
         Self(Held::Nothing)
     }
 
-    pub(super) const fn foreign(token: Rc<Verified>) -> Self {
-        Self(Held::Foreign(token))
+    pub(super) const fn foreign(token: Rc<Verified>, book: Arc<Book>, anonymous: Subject) -> Self {
+        Self(Held::Foreign(token, book, anonymous))
     }
 
     pub(super) fn own(
@@ -75,7 +75,10 @@ impl Pass {
         let authority = match &self.0 {
             Held::Nothing => return None,
             Held::Everything => Authority::Everything,
-            Held::Foreign(token) | Held::Own(token, ..) => Authority::Token(token),
+            Held::Own(token, ..) => Authority::Token(token),
+            Held::Foreign(token, book, anonymous) => {
+                Authority::Foreign(token, &book.rules, anonymous)
+            }
             Held::Certified(book, subject) | Held::Subject(book, subject) => {
                 Authority::Rules(&book.rules, subject)
             }
@@ -88,7 +91,7 @@ impl Pass {
 
     /// Whether the caller showed a token.
     pub(super) const fn is_token(&self) -> bool {
-        matches!(self.0, Held::Foreign(_) | Held::Own(..))
+        matches!(self.0, Held::Foreign(..) | Held::Own(..))
     }
 
     /// Whether the caller showed a certificate and nothing else.
@@ -102,7 +105,7 @@ impl Pass {
             Held::Subject(_, subject) => subject.is_anonymous,
             Held::Everything
             | Held::Nothing
-            | Held::Foreign(_)
+            | Held::Foreign(..)
             | Held::Own(..)
             | Held::Robot(..)
             | Held::Certified(..) => false,
@@ -114,7 +117,7 @@ impl Pass {
     pub fn name(&self) -> Option<&str> {
         match &self.0 {
             Held::Everything | Held::Nothing => None,
-            Held::Foreign(token) | Held::Own(token, ..) => token.subject.as_deref(),
+            Held::Foreign(token, ..) | Held::Own(token, ..) => token.subject.as_deref(),
             Held::Subject(_, subject)
             | Held::Certified(_, subject)
             | Held::Robot(_, _, subject) => subject.username.as_deref(),
@@ -137,7 +140,7 @@ impl Pass {
             Held::Subject(book, _) | Held::Certified(book, _) => Some(&book.rules),
             Held::Everything
             | Held::Nothing
-            | Held::Foreign(_)
+            | Held::Foreign(..)
             | Held::Own(..)
             | Held::Robot(..) => None,
         }
@@ -147,7 +150,7 @@ impl Pass {
     pub(super) fn caller(&self) -> Option<Caller<'_>> {
         let subject = match &self.0 {
             Held::Everything | Held::Nothing => return None,
-            Held::Foreign(token) => {
+            Held::Foreign(token, ..) => {
                 let name = token.subject.as_deref()?;
                 return Some(Caller {
                     name,
@@ -193,7 +196,9 @@ impl Pass {
     #[must_use]
     pub fn may_see(&self, repository: &Repository) -> bool {
         match &self.0 {
-            Held::Foreign(token) => token.gives_catalog() || self.may(repository, Actions::PULL),
+            Held::Foreign(token, ..) => {
+                token.gives_catalog() || self.may(repository, Actions::PULL)
+            }
             Held::Own(_, book, subject, robot) => {
                 let by_rules = book.rules.given(subject, repository.as_str());
                 let by_scopes = robot
@@ -228,12 +233,20 @@ mod tests {
 
     fn foreign(actions: &serde_json::Value) -> Pass {
         let claim = json!([{ "type": "registry", "name": "catalog", "actions": actions }]);
-        Pass::foreign(Rc::new(Verified {
+        let token = Rc::new(Verified {
             subject: None,
             access: Scope::of_claim(Some(&claim)).unwrap(),
             expires_seconds: 0,
             claims: Map::new(),
-        }))
+        });
+        let options = Options {
+            mode: Mode::None,
+            service: "windlass".into(),
+            rules: Vec::new(),
+            rules_file: None,
+        };
+        let book = Arc::new(Book::read(&options).unwrap());
+        Pass::foreign(token, book, Subject::anonymous(None))
     }
 
     #[test]
@@ -257,6 +270,7 @@ mod tests {
             pass.decide(&Needed::Catalog),
             Some(Decision::Allowed(Ground::Token))
         ));
+    use crate::guard::{Mode, Options};
         assert!(pass.may_see(&repository));
     }
 }

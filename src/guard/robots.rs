@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::admit::{Guard, LoggedIn, Unproved};
+use super::admit::{Guard, LoggedIn, Origin, Unproved};
 use crate::auth::{
     Login, RobotScopes, RobotToken, Subject, Verified, parse_robot_id, robot_id_text,
 };
@@ -88,8 +88,9 @@ impl Guard {
         &self,
         token: &RobotToken,
         login: &Login,
-        client: IpAddr,
+        origin: Origin<'_>,
     ) -> Result<LoggedIn, Unproved> {
+        let client = origin.address;
         let record = self.record_of(token.id())?;
         let is_right = token.is_of(record.as_ref().map(|record| &record.hash));
         let now_ms = self.clock.unix_ms();
@@ -98,7 +99,7 @@ impl Guard {
         if let Some(record) = record.filter(|record| is_right && holds(record)) {
             logins.of(LoginEnd::Proved).count();
             let robot = self.proved_robot(token.id(), &record);
-            return Ok(LoggedIn::robot(robot, client));
+            return Ok(LoggedIn::robot(robot, origin.network));
         }
         logins.of(LoginEnd::Wrong).count();
         let robot = robot_id_text(token.id());
@@ -146,9 +147,9 @@ impl Guard {
 }
 
 impl LoggedIn {
-    fn robot(robot: Robot, client: IpAddr) -> Self {
+    fn robot(robot: Robot, network: Option<IpAddr>) -> Self {
         Self {
-            subject: Subject::robot(&robot.name, Some(client)),
+            subject: Subject::robot(&robot.name, network),
             ends_seconds: robot.ends_seconds,
             ends_exactly: true,
             robot: Some(robot),

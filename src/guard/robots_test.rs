@@ -20,6 +20,7 @@ use crate::telemetry::{Metrics, TokenCheck};
 
 const CLIENT: Origin<'_> = Origin {
     address: IpAddr::V4(std::net::Ipv4Addr::LOCALHOST),
+    network: Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
     certified: None,
 };
 /// Never, or not yet.

@@ -6,11 +6,17 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use super::admit::{Guard, Unproved};
+use super::admit::{Guard, IDENTITY_CLAIM, Unproved};
 use super::book::{Book, Trusted};
 use super::issuer_keys::Renewal;
+use super::robots::ROBOT_CLAIM;
 use crate::auth::{Issuer, Login, TokenError, TokenKind, Verified};
+use crate::base::limits::LOGIN_FAILURE_PAUSE;
+use crate::runtime::sleep;
 use crate::telemetry::{LoginEnd, TokenCheck};
+
+/// Claims of access tokens that somebody asks for later.
+const KEPT_CLAIMS: [&str; 3] = ["iss", IDENTITY_CLAIM, ROBOT_CLAIM];
 
 impl Guard {
     /// What a token of a request says, unless it is none.
@@ -27,8 +33,12 @@ impl Guard {
             return Ok(verified);
         }
         match self.check_any(book, token, client).await? {
-            Ok(verified) => {
+            Ok(mut verified) => {
                 checks.of(TokenCheck::Verified).count();
+                // The rest was checked, or stands beside them.
+                verified
+                    .claims
+                    .retain(|name, _| KEPT_CLAIMS.contains(&name.as_str()));
                 let verified = Rc::new(verified);
                 self.tokens.borrow_mut().keep(token, Rc::clone(&verified));
                 Ok(verified)
@@ -130,10 +140,10 @@ impl Guard {
             Err(error) => {
                 logins.of(LoginEnd::Wrong).count();
                 tracing::warn!(user = %login.username, %error, "a signed identity is refused");
-                // A new key may be the issuer's, and not be seen here yet.
-                if error != TokenError::UnknownKey {
-                    self.misled(client)?;
-                }
+                // A right one is always let in, so that a key that is not seen here yet
+                // keeps nobody out once it is.
+                self.misled(client)?;
+                sleep(LOGIN_FAILURE_PAUSE).await;
                 Err(Unproved::Invalid)
             }
         }

@@ -17,11 +17,21 @@ const _: () = assert!(
 /// A whole header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// The client's end of its connection to the proxy; `None` when the proxy speaks
-    /// for itself, as for its checks of health, or cannot say.
-    pub client: Option<SocketAddr>,
+    /// On whose behalf the proxy connects.
+    pub behalf: Behalf,
     /// Bytes of the header; those behind it are the client's.
     pub length_bytes: usize,
+}
+
+/// Whom a proxy connects for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Behalf {
+    /// A client, by its end of its connection to the proxy.
+    Client(SocketAddr),
+    /// Itself, as for its checks of health.
+    Itself,
+    /// A client of which it cannot say where it is.
+    Unknown,
 }
 
 /// What came is no header of the PROXY protocol.

@@ -8,10 +8,14 @@ fn text(line: &str) -> Result<Option<Header>, HeaderError> {
     Header::parse(format!("{line}\r\nGET / HTTP/1.1\r\n").as_bytes())
 }
 
-fn client(line: &str) -> Option<String> {
+fn behalf(line: &str) -> Behalf {
     let header = text(line).unwrap().unwrap();
     assert_eq!(header.length_bytes, line.len() + 2);
-    header.client.map(|client| client.to_string())
+    header.behalf
+}
+
+fn client(address: &str) -> Behalf {
+    Behalf::Client(address.parse().unwrap())
 }
 
 fn binary(command: u8, family: u8, content: &[u8]) -> Vec<u8> {
@@ -23,12 +27,14 @@ const V4: [u8; 12] = [192, 0, 2, 7, 192, 0, 2, 1, 0xc8, 0x22, 1, 0xbb];
 
 #[test]
 fn a_line_names_the_client() {
-    let four = client("PROXY TCP4 192.0.2.7 192.0.2.1 51234 443");
-    assert_eq!(four.as_deref(), Some("192.0.2.7:51234"));
-    let six = client("PROXY TCP6 2001:db8::7 2001:db8::1 1 65535");
-    assert_eq!(six.as_deref(), Some("[2001:db8::7]:1"));
-    assert_eq!(client("PROXY UNKNOWN"), None);
-    assert_eq!(client("PROXY UNKNOWN ffff::1 whatever 1 2"), None);
+    let four = behalf("PROXY TCP4 192.0.2.7 192.0.2.1 51234 443");
+    assert_eq!(four, client("192.0.2.7:51234"));
+    let six = behalf("PROXY TCP6 2001:db8::7 2001:db8::1 1 65535");
+    assert_eq!(six, client("[2001:db8::7]:1"));
+    // A client that is somewhere, and not the proxy.
+    for line in ["PROXY UNKNOWN", "PROXY UNKNOWN ffff::1 whatever 1 2"] {
+        assert_eq!(behalf(line), Behalf::Unknown);
+    }
 }
 
 #[test]
@@ -63,7 +69,7 @@ fn a_line_that_is_not_exact_is_refused() {
 fn a_binary_header_names_the_client() {
     let header = binary(0x21, 0x11, &V4);
     let expected = Header {
-        client: Some("192.0.2.7:51234".parse().unwrap()),
+        behalf: client("192.0.2.7:51234"),
         length_bytes: 28,
     };
     assert_eq!(Header::parse(&header), Ok(Some(expected)));
@@ -72,15 +78,15 @@ fn a_binary_header_names_the_client() {
     let six = [[0x20; 32].as_slice(), &[0, 1, 0, 2, 9, 9, 9]].concat();
     let read = Header::parse(&binary(0x21, 0x21, &six)).unwrap().unwrap();
     assert_eq!(read.length_bytes, 16 + six.len());
-    assert_eq!(read.client.unwrap().port(), 1);
-    for header in [
-        binary(0x20, 0x11, &V4),
-        binary(0x20, 0, &[]),
-        binary(0x21, 0, &[1, 2, 3]),
-        binary(0x21, 0x31, &[0; 216]),
+    assert!(matches!(read.behalf, Behalf::Client(client) if client.port() == 1));
+    for (header, behalf) in [
+        (binary(0x20, 0x11, &V4), Behalf::Itself),
+        (binary(0x20, 0, &[]), Behalf::Itself),
+        (binary(0x21, 0, &[1, 2, 3]), Behalf::Unknown),
+        (binary(0x21, 0x31, &[0; 216]), Behalf::Unknown),
     ] {
         let read = Header::parse(&header).unwrap().unwrap();
-        assert_eq!((read.client, read.length_bytes), (None, header.len()));
+        assert_eq!((read.behalf, read.length_bytes), (behalf, header.len()));
     }
 }
 

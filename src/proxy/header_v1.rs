@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::header::{Header, HeaderError};
+use super::header::{Behalf, Header, HeaderError};
 
 /// What the line begins with.
 pub(super) const PREFIX: &[u8] = b"PROXY ";
@@ -22,19 +22,19 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
     let line = head.get(PREFIX.len()..end).unwrap_or_default();
     let line = str::from_utf8(line).map_err(|_| HeaderError::Malformed)?;
     Ok(Some(Header {
-        client: client(line)?,
+        behalf: behalf(line)?,
         length_bytes: end + 2,
     }))
 }
 
 /// The client in what follows the first word.
-fn client(line: &str) -> Result<Option<SocketAddr>, HeaderError> {
+fn behalf(line: &str) -> Result<Behalf, HeaderError> {
     if line == "UNKNOWN" || line.starts_with("UNKNOWN ") {
         // Whatever else stands there is to be ignored.
-        return Ok(None);
+        return Ok(Behalf::Unknown);
     }
     let client = known_client(line).ok_or(HeaderError::Malformed)?;
-    Ok(Some(client))
+    Ok(Behalf::Client(client))
 }
 
 fn known_client(line: &str) -> Option<SocketAddr> {

@@ -8,7 +8,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::header::{HEADER_BYTES_MAX, Header, HeaderError};
+use super::header::{Behalf, HEADER_BYTES_MAX, Header, HeaderError};
 
 /// What the header begins with.
 pub(super) const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
@@ -37,22 +37,22 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Header>, HeaderError> {
     let Some(content) = bytes.get(FIXED_BYTES..length_bytes) else {
         return Ok(None);
     };
-    let client = if command == LOCAL_TAG {
-        None
+    let behalf = if command == LOCAL_TAG {
+        Behalf::Itself
     } else {
-        client(family, content)?
+        behalf(family, content)?
     };
     Ok(Some(Header {
-        client,
+        behalf,
         length_bytes,
     }))
 }
 
-fn client(family: u8, content: &[u8]) -> Result<Option<SocketAddr>, HeaderError> {
+fn behalf(family: u8, content: &[u8]) -> Result<Behalf, HeaderError> {
     let short = HeaderError::Malformed;
     let (address, ports): (IpAddr, _) = match family {
         // The proxy does not know, or the client is on its machine: a stream of Unix.
-        0x00 | 0x31 => return Ok(None),
+        0x00 | 0x31 => return Ok(Behalf::Unknown),
         // TCP over IPv4.
         0x11 => {
             let (source, rest) = content.split_first_chunk::<4>().ok_or(short)?;
@@ -72,5 +72,5 @@ fn client(family: u8, content: &[u8]) -> Result<Option<SocketAddr>, HeaderError>
     let ports = ports.first_chunk::<4>().ok_or(short)?;
     let [high, low, ..] = *ports;
     let port = u16::from_be_bytes([high, low]);
-    Ok(Some(SocketAddr::new(address, port)))
+    Ok(Behalf::Client(SocketAddr::new(address, port)))
 }

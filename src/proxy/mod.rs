@@ -12,5 +12,5 @@ mod header_v2;
 mod node;
 mod trust;
 
-pub use header::{HEADER_BYTES_MAX, Header, HeaderError};
+pub use header::{Behalf, HEADER_BYTES_MAX, Header, HeaderError};
 pub use trust::{Proxies, Word};

@@ -36,6 +36,21 @@ fn passwords_and_tokens_of_another_server_count_beside_each_other() {
         .send(&bearing(push(), &forged(&access)))
         .expect(401);
 
+    // Nor does it take what everybody may.
+    let public = "/v2/public/app/tags/list";
+    registry.get(public).expect(404);
+    for (token, expected) in [(pulling.as_str(), 404), ("no.token.of", 401)] {
+        let request = bearing(Request::new("GET", public), token);
+        registry.send(&request).expect(expected);
+    }
+    let request = bearing(Request::new("GET", "/v2/private/tags/list"), &pulling);
+    let refused = registry.send(&request).expect(401);
+    assert!(
+        refused
+            .only("WWW-Authenticate")
+            .contains("insufficient_scope")
+    );
+
     // A password gives what the rules say, here and for a token of our own.
     registry.send(&basic(push(), "bob:sesame")).expect(201);
     registry.send(&basic(push(), "eve:open")).expect(403);

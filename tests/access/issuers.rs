@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -198,7 +198,12 @@ fn unknown_keys_cost_no_more_than_a_fetch_in_a_while() {
         let mut claims = job(&issuer, "main");
         claims["number"] = number.into();
         let token = Signer::p256("unseen").sign(&claims);
+        let begin = Instant::now();
         push(&mut registry, "production/app", "gitlab", &token).expect(401);
+        assert!(
+            begin.elapsed() >= Duration::from_millis(900),
+            "a failure has its pause"
+        );
     }
     assert_eq!(issuer.asked(), 0);
 }

@@ -151,7 +151,9 @@ fn uploads_at_a_time_are_bounded_and_places_come_back() {
 
 #[test]
 fn who_guesses_passwords_waits_for_each_and_is_soon_not_listened_to() {
-    let (_home, _configuration, options) = options();
+    let (_home, _configuration, mut options) = options();
+    let level = ("WINDLASS_AUDIT__LEVEL".to_owned(), "all".to_owned());
+    options.environment.push(level);
     let node = Node::start_with(options);
     let guess = || {
         let begin = Instant::now();
@@ -189,6 +191,15 @@ fn who_guesses_passwords_waits_for_each_and_is_soon_not_listened_to() {
         "{message}"
     );
     assert!(limited(&node, "address_logins") > 0);
+    // Nor does it fill the audit log, by whichever way.
+    let login = basic(Request::new("GET", "/token"), "bob:wrong");
+    let refused = Registry::new(node.address).send(&login);
+    assert_eq!(refused.status, 429);
+    let id = refused.only("X-Request-Id").to_owned();
+    let is_said = |line: &str| line.contains("windlass::audit") && line.contains(&id);
+    let log = || node.log_text();
+    assert!(wait_for(Duration::from_secs(10), || log().contains(&id)));
+    assert!(!log().lines().any(is_said));
     // Who shows no password goes on.
     Registry::new(node.address).get("/v2/").expect(401);
     let is_listened_to = || guess().0.status == 401;

@@ -116,6 +116,11 @@ fn a_certificate_is_a_user_until_something_better_is_shown() {
     // a certificate has no password.
     let target = "/token?service=windlass&offline_token=true&scope=repository:team/app:pull,delete";
     let answer = certified
+        .send(&Request::new("GET", target).header("Origin", "https://elsewhere.example"))
+        .expect(200)
+        .json();
+    assert_eq!(answer["scope"], "", "no token for a page either");
+    let answer = certified
         .send(&Request::new("GET", target))
         .expect(200)
         .json();
