@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::answer::Handled;
 use super::failure::Failure;
 use super::route::Route;
-use crate::auth::{Fault, Needed, Scope};
+use crate::auth::{Actions, Fault, Needed, Scope};
 use crate::base::Clock;
 use crate::exchange::Exchange;
 use crate::guard::{Granted, Pass, Refused};
@@ -19,7 +19,7 @@ use crate::telemetry::{AuditLevel, AuditLog};
 /// Where the digest of what was pushed stands in an answer.
 const DIGEST_HEADER: &str = "Docker-Content-Digest";
 
-/// What a line says; in the common log members are `-` that say nothing.
+/// What a line says beside what its request does.
 #[derive(Debug, Default)]
 struct Line {
     event: &'static str,
@@ -73,7 +73,7 @@ impl Audit {
             user: pass.name().map(str::to_owned),
             robot: pass.robot_id(),
             digest: digest.or_else(|| digest_of(route)),
-            allowed_by: Some(pass.reason(needed)),
+            allowed_by: Some(pass.reason(&given(route, pass, needed))),
             reason: handled.as_ref().err().map(Failure::reason),
             status: Some(status.code()),
             journal_index: handled.as_ref().ok().and_then(|one| one.journal_index),
@@ -93,29 +93,35 @@ impl Audit {
         if !self.0.wants(AuditLevel::Refusals) {
             return;
         }
-        let (user, status, reason) = match refused {
-            Refused::Challenged { fault, user, .. } => {
+        let (user, robot) = match refused {
+            Refused::Challenged { user, robot, .. } | Refused::Denied { user, robot, .. } => {
+                (user.as_deref(), robot.clone())
+            }
+            Refused::Crowded | Refused::Limited(_) | Refused::Unready => (None, None),
+        };
+        let (status, reason) = match refused {
+            Refused::Challenged { fault, .. } => {
                 let reason = match fault {
                     Fault::Missing => "no credentials",
                     Fault::Invalid => "bad credentials",
                     Fault::Insufficient => "the token does not give it",
                 };
-                (user.as_deref(), Status::UNAUTHORIZED, reason.to_owned())
+                (Status::UNAUTHORIZED, reason.to_owned())
             }
-            Refused::Denied { user, rules } => {
+            Refused::Denied { rules, .. } => {
                 let reason = match rules {
                     Some(rules) => format!("none of {rules} rules gives it"),
                     None => "the robot was not given it".to_owned(),
                 };
-                (user.as_deref(), Status::FORBIDDEN, reason)
+                (Status::FORBIDDEN, reason)
             }
             Refused::Crowded => {
                 let reason = "too many logins wait".to_owned();
-                (None, Status::TOO_MANY_REQUESTS, reason)
+                (Status::TOO_MANY_REQUESTS, reason)
             }
             Refused::Unready => {
                 let reason = "the keys to check it with are not there".to_owned();
-                (None, Status::SERVICE_UNAVAILABLE, reason)
+                (Status::SERVICE_UNAVAILABLE, reason)
             }
             // Whoever asks too much would fill the disk by it; they are counted.
             Refused::Limited(_) => return,
@@ -123,6 +129,7 @@ impl Audit {
         let line = Line {
             event: "refusal",
             user: user.map(str::to_owned),
+            robot,
             digest: digest_of(route),
             reason: Some(reason),
             status: Some(status.code()),
@@ -155,6 +162,8 @@ impl Audit {
         let line = Line {
             event: "token",
             user: granted.user.as_deref().map(str::to_owned),
+            robot: granted.robot.clone(),
+            allowed_by: Some(granted.allowed_by.clone()).filter(|by| !by.is_empty()),
             status: Some(Status::OK.code()),
             scopes: Some(scopes.join(" ")),
             ..Line::default()
@@ -164,27 +173,36 @@ impl Audit {
 
     fn write(&self, exchange: &Exchange, route: Option<&Route>, line: &Line) {
         let client = exchange.client_address();
+        let now_ms = Clock::system().unix_ms();
+        let object = object(exchange, (route, client), line, now_ms);
         if self.0.has_file() {
-            let now_ms = Clock::system().unix_ms();
-            let object = object(exchange, (route, client), line, now_ms);
             self.0.write(Value::Object(object).to_string());
             return;
         }
-        let head = exchange.head();
+        // The same members, as far as a log has them: tags are one text there.
+        let text = |name: &str| object.get(name).and_then(Value::as_str);
+        let tags = object.get("tags").and_then(Value::as_array).map(|tags| {
+            let tags: Vec<_> = tags.iter().filter_map(Value::as_str).collect();
+            tags.join(",")
+        });
         tracing::info!(
             target: "windlass::audit",
             event = line.event,
-            request_id = %exchange.request_id(),
-            user = line.user.as_deref().unwrap_or("-"),
-            robot = line.robot.as_deref().unwrap_or("-"),
-            %client,
-            allowed_by = line.allowed_by.as_deref(),
-            reason = line.reason.as_deref(),
-            needed = line.needed.as_deref(),
-            method = head.method().as_str(),
-            path = head.path(),
-            digest = line.digest.as_deref().unwrap_or("-"),
-            scopes = line.scopes.as_deref(),
+            request_id = text("request_id"),
+            user = text("user"),
+            robot = text("robot"),
+            certificate = text("certificate"),
+            client = text("client"),
+            method = text("method"),
+            path = text("path"),
+            repository = text("repository"),
+            tags,
+            digest = text("digest"),
+            source = text("source"),
+            needed = text("needed"),
+            allowed_by = text("allowed_by"),
+            reason = text("reason"),
+            scopes = text("scopes"),
             status = line.status,
             journal_index = line.journal_index,
         );
@@ -254,6 +272,19 @@ fn digest_of(route: &Route) -> Option<String> {
         | Route::Uploads(_)
         | Route::Upload(..)
         | Route::Tags(_) => None,
+    }
+}
+
+/// What a change was allowed by: whoever may move tags did not need the right to make
+/// them alone.
+fn given<'a>(route: &'a Route, pass: &Pass, needed: &Needed<'a>) -> Needed<'a> {
+    match (route, needed) {
+        (Route::Manifest(name, _), Needed::Repository(_, actions))
+            if Actions::PUSH.contains(*actions) && pass.may(name, Actions::PUSH) =>
+        {
+            Needed::Repository(name.as_str(), Actions::PUSH)
+        }
+        _ => *needed,
     }
 }
 

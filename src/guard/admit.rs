@@ -67,11 +67,15 @@ pub enum Refused {
         challenge: String,
         /// Whom they prove, where they are good.
         user: Option<Box<str>>,
+        /// The number of the robot that this is, where it is one.
+        robot: Option<String>,
     },
     /// Its user is known, and may not.
     Denied {
         /// Who it is.
         user: Option<Box<str>>,
+        /// The number of the robot that this is, where it is one.
+        robot: Option<String>,
         /// How many rules there are, none of which gives it; where rules decide.
         rules: Option<usize>,
     },
@@ -88,16 +92,12 @@ pub enum Refused {
 pub struct Origin<'a> {
     /// Address of the client, or of a proxy that cannot say it.
     pub address: IpAddr,
+    /// Address of the client, for rules on networks.
+    pub network: Option<IpAddr>,
     /// Who that is by the certificate of the connection.
     pub certified: Option<&'a Certified>,
 }
 
-    /// Address of the client, for rules on networks.
-    pub network: Option<IpAddr>,
-/// Whom a login proved.
-pub(super) struct LoggedIn {
-    pub(super) subject: Subject,
-    /// When the proof ends, in seconds since the Unix epoch, where it is a signed
 impl<'a> Origin<'a> {
     /// Where a request comes from. A certificate counts only where no page in a browser
     /// may have sent it.
@@ -115,6 +115,10 @@ impl<'a> Origin<'a> {
     }
 }
 
+/// Whom a login proved.
+pub(super) struct LoggedIn {
+    pub(super) subject: Subject,
+    /// When the proof ends, in seconds since the Unix epoch, where it is a signed
     /// identity or a robot's secret; passwords go on.
     pub(super) ends_seconds: Option<u64>,
     /// Whether nothing that is got for the proof may end later, not even by the minute
@@ -267,10 +271,11 @@ impl Guard {
                 Err(self.challenged(needed, Fault::Missing, None))
             }
             Some(Decision::Refused) | None if pass.is_token() => {
-                Err(self.challenged(needed, Fault::Insufficient, pass.name()))
+                Err(self.challenged(needed, Fault::Insufficient, Some(&pass)))
             }
             Some(Decision::Refused) | None => Err(Refused::Denied {
                 user: pass.name().map(Into::into),
+                robot: pass.robot_id(),
                 rules: pass.rules().map(Rules::count),
             }),
         }
@@ -335,12 +340,12 @@ impl Guard {
         login: &Login,
         origin: Origin<'_>,
     ) -> Result<LoggedIn, Unproved> {
+        let client = origin.address;
         if let Some(token) = RobotToken::parse(&login.password) {
             return self.login_robot(&token, login, origin).await;
         }
         if !matches!(self.options.mode, Mode::Users(_)) {
             return Err(Unproved::Invalid);
-        let client = origin.address;
         }
         let mut subject = Subject::user(&login.username, origin.network);
         let Some(issuer) = book.identities.get(&login.username) else {
@@ -423,13 +428,22 @@ impl Guard {
         Arc::clone(&now)
     }
 
-    fn challenged(&self, needed: &Needed<'_>, fault: Fault, user: Option<&str>) -> Refused {
+    /// What a token is told that does not suffice for what turned out to be needed;
+    /// `None` for callers without one, who could not show a better one.
+    #[must_use]
+    pub fn insufficient(&self, pass: &Pass, needed: &Needed<'_>) -> Option<Refused> {
+        let refused = || self.challenged(needed, Fault::Insufficient, Some(pass));
+        pass.is_token().then(refused)
+    }
+
+    fn challenged(&self, needed: &Needed<'_>, fault: Fault, pass: Option<&Pass>) -> Refused {
         let scopes: Vec<Scope> = needed.scope().into_iter().collect();
         let challenge = self.source.challenge(&scopes, fault);
         Refused::Challenged {
             fault,
             challenge,
-            user: user.map(Into::into),
+            user: pass.and_then(Pass::name).map(Into::into),
+            robot: pass.and_then(Pass::robot_id),
         }
     }
 

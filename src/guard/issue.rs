@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::admit::{Guard, IDENTITY_CLAIM, LoggedIn, Origin, Unproved};
 use super::book::{Book, Trusted};
 use super::options::{Mode, UsersOptions};
-use super::pass::caller_of;
+use super::pass::{caller_of, reason_given};
 use super::robots::{ROBOT_CLAIM, Robot};
 use crate::auth::{Actions, Login, Resource, Scope, Subject, TokenKind, Verified, robot_id_text};
 use crate::base::RequestId;
@@ -51,8 +51,12 @@ pub struct Granted {
     pub refresh_token: Option<String>,
     /// Who it was made for; nobody for an anonymous caller.
     pub user: Option<Box<str>>,
+    /// The number of the robot that this is, where it is one.
+    pub robot: Option<String>,
     /// What the token gives.
     pub scopes: Vec<Scope>,
+    /// Why it gives that, for people; empty where it gives nothing.
+    pub allowed_by: String,
     /// When it was made, in seconds since the Unix epoch.
     pub issued_seconds: u64,
     /// How long it holds.
@@ -113,6 +117,7 @@ impl Guard {
         self.count_request(caller_of(&subject).as_ref(), origin.address)?;
         let robot = proved.robot.as_ref();
         let scopes = given(&book, &subject, robot, &request.scopes);
+        let allowed_by = reasons(&book, &subject, robot, &scopes);
         let issued_seconds = self.now_seconds();
         let life_min = if proved.ends_exactly {
             Duration::ZERO
@@ -140,7 +145,9 @@ impl Guard {
             token: sign(own, TokenKind::Access, &claims)?,
             refresh_token,
             user,
+            robot: robot.map(|robot| robot_id_text(robot.id)),
             scopes,
+            allowed_by,
             issued_seconds,
             life,
         })
@@ -263,6 +270,21 @@ fn given(book: &Book, subject: &Subject, robot: Option<&Robot>, asked: &[Scope])
         .take(TOKEN_SCOPES_MAX)
         .filter_map(given)
         .collect()
+}
+
+/// Why each of the scopes is given, each reason once.
+fn reasons(book: &Book, subject: &Subject, robot: Option<&Robot>, scopes: &[Scope]) -> String {
+    let mut reasons: Vec<String> = Vec::new();
+    for scope in scopes {
+        let reason = match &scope.resource {
+            Resource::Catalog => Some("credentials".to_owned()),
+            Resource::Repository(name) => reason_given(book, subject, robot, (name, scope.actions)),
+        };
+        if let Some(reason) = reason.filter(|reason| !reasons.contains(reason)) {
+            reasons.push(reason);
+        }
+    }
+    reasons.join("; ")
 }
 
 #[cfg(test)]

@@ -170,12 +170,26 @@ impl Pass {
     pub fn reason(&self, needed: &Needed<'_>) -> String {
         match self.decide(needed) {
             Some(Decision::Allowed(Ground::Rule(rule))) => rule.to_string(),
-            Some(Decision::Allowed(Ground::Token)) => "token".to_owned(),
+            Some(Decision::Allowed(Ground::Token)) => self.reason_of_token(needed),
             Some(Decision::Allowed(Ground::Scopes)) => "scopes of the robot".to_owned(),
             Some(Decision::Allowed(Ground::Credentials)) => "credentials".to_owned(),
             Some(Decision::Allowed(Ground::Open)) | None => "nobody is asked".to_owned(),
             Some(Decision::Refused) => "none".to_owned(),
         }
+    }
+
+    /// Why a token gives it: one that was made here was given what the rules gave then,
+    /// which is asked again; what is said elsewhere, nobody knows here.
+    fn reason_of_token(&self, needed: &Needed<'_>) -> String {
+        let word = "token".to_owned();
+        let Held::Own(_, book, subject, robot) = &self.0 else {
+            return word;
+        };
+        let Needed::Repository(name, actions) = needed else {
+            return word;
+        };
+        let robot = robot.as_deref();
+        reason_given(book, subject, robot, (name, *actions)).map_or(word, |by| by + ", by a token")
     }
 
     /// Whether there is nothing that the caller may not.
@@ -215,6 +229,24 @@ impl Pass {
     }
 }
 
+/// Why somebody is given rights on a repository, for people; `None` when it is not.
+pub(super) fn reason_given(
+    book: &Book,
+    subject: &Subject,
+    robot: Option<&Robot>,
+    (repository, actions): (&str, Actions),
+) -> Option<String> {
+    let authority = match robot {
+        Some(robot) => Authority::Robot(&robot.scopes, &book.rules, subject),
+        None => Authority::Rules(&book.rules, subject),
+    };
+    match authorize(authority, &Needed::Repository(repository, actions)) {
+        Decision::Allowed(Ground::Rule(rule)) => Some(rule.to_string()),
+        Decision::Allowed(_) => Some("scopes of the robot".to_owned()),
+        Decision::Refused => None,
+    }
+}
+
 /// Whom a subject is counted as. A robot is none of the users, whatever it is called.
 pub(super) fn caller_of(subject: &Subject) -> Option<Caller<'_>> {
     let robot = subject.robot.as_ref().map(|_| "robot");
@@ -230,6 +262,7 @@ mod tests {
 
     use super::*;
     use crate::auth::Scope;
+    use crate::guard::{Mode, Options};
 
     fn foreign(actions: &serde_json::Value) -> Pass {
         let claim = json!([{ "type": "registry", "name": "catalog", "actions": actions }]);
@@ -270,7 +303,6 @@ mod tests {
             pass.decide(&Needed::Catalog),
             Some(Decision::Allowed(Ground::Token))
         ));
-    use crate::guard::{Mode, Options};
         assert!(pass.may_see(&repository));
     }
 }

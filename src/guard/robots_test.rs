@@ -123,6 +123,7 @@ fn a_secret_proves_its_robot_and_nobody_else() {
         let push = Needed::Repository("team/app", Actions::STORE);
         let denied = Err(Refused::Denied {
             user: Some("ci".into()),
+            robot: Some(robot_id_text(door.token.id())),
             rules: None,
         });
         assert_eq!(door.logs_in("ci", &secret, &push).await, denied);

@@ -16,11 +16,15 @@ use crate::support::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The same nodes with an audit log of everything.
-fn audited(mut options: NodeOptions, file: Option<&Path>) -> NodeOptions {
+fn audited(options: NodeOptions, file: Option<&Path>) -> NodeOptions {
+    audited_at("all", options, file)
+}
+
+fn audited_at(level: &str, mut options: NodeOptions, file: Option<&Path>) -> NodeOptions {
     let set = |name: &str, value: &str| (name.to_owned(), value.to_owned());
     options
         .environment
-        .push(set("WINDLASS_AUDIT__LEVEL", "all"));
+        .push(set("WINDLASS_AUDIT__LEVEL", level));
     if let Some(file) = file {
         let file = file.display().to_string();
         options.environment.push(set("WINDLASS_AUDIT__FILE", &file));
@@ -150,6 +154,14 @@ fn the_audit_file_says_who_was_not_let_in_and_who_got_a_token() {
     let made = find(&path, &[("event", "token".into())]);
     assert_eq!(made["user"], "bob");
     assert_eq!(made["scopes"], "repository:team/app:pull,push");
+    assert_eq!(made["allowed_by"], "rule 1 (bob owns team)");
+    let post = Request::new(
+        "POST",
+        format!("/v2/team/app/blobs/uploads/?digest={}", sha256(b"{}")),
+    );
+    registry.send(&bearing(post.body("{}"), &token)).expect(201);
+    let used = find(&path, &[("event", "change".into())]);
+    assert_eq!(used["allowed_by"], "rule 1 (bob owns team), by a token");
     registry
         .send(&bearing(
             Request::new("DELETE", "/v2/team/app/manifests/v9"),
@@ -162,6 +174,112 @@ fn the_audit_file_says_who_was_not_let_in_and_who_got_a_token() {
     let text = fs::read_to_string(&path).unwrap() + &node.log_text();
     for secret in ["sesame", "a-wrong-password", &token] {
         assert!(!text.contains(secret), "{secret}");
+    }
+}
+
+/// Kinds of lines that come of a push, a refusal and a token.
+fn events_at(level: &str) -> Vec<String> {
+    let (home, _configuration, options) = options();
+    let path = home.path().join("audit.jsonl");
+    let node = Node::start_with(audited_at(level, options, Some(&path)));
+    let mut registry = Registry::new(node.address);
+    registry.get("/v2/team/app/tags/list").expect(401);
+    let ask = Request::new("GET", "/token?scope=repository:team/app:pull");
+    registry.send(&basic(ask, "bob:sesame")).expect(200);
+    push_manifest(&mut registry, "v1");
+    find(&path, &[("tags", vec!["v1"].into())]);
+    let events = lines(&path).into_iter();
+    events
+        .map(|line| line["event"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn each_level_writes_what_the_one_before_does_and_more() {
+    assert_eq!(events_at("changes"), ["change"; 2]);
+    assert_eq!(events_at("refusals"), ["refusal", "change", "change"]);
+    assert_eq!(events_at("all"), ["refusal", "token", "change", "change"]);
+}
+
+#[test]
+fn the_log_says_what_the_file_says() {
+    let (_home, _configuration, options) = options();
+    let node = Node::start_with(audited(options, None));
+    let mut registry = Registry::new(node.address);
+    push_manifest(&mut registry, "v1");
+    let manifest = image((&sha256(b"{}"), 2), &[]).to_string();
+    let digest = sha256(manifest.as_bytes());
+    let put = Request::new(
+        "PUT",
+        format!("/v2/team/app/manifests/{digest}?tag=a&tag=b"),
+    );
+    let put = put.header("Content-Type", MANIFEST_TYPE).body(manifest);
+    registry.send(&basic(put, "bob:sesame")).expect(201);
+    let mount = "/v2/team/other/blobs/uploads/?from=team/app&mount=";
+    let mount = Request::new("POST", format!("{mount}{}", sha256(b"{}"))).body("");
+    registry.send(&basic(mount, "bob:sesame")).expect(201);
+    let said = |wanted: &[(&str, &str)]| {
+        let log = node.log_text();
+        let lines = log.lines().filter(|line| line.contains("windlass::audit"));
+        let mut lines = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.any(|line| wanted.iter().all(|(name, value)| line[*name] == **value))
+    };
+    for wanted in [
+        &[("repository", "team/app"), ("tags", "a,b"), ("user", "bob")],
+        &[
+            ("repository", "team/app"),
+            ("tags", "v1"),
+            ("method", "PUT"),
+        ],
+        &[
+            ("repository", "team/other"),
+            ("source", "team/app"),
+            ("client", "127.0.0.1"),
+        ],
+    ] {
+        assert!(wait_for(PATIENCE, || said(wanted)), "{wanted:?}");
+    }
+}
+
+#[test]
+fn a_tag_that_moves_was_allowed_by_the_rule_for_that() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("audit.jsonl");
+    let (_home, _configuration, mut options) = options();
+    let rules = "
+        [[rules]]
+        comment = 'makes'
+        subject.username = 'eve'
+        actions = ['tag-create']
+        [[rules]]
+        comment = 'moves'
+        subject.username = 'eve'
+        actions = ['push']
+    ";
+    let file = home.path().join("rules.toml");
+    fs::write(&file, rules).unwrap();
+    let file = (
+        "WINDLASS_AUTH__RULES_FILE".to_owned(),
+        file.display().to_string(),
+    );
+    options.environment.push(file);
+    let node = Node::start_with(audited(options, Some(&path)));
+    let mut registry = Registry::new(node.address);
+    for config in ["{}", "{ }"] {
+        let digest = sha256(config.as_bytes());
+        let post = Request::new("POST", format!("/v2/a/blobs/uploads/?digest={digest}"));
+        registry
+            .send(&basic(post.body(config), "eve:open"))
+            .expect(201);
+        let manifest = image((&digest, config.len()), &[]).to_string();
+        let put = Request::new("PUT", "/v2/a/manifests/v1");
+        let put = put
+            .header("Content-Type", MANIFEST_TYPE)
+            .body(manifest.clone());
+        registry.send(&basic(put, "eve:open")).expect(201);
+        let digest = sha256(manifest.as_bytes());
+        let line = find(&path, &[("digest", digest.into())]);
+        assert_eq!(line["allowed_by"], "rule 5 (moves)");
     }
 }
 
