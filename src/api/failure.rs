@@ -137,7 +137,9 @@ impl From<Error> for Failure {
             Error::SizesDiffer { digests } => {
                 Self::bad(ErrorCode::ManifestInvalid, message).each(digests)
             }
-            Error::TagFixed { .. } => Self::new(Status::CONFLICT, ErrorCode::Denied, message),
+            Error::TagFixed { .. } | Error::TagTaken { .. } => {
+                Self::new(Status::CONFLICT, ErrorCode::Denied, message)
+            }
             Error::DeleteDisabled => {
                 Self::new(Status::METHOD_NOT_ALLOWED, ErrorCode::Unsupported, message)
             }

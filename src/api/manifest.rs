@@ -3,14 +3,14 @@
 use super::answer::{Answer, Handled};
 use super::door::Door;
 use super::failure::Failure;
-use crate::auth::Actions;
+use crate::auth::{Actions, Needed};
 use crate::base::limits::{MANIFEST_BYTES_MAX, PUSH_TAGS_MAX};
 use crate::base::units::to_usize;
 use crate::exchange::{BodyError, Closed, Exchange};
 use crate::guard::Pass;
 use crate::http::{Framing, Head, Status};
 use crate::oci::{Digest, ErrorCode, MediaType, Reference, Repository, Tag};
-use crate::registry::ManifestPush;
+use crate::registry::{Error, ManifestPush};
 
 impl Door {
     /// PUT of a manifest by tag, or by digest with any number of tags. Whether a tag may
@@ -41,7 +41,16 @@ impl Door {
             media_type: target.media_type,
             bytes: bytes.into(),
         };
-        Ok(self.store_manifest(repository, target.echoed, push).await)
+        let stored = self.store_manifest(repository, target.echoed, push).await;
+        Ok(stored.map_err(|error| match error {
+            // Only the journal knows that this tag is there, so that more is needed.
+            Error::TagTaken { .. } => {
+                let needed = Needed::Repository(repository.as_str(), Actions::PUSH);
+                let refused = self.guard.insufficient(pass, &needed);
+                refused.map_or_else(|| error.into(), Into::into)
+            }
+            error => error.into(),
+        }))
     }
 
     async fn store_manifest(
@@ -49,7 +58,7 @@ impl Door {
         repository: &Repository,
         echoed: Vec<Tag>,
         push: ManifestPush,
-    ) -> Handled {
+    ) -> Result<Answer, Error> {
         let pushed = self.registry.push_manifest(repository, push).await?;
         let path = format!("/v2/{repository}/manifests/{}", pushed.digest);
         let mut answer = Answer::empty(Status::CREATED)

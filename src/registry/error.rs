@@ -62,6 +62,12 @@ pub enum Error {
         /// The tag.
         tag: Tag,
     },
+    /// A tag exists, and who pushes may make tags only.
+    #[error("tag {tag} exists, and moving it needs the right to")]
+    TagTaken {
+        /// The tag.
+        tag: Tag,
+    },
     /// The operator switched deletes off.
     #[error("deletes are switched off on this registry")]
     DeleteDisabled,

@@ -148,9 +148,8 @@ pub(super) fn broken(error: StateError) -> Error {
 pub(super) fn refused(outcome: &Outcome) -> Error {
     match outcome {
         Outcome::Refused(Refusal::DeletesRefused) => Error::DeleteDisabled,
-        Outcome::Refused(Refusal::TagImmutable(tag) | Refusal::TagMoved(tag)) => {
-            Error::TagFixed { tag: tag.clone() }
-        }
+        Outcome::Refused(Refusal::TagImmutable(tag)) => Error::TagFixed { tag: tag.clone() },
+        Outcome::Refused(Refusal::TagMoved(tag)) => Error::TagTaken { tag: tag.clone() },
         outcome => {
             tracing::error!(
                 ?outcome,

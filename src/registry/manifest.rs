@@ -38,7 +38,7 @@ impl Registry {
     /// Stores a manifest and moves its tags in one committed entry.
     ///
     /// - Errors: `DigestMismatch`, `ManifestInvalid`, `ContentMissing` with every
-    ///   descriptor that is not in the repository, `SizesDiffer`, `TagFixed`;
+    ///   descriptor that is not in the repository, `SizesDiffer`, `TagFixed`, `TagTaken`;
     ///   `Unavailable` when too few nodes hold a blob.
     /// - Source: distribution-spec v1.1, end-7.
     pub async fn push_manifest(

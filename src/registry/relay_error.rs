@@ -91,6 +91,7 @@ impl From<Error> for RelayedError {
             | Error::ContentMissing { .. }
             | Error::SizesDiffer { .. }
             | Error::TagFixed { .. }
+            | Error::TagTaken { .. }
             | Error::DeleteDisabled
             | Error::Internal(_) => Self::Failed,
         }
