@@ -11,13 +11,12 @@ const SALT_BYTES_MAX: usize = 8;
 /// Characters of the hash itself.
 const TEXT_BYTES: usize = 22;
 /// Rounds, fixed by the form.
-const ROUNDS_COUNT: usize = 1000;
+const FIXED_ROUNDS: usize = 1000;
 /// Digits of the hash, six bits each.
 const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-/// Which bytes of the hash make four digits together, the highest first.
+/// Which bytes of the hash make four digits together, the highest first; the twelfth is
+/// left, and makes two.
 const GROUPS: [[usize; 3]; 5] = [[0, 6, 12], [1, 7, 13], [2, 8, 14], [3, 9, 15], [4, 10, 5]];
-/// The byte that makes the last two digits.
-const LAST: usize = 11;
 
 /// The parts of a hash: how it begins, its salt, and the rest; `None` for other forms.
 fn parts(text: &str) -> Option<(&'static str, &str, &str)> {
@@ -58,7 +57,7 @@ fn hash(password: &[u8], magic: &[u8], salt: &[u8]) -> [u8; 16] {
         start.update(if rest & 1 == 1 { &[0] } else { first });
         rest >>= 1;
     }
-    (0..ROUNDS_COUNT).fold(start.finalize().into(), |last: [u8; 16], round| {
+    (0..FIXED_ROUNDS).fold(start.finalize().into(), |last: [u8; 16], round| {
         let given = |is_given: bool, part| if is_given { part } else { &[][..] };
         let is_odd = round % 2 == 1;
         let (first, second) = if is_odd {
@@ -84,7 +83,8 @@ fn digits(hash: &[u8; 16]) -> Vec<u8> {
         let number = byte(high) << 16 | byte(middle) << 8 | byte(low);
         (number, 4)
     });
-    let all = groups.into_iter().chain([(byte(LAST), 2)]);
+    let left = (byte(11), 2);
+    let all = groups.into_iter().chain([left]);
     all.flat_map(|(number, count)| (0..count).map(move |digit| number >> (6 * digit) & 63))
         .filter_map(|value| DIGITS.get(usize::try_from(value).ok()?).copied())
         .collect()
