@@ -86,8 +86,12 @@ impl Door {
                 self.audit.ungranted(exchange, status, reason);
             }
             // Whoever asks too much would fill the disk by it; they are counted.
-            Err(Ungranted::Limited(_)) => {}
-            Err(Ungranted::Elsewhere | Ungranted::Unready | Ungranted::Failed) => {}
+            Err(
+                Ungranted::Limited(_)
+                | Ungranted::Elsewhere
+                | Ungranted::Unready
+                | Ungranted::Failed,
+            ) => {}
         }
         let granted = granted?;
         let answer = Answer::json(Status::OK, body(&granted).to_string());
