@@ -42,6 +42,12 @@ impl KernelTls {
         }
     }
 
+    /// As if the kernel took everything.
+    #[cfg(test)]
+    pub(super) fn all() -> Self {
+        Self::of(|_| true)
+    }
+
     /// Whether it takes anything.
     #[must_use]
     pub const fn is_on(self) -> bool {

@@ -387,3 +387,7 @@ impl fmt::Debug for TlsStream {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "tls_stream_test.rs"]
+mod tests;
