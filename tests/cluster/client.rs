@@ -74,7 +74,7 @@ pub(crate) struct Log {
     pub(crate) kept: Vec<Kept>,
     /// Blobs whose mount was acknowledged.
     pub(crate) mounted: Vec<KeptBlob>,
-    /// Nodes that were removed with their disks, and when.
+    /// Nodes that were removed with their disks, and when they had ended.
     removed: Vec<(SocketAddr, u64)>,
     /// Numbers of manifests by digest.
     numbers: BTreeMap<String, u32>,
@@ -121,10 +121,18 @@ impl Run {
         *lock(&self.addresses) = addresses;
     }
 
-    /// A node is about to be removed, with what only it has, or has been.
-    pub(crate) fn note_removal(&self, address: SocketAddr) {
+    /// A node is about to be removed, with what only it has. Until it has ended it may
+    /// begin further uploads.
+    pub(crate) fn begin_removal(&self, address: SocketAddr) {
+        self.log().removed.push((address, u64::MAX));
+    }
+
+    /// It has ended.
+    pub(crate) fn end_removal(&self) {
         let now = self.now();
-        self.log().removed.push((address, now));
+        if let Some((_, until)) = self.log().removed.last_mut() {
+            *until = now;
+        }
     }
 
     /// Works until the run is over.
@@ -451,7 +459,7 @@ impl Log {
     fn is_lost(&self, session: Option<Session>) -> bool {
         session.is_some_and(|session| {
             let mut removed = self.removed.iter();
-            removed.any(|(address, at)| *address == session.owner && *at >= session.begun)
+            removed.any(|(address, until)| *address == session.owner && *until >= session.begun)
         })
     }
 }

@@ -282,8 +282,9 @@ impl Nemesis {
         self.wait_caught_up(run);
         let place = self.places[victim];
         let old = self.number_of(victim);
-        run.note_removal(self.cluster.nodes[victim].node.address);
+        run.begin_removal(self.cluster.nodes[victim].node.address);
         self.cluster.nodes[victim].node.kill();
+        run.end_removal();
         self.remove_node(victim, old);
         // The old directory knows who it was, and is refused.
         let node = &mut self.cluster.nodes[victim].node;
@@ -322,11 +323,10 @@ impl Nemesis {
                 victim = (victim + 1) % self.places.len();
             }
             let number = self.number_of(victim);
-            run.note_removal(self.cluster.nodes[victim].node.address);
+            run.begin_removal(self.cluster.nodes[victim].node.address);
             self.remove_node(victim, number);
             self.cluster.nodes[victim].node.wait_end(SETTLED_MAX);
-            // Until it ended, it may have begun further uploads.
-            run.note_removal(self.cluster.nodes[victim].node.address);
+            run.end_removal();
             drop(self.cluster.nodes.remove(victim));
             self.places.remove(victim);
             run.set_addresses(self.cluster.addresses());
