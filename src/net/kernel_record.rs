@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::ptr;
 
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, TlsGetRecordType, recvmsg};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::ioctl::{Getter, Opcode, ioctl};
 
 use crate::base::units::index_of;
@@ -110,4 +111,14 @@ pub(super) fn unconfirmed_bytes(socket: BorrowedFd<'_>) -> io::Result<usize> {
     // SAFETY: invariant 2; the kernel writes into the question's own place.
     let count = unsafe { ioctl(socket, question) }?;
     Ok(u64::try_from(count).map(index_of).unwrap_or_default())
+}
+
+/// Whether the connection is over for both ends, as it is when the other one has reset
+/// it: what it has not confirmed by then it never will.
+pub(super) fn is_over(socket: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::from_borrowed_fd(socket, PollFlags::empty())];
+    let answered = poll(&mut asked, Some(&Timespec::default()));
+    let over = PollFlags::HUP | PollFlags::ERR;
+    let [asked] = asked;
+    answered.is_err() || asked.revents().intersects(over)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::error::Error;
-use super::kernel_record::{Record, send_alert, take_record, unconfirmed_bytes};
+use super::kernel_record::{Record, is_over, send_alert, take_record, unconfirmed_bytes};
 use super::stream::Stream;
 use crate::base::limits::WRITE_STALL_TIMEOUT;
 use crate::base::units::{KIB, to_u64};
@@ -152,7 +152,8 @@ impl KernelStream {
                 };
             }
             let now_bytes = unconfirmed_bytes(socket)?;
-            if is_said && now_bytes == 0 && left_bytes == 0 {
+            let is_taken = is_said && now_bytes == 0 && left_bytes == 0;
+            if is_taken || is_over(socket) {
                 break;
             }
             sleep(pause).await;

@@ -1,9 +1,11 @@
 //! A node that never votes: a copy that readers and pushes may use, and that counts for
 //! nobody until it is given a vote.
 
+use std::io::Write as _;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use super::support::{
     Client, Cluster, Member, NodeOptions, Random, Registry, Request, SETTLED_MAX, digest_of, said,
@@ -27,7 +29,10 @@ fn add_learner(cluster: &mut Cluster) {
         ..NodeOptions::default()
     });
     let (contact, token) = (cluster.nodes[0].peer_address.to_string(), cluster.token());
-    let joined = learner.run(&["join", &contact, "--token", &token, "--learner"]);
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(token.as_bytes()).unwrap();
+    let path = file.path().to_str().unwrap();
+    let joined = learner.run(&["join", &contact, "--token-file", path, "--learner"]);
     assert!(joined.status.success(), "join: {}", said(&joined));
     learner.node.spawn();
     learner.node.wait_ready();
