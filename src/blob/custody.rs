@@ -38,6 +38,8 @@ pub(super) struct Closing {
     how: Return,
     /// Set by the first write that failed: the data file has a hole.
     is_broken: bool,
+    /// Whether it failed because the disk is full.
+    is_full: bool,
     done: Option<flume::Sender<()>>,
 }
 
@@ -51,6 +53,7 @@ impl Custody {
             scraps: Vec::new(),
             how: Return::Unchanged,
             is_broken: false,
+            is_full: false,
             done: None,
         };
         Self {
@@ -68,6 +71,7 @@ impl Custody {
             scraps: vec![data],
             how: Return::Ended,
             is_broken: false,
+            is_full: false,
             done: None,
         };
         Self {
@@ -186,7 +190,7 @@ impl Closing {
             self.note(outcome, end_bytes)?;
         }
         if self.is_broken {
-            return Err(UploadError::Broken);
+            return Err(self.broken());
         }
         Ok(())
     }
@@ -201,9 +205,15 @@ impl Closing {
             self.note(outcome, end_bytes)?;
         }
         if self.is_broken {
-            return Err(UploadError::Broken);
+            return Err(self.broken());
         }
         Ok(self.written_bytes)
+    }
+
+    const fn broken(&self) -> UploadError {
+        UploadError::Broken {
+            is_full: self.is_full,
+        }
     }
 
     /// The oldest write has ended.
@@ -213,7 +223,10 @@ impl Closing {
         end_bytes: u64,
     ) -> Result<(), UploadError> {
         drop(self.writes.pop_front());
-        self.is_broken |= outcome.is_err();
+        if let Err(error) = &outcome {
+            self.is_broken = true;
+            self.is_full |= error.is_full();
+        }
         outcome?;
         self.written_bytes = end_bytes;
         Ok(())

@@ -48,7 +48,10 @@ pub enum UploadError {
     },
     /// An earlier write of this upload failed, so that it has a hole.
     #[error("an earlier write of the upload failed")]
-    Broken,
+    Broken {
+        /// Because the file system is full.
+        is_full: bool,
+    },
     /// A task of the upload panicked; the session is what it was when it was resumed.
     #[error("a task of the upload panicked")]
     Panicked {

@@ -85,6 +85,12 @@ impl Link {
         self
     }
 
+    /// Whether so much was sent under one key that another connection should go on.
+    #[must_use]
+    pub const fn is_worn(&self) -> bool {
+        matches!(&self.wire, Wire::Tls(stream) if stream.is_worn())
+    }
+
     /// Where it is counted.
     pub(super) fn metrics(&self) -> Option<&Arc<Metrics>> {
         self.counted.as_ref().map(|counted| &counted.0)

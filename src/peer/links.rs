@@ -77,8 +77,11 @@ impl Links {
         }
     }
 
-    /// Keeps a connection for its next use, unless enough are kept.
+    /// Keeps a connection for its next use, unless enough are kept or it is worn.
     pub fn put(&self, node: &PeerNode, link: Link) {
+        if link.is_worn() {
+            return;
+        }
         let mut idle = self.idle.borrow_mut();
         let links = idle.entry(node.id).or_default();
         if links.len() < PEER_IDLE_LINKS_MAX {

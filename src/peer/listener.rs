@@ -123,9 +123,10 @@ impl HandedOver {
 #[derive(Debug)]
 #[must_use = "a place is kept until the connection is authenticated"]
 pub struct NewcomerPlace {
+    /// Given back before the permit, so that whoever gets that one finds a turn.
+    _turn: Turn,
     /// Of those that join there is no queue.
     _permit: Option<OwnedSemaphorePermit>,
-    _turn: Turn,
 }
 
 /// How the wait for a preamble ended.

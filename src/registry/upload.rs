@@ -88,9 +88,10 @@ pub(super) fn failed(error: UploadError) -> Error {
             tracing::error!(error = %source, "the disk filled up under an upload");
             Error::DiskFull { free_bytes: 0 }
         }
+        UploadError::Broken { is_full: true } => Error::DiskFull { free_bytes: 0 },
         error @ (UploadError::Disk { .. }
         | UploadError::Record { .. }
-        | UploadError::Broken
+        | UploadError::Broken { .. }
         | UploadError::Panicked { .. }) => {
             tracing::error!(%error, "an upload failed");
             Error::Internal(Box::new(error))

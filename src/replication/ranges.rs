@@ -138,8 +138,14 @@ impl Ranges {
 
     /// A source that may still be asked.
     pub(super) fn any_alive(&self) -> Option<usize> {
-        let alive = |source: &Source| source.place != Place::Gone;
-        self.sources.iter().position(alive)
+        self.any_alive_but(usize::MAX)
+    }
+
+    /// As [`Ranges::any_alive`], and not `but`.
+    pub(super) fn any_alive_but(&self, but: usize) -> Option<usize> {
+        let mut sources = self.sources.iter().enumerate();
+        let alive = sources.find(|(number, source)| *number != but && source.place != Place::Gone);
+        alive.map(|(number, _)| number)
     }
 
     /// What to do at the head. A source that is to be read from is there until

@@ -425,7 +425,7 @@ impl<'a> Sources<'a> {
     /// Tells the coordinator of a source that failed while others go on.
     fn report(&self, source: usize, error: &FetchError, how: Ended) {
         let id = |number: usize| self.nodes.get(number).map(|node| node.id);
-        let successor = self.ranges.any_alive().and_then(id);
+        let successor = self.ranges.any_alive_but(source).and_then(id);
         let (Some(failed), Some(successor)) = (id(source), successor) else {
             return;
         };

@@ -60,7 +60,7 @@ impl TransferServer {
     }
 
     /// The next request; `None` when the other end has no more, or says nothing for
-    /// `PEER_SERVED_LINK_IDLE_TIMEOUT`.
+    /// `PEER_SERVED_LINK_IDLE_TIMEOUT`, or the connection is worn: it dials another.
     ///
     /// - Errors: the connection is of no use any more.
     pub async fn next(&mut self) -> Result<Option<Asked>, ServeTransferError> {
@@ -68,6 +68,9 @@ impl TransferServer {
             self.link.shutdown();
             let left_bytes = self.owed_bytes;
             return Err(ServeTransferError::Unfinished { left_bytes });
+        }
+        if self.link.is_worn() {
+            return Ok(None);
         }
         let mut record = [0; REQUEST_BYTES];
         let waiting = self.link.read(&mut record);

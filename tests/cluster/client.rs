@@ -427,6 +427,8 @@ impl Run {
         let is_allowed = match answer.status {
             429 | 503 => true,
             // The outcome of a change may be unknown; a read has no such excuse.
+            // Nothing was acknowledged of an upload that a disk would not take.
+            500 if is_upload => !is_read,
             500 => !is_read && String::from_utf8_lossy(&answer.body).contains(UNDECIDED),
             // A disk is full.
             507 => is_upload,
