@@ -263,7 +263,9 @@ fn a_source_that_has_no_time_for_a_while_is_not_given_up() {
     let cluster = Cluster::new();
     let [one, other] = [(312, 36 * MIB), (314, 4 * MIB)].map(|(seed, size)| Blob::new(seed, size));
     let sources = holders(&cluster, 2, &one);
-    sources.iter().for_each(|source| source.own(&other));
+    for source in &sources {
+        source.own(&other);
+    }
     let target = cluster.start(9);
     let first = refuse(&sources[0]);
     target.learn(&one, &[1, 2]);
