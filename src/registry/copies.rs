@@ -57,15 +57,6 @@ impl Acknowledge {
     }
 }
 
-/// What a push that links blobs which are there already was shown of their copies.
-#[derive(Debug, Default)]
-pub(super) struct Spread {
-    /// Voters that hold each of them.
-    copies: usize,
-    /// Blobs that this node's state did not have yet.
-    unseen: Vec<Digest>,
-}
-
 /// Which level holds for which repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcknowledgeRules {
@@ -168,23 +159,23 @@ impl Copies {
         repository: &Repository,
         digests: &[Digest],
         journal: &Handle,
-    ) -> Result<Spread, Error> {
+    ) -> Result<(), Error> {
         let level = self.acknowledge.level_of(repository);
         if level == Acknowledge::One {
-            return Ok(Spread::default());
+            return Ok(());
         }
         let needed = level.in_all(&journal.membership(), self.replicator.node());
         let (copies, votes) = needed.ok_or(Error::Unavailable)?;
-        let unseen = self.have_held(digests, copies, votes).await;
-        let unseen = unseen.map_err(|error| {
+        let held = self.have_held(digests, copies, votes).await;
+        held.map_err(|error| {
             tracing::warn!(%repository, %error, "a blob is not linked");
             Error::Unavailable
-        })?;
-        Ok(Spread { copies, unseen })
+        })
     }
 
     /// As [`Copies::spread`], after the entry was applied here: what this node had not
-    /// seen is seen by then, and so are voters that have come.
+    /// seen is seen by then, a blob that was pushed anew among it, and so are voters that
+    /// have come. Where nothing has changed it costs the same reads again.
     ///
     /// - Errors: `Internal`: the blobs are linked, and not where they should be.
     pub(super) async fn spread_rest(
@@ -192,7 +183,6 @@ impl Copies {
         repository: &Repository,
         digests: &[Digest],
         journal: &Handle,
-        shown: Spread,
     ) -> Result<(), Error> {
         let level = self.acknowledge.level_of(repository);
         if level == Acknowledge::One {
@@ -200,35 +190,23 @@ impl Copies {
         }
         let needed = level.in_all(&journal.membership(), self.replicator.node());
         let (copies, votes) = needed.unwrap_or_default();
-        let digests = if copies > shown.copies {
-            digests
-        } else {
-            &shown.unseen
-        };
         let held = self.have_held(digests, copies, votes).await;
-        held.map(drop)
-            .map_err(|error| Error::Internal(Box::new(error)))
+        held.map_err(|error| Error::Internal(Box::new(error)))
     }
 
-    /// Has `copies` voters hold each of `digests`; says which the state does not have.
+    /// Has `copies` voters hold each of `digests` that the state has.
     async fn have_held(
         &self,
         digests: &[Digest],
         copies: usize,
         votes: bool,
-    ) -> Result<Vec<Digest>, HoldError> {
-        let holding = digests.iter().map(|digest| async move {
-            let known = self.replicator.hold_known(digest, copies, votes).await;
-            known.map(|is_known| (digest, is_known))
-        });
+    ) -> Result<(), HoldError> {
+        let holding = digests
+            .iter()
+            .map(|digest| self.replicator.hold_known(digest, copies, votes));
         let mut holding = stream::iter(holding).buffer_unordered(SPREADS_MAX);
-        let mut unseen = Vec::new();
-        while let Some((digest, is_known)) = holding.try_next().await? {
-            if !is_known {
-                unseen.push(*digest);
-            }
-        }
-        Ok(unseen)
+        while holding.try_next().await?.is_some() {}
+        Ok(())
     }
 
     /// Opens a part of a blob, wherever it is.

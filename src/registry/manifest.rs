@@ -65,7 +65,7 @@ impl Registry {
         let blobs = put.parts.iter().filter(is_blob);
         let blobs: Vec<Digest> = blobs.map(|part| part.digest).collect();
         // They may have come by a mount, or when fewer copies were waited for.
-        let spread = self.spread(repository, &blobs).await?;
+        self.spread(repository, &blobs).await?;
         let committed = self.propose(Command::PutManifest(Box::new(put))).await?;
         let pushed = ManifestPushed {
             digest,
@@ -74,7 +74,7 @@ impl Registry {
         };
         match committed.outcome {
             Outcome::Stored { .. } => {
-                self.spread_rest(repository, &blobs, spread).await?;
+                self.spread_rest(repository, &blobs).await?;
                 Ok(pushed)
             }
             // Pushing again what is there moves nothing.

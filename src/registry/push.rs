@@ -1,6 +1,5 @@
 //! Pushes of blobs: sessions, whole blobs, mounts.
 
-use super::copies::Spread;
 use super::error::Error;
 use super::journal::{Registry, broken, refused};
 use super::upload::{Place, Upload, failed};
@@ -131,12 +130,12 @@ impl Registry {
             target: target.clone(),
             digest: *digest,
         };
-        let spread = self.spread(target, &[*digest]).await?;
+        self.spread(target, &[*digest]).await?;
         let committed = self.propose(command).await?;
         if !matches!(committed.outcome, Outcome::BlobLinked { .. }) {
             return Ok(None);
         }
-        self.spread_rest(target, &[*digest], spread).await?;
+        self.spread_rest(target, &[*digest]).await?;
         Ok(Some(committed.index))
     }
 }
@@ -147,10 +146,10 @@ impl Registry {
         &self,
         repository: &Repository,
         digests: &[Digest],
-    ) -> Result<Spread, Error> {
+    ) -> Result<(), Error> {
         match &self.copies {
             Some(copies) => copies.spread(repository, digests, &self.journal).await,
-            None => Ok(Spread::default()),
+            None => Ok(()),
         }
     }
 
@@ -159,11 +158,10 @@ impl Registry {
         &self,
         repository: &Repository,
         digests: &[Digest],
-        shown: Spread,
     ) -> Result<(), Error> {
         match &self.copies {
             Some(copies) => {
-                let rest = copies.spread_rest(repository, digests, &self.journal, shown);
+                let rest = copies.spread_rest(repository, digests, &self.journal);
                 rest.await
             }
             None => Ok(()),

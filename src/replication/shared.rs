@@ -97,9 +97,10 @@ impl Shared {
     /// state was looked at, and while changes of it wait.
     #[must_use]
     pub fn missing_count(&self) -> u64 {
+        // In the order in which a change goes, so that it is seen in one of the three.
+        let is_unsure = !self.blob_changes().is_empty();
+        let is_unsure = is_unsure || self.0.is_unsure.load(Ordering::Acquire);
         let known = self.metrics().replication.missing_blobs.value();
-        let is_unsure = self.0.is_unsure.load(Ordering::Acquire);
-        let is_unsure = is_unsure || !self.blob_changes().is_empty();
         u64::try_from(known).unwrap_or(0).max(u64::from(is_unsure))
     }
 
