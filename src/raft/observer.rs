@@ -67,7 +67,7 @@ pub(super) async fn observe(
                     .journal
                     .leader_changes
                     .add(u64::from(now.leader.is_some()));
-                tracing::info!(leader = ?now.leader, term = now.term, "leadership changes");
+                tracing::info!(leader = now.leader, term = now.term, "leadership changes");
             }
             std::mem::replace(status, now) != now
         });

@@ -1,5 +1,7 @@
 //! Which executor runs on which CPU: pure rules over a [`Topology`].
 
+use std::fmt;
+
 use super::topology::Topology;
 
 /// From this many CPUs on, one of them is given to consensus alone.
@@ -21,6 +23,15 @@ pub enum Place {
     Cpu(usize),
     /// Wherever the kernel likes, within the CPUs of the process.
     Anywhere,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu(cpu) => write!(f, "CPU {cpu}"),
+            Self::Anywhere => f.write_str("any CPU"),
+        }
+    }
 }
 
 /// Why a wish cannot be met.

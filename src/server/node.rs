@@ -149,8 +149,8 @@ impl Node {
 /// executors.
 fn prepare(config: &Config, metrics: &Metrics) -> Result<(DirectoryLock, ShardPlan), ServerError> {
     let found = preflight(&config.data_dir)?;
-    tracing::info!(kernel = %found.kernel, memlock_bytes = ?found.memlock_bytes,
-        open_files = ?found.open_files, "the machine can run a node");
+    tracing::info!(kernel = %found.kernel, memlock_bytes = found.memlock_bytes,
+        open_files = found.open_files, "the machine can run a node");
     show_kernel_tls(config, metrics);
     let lock = lock_directory(&config.data_dir).map_err(ServerError::locked)?;
     let wishes = Wishes {
@@ -158,7 +158,7 @@ fn prepare(config: &Config, metrics: &Metrics) -> Result<(DirectoryLock, ShardPl
         raft_cpu: config.runtime.raft_cpu,
     };
     let plan = ShardPlan::of(&Topology::detect()?, wishes)?;
-    tracing::info!(shards = ?plan.shards, raft = ?plan.raft, "executors are placed");
+    tracing::info!(shards = plan.shards.len(), consensus = %plan.raft, "executors are placed");
     Ok((lock, plan))
 }
 
@@ -204,12 +204,28 @@ fn open_blobs(
             }
         }
     })?;
-    tracing::info!(?recovery, "the blob store is recovered");
+    show_recovery(&recovery);
     if consensus.membership.is_none() {
         // A member fetches what it lacks.
         report_missing(&view, &shared)?;
     }
     Ok(shared)
+}
+
+/// Says what was found in the blob store, a number for each kind.
+fn show_recovery(found: &blob::Recovery) {
+    tracing::info!(
+        blobs = found.blobs,
+        sessions = found.sessions,
+        sessions_expired = found.sessions_expired,
+        imports = found.imports,
+        leftovers = found.leftovers,
+        orphans = found.orphans,
+        unknown = found.unknown,
+        unsealed = found.unsealed,
+        quarantined = found.quarantined,
+        "the blob store is recovered"
+    );
 }
 
 /// What makes copies of blobs; nothing on a node that runs alone.
