@@ -124,7 +124,7 @@ fn check_files(nemesis: &mut Nemesis, run: &Run) {
 
 /// A term has one leader, whichever node's log is asked.
 fn check_leaders(nemesis: &Nemesis) {
-    let mut leaders: HashMap<u64, String> = HashMap::new();
+    let mut leaders: HashMap<u64, u64> = HashMap::new();
     for member in &nemesis.cluster.nodes {
         let log = member.node.log_text();
         let lines = log
@@ -132,10 +132,8 @@ fn check_leaders(nemesis: &Nemesis) {
             .filter(|line| line.contains("leadership changes"));
         for line in lines {
             let line: Value = serde_json::from_str(line).unwrap_or_default();
-            let (term, leader) = (&line["term"], line["leader"].as_str());
-            let leader = leader.filter(|leader| *leader != "None");
-            if let (Some(term), Some(leader)) = (term.as_u64(), leader) {
-                let known = leaders.entry(term).or_insert_with(|| leader.to_owned());
+            if let (Some(term), Some(leader)) = (line["term"].as_u64(), line["leader"].as_u64()) {
+                let known = *leaders.entry(term).or_insert(leader);
                 assert_eq!(known, leader, "two nodes led in term {term}");
             }
         }
