@@ -15,7 +15,7 @@ use windlass::auth::{
     Actions, Authority, Issuer, Key, Needed, Rules, Subject, TokenCache, TokenKind, authorize,
 };
 use windlass::base::Clock;
-use windlass::quota::{Allowance, Caller, Options, Quotas, Rate};
+use windlass::quota::{Allowance, Caller, Namespace, Options, Quotas, Rate};
 
 /// When the tokens are shown.
 const NOW_SECONDS: u64 = 1_000_000;
@@ -110,6 +110,7 @@ fn quotas(criterion: &mut Criterion) {
     let clock = Clock::system();
     let caller = Caller {
         name: "bob",
+        namespace: Namespace::Users,
         subject: None,
     };
     let bounded = Allowance {

@@ -11,7 +11,7 @@ use super::route::Route;
 use crate::auth::{Actions, Fault, Needed, Scope};
 use crate::base::Clock;
 use crate::exchange::Exchange;
-use crate::guard::{Granted, Pass, Refused};
+use crate::guard::{Granted, Named, Pass, Refused};
 use crate::http::{Method, Status, utc_time};
 use crate::oci::Reference;
 use crate::telemetry::{AuditLevel, AuditLog};
@@ -23,9 +23,7 @@ const DIGEST_HEADER: &str = "Docker-Content-Digest";
 #[derive(Debug, Default)]
 struct Line {
     event: &'static str,
-    user: Option<String>,
-    /// Which robot, where that is one.
-    robot: Option<String>,
+    named: Named,
     digest: Option<String>,
     /// Which rule allowed it.
     allowed_by: Option<String>,
@@ -70,8 +68,7 @@ impl Audit {
         });
         let line = Line {
             event: "change",
-            user: pass.name().map(str::to_owned),
-            robot: pass.robot_id(),
+            named: pass.named(),
             digest: digest.or_else(|| digest_of(route)),
             allowed_by: Some(pass.reason(&given(route, pass, needed))),
             reason: handled.as_ref().err().map(Failure::reason),
@@ -93,11 +90,9 @@ impl Audit {
         if !self.0.wants(AuditLevel::Refusals) {
             return;
         }
-        let (user, robot) = match refused {
-            Refused::Challenged { user, robot, .. } | Refused::Denied { user, robot, .. } => {
-                (user.as_deref(), robot.clone())
-            }
-            Refused::Crowded | Refused::Limited(_) | Refused::Unready => (None, None),
+        let named = match refused {
+            Refused::Challenged { named, .. } | Refused::Denied { named, .. } => named.clone(),
+            Refused::Crowded | Refused::Limited(_) | Refused::Unready => Named::default(),
         };
         let (status, reason) = match refused {
             Refused::Challenged { fault, .. } => {
@@ -128,8 +123,7 @@ impl Audit {
         };
         let line = Line {
             event: "refusal",
-            user: user.map(str::to_owned),
-            robot,
+            named,
             digest: digest_of(route),
             reason: Some(reason),
             status: Some(status.code()),
@@ -161,8 +155,7 @@ impl Audit {
         let scopes: Vec<_> = granted.scopes.iter().map(Scope::to_string).collect();
         let line = Line {
             event: "token",
-            user: granted.user.as_deref().map(str::to_owned),
-            robot: granted.robot.clone(),
+            named: granted.named.clone(),
             allowed_by: Some(granted.allowed_by.clone()).filter(|by| !by.is_empty()),
             status: Some(Status::OK.code()),
             scopes: Some(scopes.join(" ")),
@@ -190,6 +183,7 @@ impl Audit {
             event = line.event,
             request_id = text("request_id"),
             user = text("user"),
+            user_of = text("user_of"),
             robot = text("robot"),
             certificate = text("certificate"),
             client = text("client"),
@@ -229,8 +223,9 @@ fn object(
         ("time", json!(time)),
         ("event", json!(line.event)),
         ("request_id", json!(exchange.request_id().as_str())),
-        ("user", json!(line.user)),
-        ("robot", json!(line.robot)),
+        ("user", json!(line.named.user)),
+        ("user_of", json!(line.named.user_of)),
+        ("robot", json!(line.named.robot)),
         ("certificate", json!(exchange.client_name())),
         ("client", json!(client)),
         ("method", json!(head.method().as_str())),

@@ -1,7 +1,7 @@
 //! One configuration file: TOML, with messages that point to the line.
 
-use std::fs::{self, File, Metadata};
-use std::io::Read as _;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
@@ -23,23 +23,18 @@ pub(super) fn read_layer<T: DeserializeOwned>(
     path: &Path,
     keys: &Keys,
 ) -> Result<Table, ConfigError> {
-    parse_layer::<T>(path, &read(path)?, keys)
+    let (text, metadata) = read(path)?;
+    parse_layer::<T>(path, (&text, &metadata), keys)
 }
 
 /// Reads a secret: the content of a file without its last line break.
 ///
 /// - Errors: also when others than the file's owner and group may read or change it.
 pub fn read_secret(path: &Path) -> Result<String, ConfigError> {
-    let unread = |source| ConfigError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    // The file that is looked at is the one that is read.
-    let mut file = File::open(path).map_err(unread)?;
-    let metadata = file.metadata().map_err(unread)?;
+    let (mut file, metadata) = open(path)?;
     check_permissions(path, &metadata)?;
     let mut secret = String::new();
-    file.read_to_string(&mut secret).map_err(unread)?;
+    file.read_to_string(&mut secret).map_err(unread(path))?;
     let trimmed_bytes = secret.trim_end_matches(['\r', '\n']).len();
     secret.truncate(trimmed_bytes);
     Ok(secret)
@@ -54,16 +49,31 @@ fn check_permissions(path: &Path, metadata: &Metadata) -> Result<(), ConfigError
     Err(ConfigError::Permissions { path, mode })
 }
 
-fn read(path: &Path) -> Result<String, ConfigError> {
-    fs::read_to_string(path).map_err(|source| ConfigError::Read {
+fn read(path: &Path) -> Result<(String, Metadata), ConfigError> {
+    let (mut file, metadata) = open(path)?;
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(unread(path))?;
+    Ok((text, metadata))
+}
+
+/// A file, and what it is: of another one that has its name by the time somebody asks,
+/// permissions would say nothing.
+fn open(path: &Path) -> Result<(File, Metadata), ConfigError> {
+    let file = File::open(path).map_err(unread(path))?;
+    let metadata = file.metadata().map_err(unread(path))?;
+    Ok((file, metadata))
+}
+
+fn unread(path: &Path) -> impl Fn(io::Error) -> ConfigError {
+    move |source| ConfigError::Read {
         path: path.to_owned(),
         source,
-    })
+    }
 }
 
 fn parse_layer<T: DeserializeOwned>(
     path: &Path,
-    text: &str,
+    (text, metadata): (&str, &Metadata),
     keys: &Keys,
 ) -> Result<Table, ConfigError> {
     let value_error = |error: toml::de::Error| ConfigError::Value {
@@ -71,7 +81,12 @@ fn parse_layer<T: DeserializeOwned>(
         reason: one_line(error.message()),
     };
     let mut document = DeTable::parse(text).map_err(value_error)?;
-    let source = Source { path, text, keys };
+    let source = Source {
+        path,
+        text,
+        metadata,
+        keys,
+    };
     source.check_keys(document.get_mut(), &mut Vec::new())?;
     // Once for the types, whose errors know their line, and once for the merge.
     T::deserialize(Deserializer::from(document.clone())).map_err(value_error)?;
@@ -90,6 +105,8 @@ fn is_empty_list(value: &DeValue<'_>) -> bool {
 struct Source<'a> {
     path: &'a Path,
     text: &'a str,
+    /// Of the file that `text` was read from.
+    metadata: &'a Metadata,
     keys: &'a Keys,
 }
 
@@ -114,7 +131,8 @@ impl Source<'_> {
             } else if self.keys.is_secret(path)
                 || self.keys.holds_hashes(path) && !is_empty_list(value.get_ref())
             {
-                self.check_private()?;
+                // A file with a secret in it is as secret.
+                check_permissions(self.path, self.metadata)?;
             } else if let DeValue::Table(section) = value.get_mut() {
                 self.check_keys(section, path)?;
             }
@@ -134,15 +152,6 @@ impl Source<'_> {
             }
         }
         Ok(())
-    }
-
-    /// A file with a secret in it is as secret.
-    fn check_private(&self) -> Result<(), ConfigError> {
-        let metadata = fs::metadata(self.path).map_err(|source| ConfigError::Read {
-            path: self.path.to_owned(),
-            source,
-        })?;
-        check_permissions(self.path, &metadata)
     }
 
     /// The content of the file that `value` names, standing where the name stood.

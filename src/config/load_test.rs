@@ -1,9 +1,11 @@
 //! Loading through real files: order of the layers, messages, secrets.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde::Deserialize;
 use tempfile::TempDir;
 
@@ -349,6 +351,30 @@ fn a_file_with_a_secret_in_it_is_as_secret() {
     let expected = format!("{} has mode 0644: ", file.display());
     let message = message(sources());
     assert!(message.starts_with(&expected), "{message}");
+}
+
+/// The file that is read gives its name to a better one while it is read.
+#[test]
+fn a_file_is_judged_by_itself_and_not_by_what_has_its_name_by_then() {
+    let files = Files::new();
+    let file = files.0.path().join("w.toml");
+    let text = "cluster.secret = '0123456789abcdef'";
+    let better = files.write("better.toml", text);
+    mknodat(CWD, &file, FileType::Fifo, Mode::empty(), 0).unwrap();
+    set_mode(&file, 0o644);
+    let (name, target) = (better, file.clone());
+    let writer = std::thread::spawn(move || {
+        // Opens when the other side has.
+        let mut open = File::options().write(true).open(&target).unwrap();
+        fs::rename(name, target).unwrap();
+        open.write_all(text.as_bytes()).unwrap();
+    });
+    let message = message(Sources {
+        files: vec![file],
+        ..Sources::default()
+    });
+    writer.join().unwrap();
+    assert!(message.contains(" has mode 0644: "), "{message}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::book::Book;
 use super::hasher::Crowded;
 use super::keeper::Shared;
+use super::named::Named;
 use super::options::{Mode, Options};
 use super::pass::Pass;
 use super::proved::Proved;
@@ -29,7 +30,7 @@ use crate::telemetry::{AccessDecision, LoginEnd, Metrics};
 pub(super) const IDENTITY_CLAIM: &str = "identity";
 
 /// Where the claims of a caller keep what its certificate says.
-const CERTIFICATE_CLAIM: &str = "certificate";
+pub(super) const CERTIFICATE_CLAIM: &str = "certificate";
 
 /// The guard of one shard's door. Owned by that shard.
 pub struct Guard {
@@ -66,16 +67,12 @@ pub enum Refused {
         /// The value of `WWW-Authenticate`.
         challenge: String,
         /// Whom they prove, where they are good.
-        user: Option<Box<str>>,
-        /// The number of the robot that this is, where it is one.
-        robot: Option<String>,
+        named: Named,
     },
     /// Its user is known, and may not.
     Denied {
         /// Who it is.
-        user: Option<Box<str>>,
-        /// The number of the robot that this is, where it is one.
-        robot: Option<String>,
+        named: Named,
         /// How many rules there are, none of which gives it; where rules decide.
         rules: Option<usize>,
     },
@@ -274,8 +271,7 @@ impl Guard {
                 Err(self.challenged(needed, Fault::Insufficient, Some(&pass)))
             }
             Some(Decision::Refused) | None => Err(Refused::Denied {
-                user: pass.name().map(Into::into),
-                robot: pass.robot_id(),
+                named: pass.named(),
                 rules: pass.rules().map(Rules::count),
             }),
         }
@@ -442,8 +438,7 @@ impl Guard {
         Refused::Challenged {
             fault,
             challenge,
-            user: pass.and_then(Pass::name).map(Into::into),
-            robot: pass.and_then(Pass::robot_id),
+            named: pass.map(Pass::named).unwrap_or_default(),
         }
     }
 

@@ -1,7 +1,5 @@
 //! One fetch of an issuer's keys. Blocks.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +8,7 @@ use super::refetch::freshness;
 use crate::auth::{DiscoveryError, KeyError, KeySet, discovered_keys_url, discovery_url};
 use crate::base::limits::{KEY_SET_BYTES_MAX, KEYS_FETCH_TIMEOUT, TOKEN_BYTES_MAX};
 use crate::base::units::MIB;
-use crate::disk::{self, read_small_file_blocking};
+use crate::disk::{self, read_small_file_with_mode_blocking};
 use crate::net::{FetchError, FetchLimits, Fetcher, TlsAuthorities, TlsMaterialError};
 
 /// Longest file of authorities: what machines trust is a quarter of this.
@@ -151,7 +149,7 @@ fn authorities(keys: &IssuerKeys) -> Result<Option<TlsAuthorities>, KeysError> {
     let Some(path) = &keys.fetch.ca_file else {
         return Ok(None);
     };
-    let text = read(path, AUTHORITIES_BYTES_MAX)?;
+    let (text, _) = read(path, AUTHORITIES_BYTES_MAX)?;
     let unusable = |fault| KeysError::Authorities {
         path: path.clone(),
         fault,
@@ -168,9 +166,8 @@ struct Shown {
 
 fn read_token(path: &Path) -> Result<Shown, KeysError> {
     let bytes_max = u32::try_from(TOKEN_BYTES_MAX).unwrap_or(u32::MAX);
-    let text = String::from_utf8(read(path, bytes_max)?);
-    let text = text.map_err(|_| KeysError::Token(path.to_owned()))?;
-    let mode = fs::metadata(path).map_or(0o7777, |metadata| metadata.mode() & 0o7777);
+    let (bytes, mode) = read(path, bytes_max)?;
+    let text = String::from_utf8(bytes).map_err(|_| KeysError::Token(path.to_owned()))?;
     if mode & OTHERS_WRITE_BITS != 0 {
         let path = path.to_owned();
         return Err(KeysError::Permissions { path, mode });
@@ -181,14 +178,19 @@ fn read_token(path: &Path) -> Result<Shown, KeysError> {
     })
 }
 
-fn read(path: &Path, bytes_max: u32) -> Result<Vec<u8>, KeysError> {
-    let content = read_small_file_blocking(path, bytes_max)?;
+/// What is in the file, and the permissions of the file that it was read from.
+fn read(path: &Path, bytes_max: u32) -> Result<(Vec<u8>, u32), KeysError> {
+    let content = read_small_file_with_mode_blocking(path, bytes_max)?;
     content.ok_or_else(|| KeysError::Missing(path.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+    use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
+
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
 
     use super::*;
 
@@ -209,6 +211,24 @@ mod tests {
         ] {
             assert_eq!(read(mode).unwrap(), ("sesame".into(), is_open), "{mode:o}");
         }
+        // Another file that has its name by then says nothing about it.
+        let (pipe, better) = (home.path().join("pipe"), path.clone());
+        mknodat(CWD, &pipe, FileType::Fifo, Mode::empty(), 0).unwrap();
+        fs::set_permissions(&pipe, fs::Permissions::from_mode(0o666)).unwrap();
+        let shown = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Opens when the other side has.
+                let mut open = fs::File::options().write(true).open(&pipe).unwrap();
+                fs::copy(&better, home.path().join("new")).unwrap();
+                let new = fs::Permissions::from_mode(0o600);
+                fs::set_permissions(home.path().join("new"), new).unwrap();
+                fs::rename(home.path().join("new"), &pipe).unwrap();
+                open.write_all(b"stolen").unwrap();
+            });
+            read_token(&pipe).map(|shown| shown.token)
+        });
+        let error = shown.unwrap_err().to_string();
+        assert!(error.contains("has mode 0666"), "{error}");
         for mode in [0o602, 0o646, 0o666] {
             let error = read(mode).unwrap_err().to_string();
             assert!(error.contains(&format!("has mode {mode:04o}")), "{error}");

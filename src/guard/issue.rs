@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::admit::{Guard, IDENTITY_CLAIM, LoggedIn, Origin, Unproved};
 use super::book::{Book, Trusted};
+use super::named::Named;
 use super::options::{Mode, UsersOptions};
 use super::pass::{caller_of, reason_given};
 use super::robots::{ROBOT_CLAIM, Robot};
@@ -50,9 +51,7 @@ pub struct Granted {
     /// A refresh token, where one was asked for.
     pub refresh_token: Option<String>,
     /// Who it was made for; nobody for an anonymous caller.
-    pub user: Option<Box<str>>,
-    /// The number of the robot that this is, where it is one.
-    pub robot: Option<String>,
+    pub named: Named,
     /// What the token gives.
     pub scopes: Vec<Scope>,
     /// Why it gives that, for people; empty where it gives nothing.
@@ -114,8 +113,10 @@ impl Guard {
         let proved = self.proved(&book, request.grant, origin).await?;
         let subject = proved.subject;
         let user = subject.username.clone();
-        self.count_request(caller_of(&subject).as_ref(), origin.address)?;
+        let caller = caller_of(&subject);
+        self.count_request(caller.as_ref(), origin.address)?;
         let robot = proved.robot.as_ref();
+        let named = Named::new(caller, robot.map(|robot| robot_id_text(robot.id)));
         let scopes = given(&book, &subject, robot, &request.scopes);
         let allowed_by = reasons(&book, &subject, robot, &scopes);
         let issued_seconds = self.now_seconds();
@@ -137,15 +138,14 @@ impl Guard {
         }
         // Robots and owners of certificates may have the names of users.
         let is_lasting = request.is_offline && robot.is_none() && proved.ends_seconds.is_none();
-        let refresh_token = match user.clone().filter(|_| is_lasting) {
+        let refresh_token = match user.filter(|_| is_lasting) {
             Some(user) => self.refresh_token(&book, own, &user, issued_seconds)?,
             None => None,
         };
         Ok(Granted {
             token: sign(own, TokenKind::Access, &claims)?,
             refresh_token,
-            user,
-            robot: robot.map(|robot| robot_id_text(robot.id)),
+            named,
             scopes,
             allowed_by,
             issued_seconds,

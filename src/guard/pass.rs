@@ -3,14 +3,18 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use serde_json::Value;
+
+use super::admit::CERTIFICATE_CLAIM;
 use super::book::Book;
+use super::named::Named;
 use super::robots::Robot;
 use crate::auth::{
     Actions, Authority, Decision, Ground, Needed, Rules, Subject, Verified, authorize,
     robot_id_text,
 };
 use crate::oci::Repository;
-use crate::quota::Caller;
+use crate::quota::{Caller, Namespace};
 
 /// The outcome of an admission, for questions that come later in the request.
 #[derive(Debug, Clone)]
@@ -114,24 +118,12 @@ impl Pass {
 
     /// Whom the caller proved to be; nobody for one that proved nothing.
     #[must_use]
-    pub fn name(&self) -> Option<&str> {
-        match &self.0 {
-            Held::Everything | Held::Nothing => None,
-            Held::Foreign(token, ..) | Held::Own(token, ..) => token.subject.as_deref(),
-            Held::Subject(_, subject)
-            | Held::Certified(_, subject)
-            | Held::Robot(_, _, subject) => subject.username.as_deref(),
-        }
-    }
-
-    /// The number of the robot that the caller is; `None` for everybody else. Names of
-    /// robots are given again, and users may have the same.
-    #[must_use]
-    pub fn robot_id(&self) -> Option<String> {
-        match &self.0 {
+    pub fn named(&self) -> Named {
+        let robot = match &self.0 {
             Held::Own(.., Some(robot)) | Held::Robot(robot, ..) => Some(robot_id_text(robot.id)),
             _ => None,
-        }
+        };
+        Named::new(self.caller(), robot)
     }
 
     /// The rules that decide about the caller, where nothing else does.
@@ -151,9 +143,10 @@ impl Pass {
         let subject = match &self.0 {
             Held::Everything | Held::Nothing => return None,
             Held::Foreign(token, ..) => {
-                let name = token.subject.as_deref()?;
+                let issuer = token.claims.get("iss").and_then(Value::as_str);
                 return Some(Caller {
-                    name,
+                    name: token.subject.as_deref()?,
+                    namespace: Namespace::Issuer(issuer.unwrap_or_default()),
                     subject: None,
                 });
             }
@@ -247,13 +240,29 @@ pub(super) fn reason_given(
     }
 }
 
-/// Whom a subject is counted as. A robot is none of the users, whatever it is called.
+/// Whom a subject is counted as. A robot is none of the users, whatever it is called, and
+/// neither is whoever an issuer or an authority of certificates knows by the name of one.
 pub(super) fn caller_of(subject: &Subject) -> Option<Caller<'_>> {
-    let robot = subject.robot.as_ref().map(|_| "robot");
     Some(Caller {
         name: subject.username.as_deref()?,
-        subject: subject.subject.as_deref().or(robot),
+        namespace: namespace_of(subject),
+        subject: subject.subject.as_deref(),
     })
+}
+
+fn namespace_of(subject: &Subject) -> Namespace<'_> {
+    if subject.robot.is_some() {
+        return Namespace::Robots;
+    }
+    let claim = |name| subject.claims.as_ref().and_then(|claims| claims.get(name));
+    // No issuer of tokens has a word in what certificates say.
+    if claim(CERTIFICATE_CLAIM).is_some() {
+        return Namespace::Certificates;
+    }
+    match claim("iss").and_then(Value::as_str) {
+        Some(issuer) => Namespace::Issuer(issuer),
+        None => Namespace::Users,
+    }
 }
 
 #[cfg(test)]
@@ -264,7 +273,7 @@ mod tests {
     use crate::auth::Scope;
     use crate::guard::{Mode, Options};
 
-    fn foreign(actions: &serde_json::Value) -> Pass {
+    fn foreign(actions: &Value) -> Pass {
         let claim = json!([{ "type": "registry", "name": "catalog", "actions": actions }]);
         let token = Rc::new(Verified {
             subject: None,
@@ -283,10 +292,35 @@ mod tests {
     }
 
     #[test]
-    fn a_robot_is_counted_apart_from_the_user_of_its_name() {
-        let (user, robot) = (Subject::user("bob", None), Subject::robot("bob", None));
-        assert_ne!(caller_of(&user), caller_of(&robot));
+    fn whoever_else_has_the_name_of_a_user_is_counted_apart_and_named_apart() {
+        let of = |claims: Value| Subject {
+            claims: Some(claims),
+            ..Subject::user("bob", None)
+        };
+        let rows = [
+            (Subject::user("bob", None), "users"),
+            (Subject::robot("bob", None), "robots"),
+            (
+                of(json!({ "iss": "https://ci.example" })),
+                "issuer https://ci.example",
+            ),
+            (of(json!({ "iss": "users" })), "issuer users"),
+            (
+                of(json!({ "certificate": { "cn": "bob" } })),
+                "certificates",
+            ),
+        ];
+        for (left, (subject, words)) in rows.iter().enumerate() {
+            let caller = caller_of(subject);
+            for (right, (other, _)) in rows.iter().enumerate() {
+                assert_eq!(caller == caller_of(other), left == right, "{left}, {right}");
+            }
+            let named = Named::new(caller, None);
+            assert_eq!(named.user.as_deref(), Some("bob"));
+            assert_eq!(named.user_of.as_deref(), Some(*words));
+        }
         assert_eq!(caller_of(&Subject::anonymous(None)), None);
+        assert_eq!(Named::new(None, None), Named::default());
     }
 
     #[test]

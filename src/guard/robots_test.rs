@@ -13,7 +13,9 @@ use crate::base::Clock;
 use crate::guard::book::Book;
 use crate::guard::issuer_keys::Generation;
 use crate::guard::keeper::Shared;
-use crate::guard::{Grant, Granted, Mode, Options, Origin, Refused, TokenRequest, UsersOptions};
+use crate::guard::{
+    Grant, Granted, Mode, Named, Options, Origin, Refused, TokenRequest, UsersOptions,
+};
 use crate::http::Head;
 use crate::runtime::run_alone;
 use crate::telemetry::{Metrics, TokenCheck};
@@ -122,8 +124,11 @@ fn a_secret_proves_its_robot_and_nobody_else() {
         assert_eq!(door.logs_in("ci", &secret, &Needed::Catalog).await, Ok(()));
         let push = Needed::Repository("team/app", Actions::STORE);
         let denied = Err(Refused::Denied {
-            user: Some("ci".into()),
-            robot: Some(robot_id_text(door.token.id())),
+            named: Named {
+                user: Some("ci".into()),
+                user_of: Some("robots".into()),
+                robot: Some(robot_id_text(door.token.id())),
+            },
             rules: None,
         });
         assert_eq!(door.logs_in("ci", &secret, &push).await, denied);

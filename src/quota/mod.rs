@@ -14,5 +14,5 @@ mod quotas;
 mod turns;
 
 pub use places::Place;
-pub use quotas::{Allowance, Caller, Exceeded, Options, Quotas, Rate, UploadPlaces};
+pub use quotas::{Allowance, Caller, Exceeded, Namespace, Options, Quotas, Rate, UploadPlaces};
 pub use turns::{Turn, Turns};

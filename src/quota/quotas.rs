@@ -49,11 +49,26 @@ pub struct Rate {
     pub burst: u32,
 }
 
+/// Whose names a name is one of: the same name is another client elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Namespace<'a> {
+    /// Users of this registry.
+    Users,
+    /// Robots of this registry.
+    Robots,
+    /// Owners of certificates.
+    Certificates,
+    /// Whom this issuer of tokens or identities knows.
+    Issuer(&'a str),
+}
+
 /// Who is held to what a subject may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Caller<'a> {
     /// The name of the user.
     pub name: &'a str,
+    /// Whose name that is.
+    pub namespace: Namespace<'a>,
     /// Whom a signed identity names beside it.
     pub subject: Option<&'a str>,
 }
@@ -148,7 +163,7 @@ impl Quotas {
         if self.is_exempt(client) {
             return Ok(());
         }
-        let name = self.0.names.hash_one((caller.name, caller.subject));
+        let name = self.0.names.hash_one(caller);
         let taken = rate.take(name, self.now_us(clock));
         taken.map_err(exceeded(Limit::SubjectRate))
     }
@@ -175,7 +190,7 @@ impl Quotas {
             .as_ref()
             .zip(caller)
             .map(|(places, caller)| {
-                let name = self.0.names.hash_one((caller.name, caller.subject));
+                let name = self.0.names.hash_one(caller);
                 take(places, name, Limit::SubjectUploads)
             })
             .transpose()?;
@@ -296,6 +311,7 @@ mod tests {
 
     const BOB: Caller<'_> = Caller {
         name: "bob",
+        namespace: Namespace::Users,
         subject: None,
     };
 
@@ -360,11 +376,22 @@ mod tests {
         assert_eq!(refused.limit, Limit::SubjectRate);
         let job = |subject| Caller {
             name: "gitlab",
+            namespace: Namespace::Issuer("https://ci.example"),
             subject: Some(subject),
         };
         assert_eq!(ask(job("a"), "10.0.0.1"), Ok(()));
         assert_eq!(ask(job("b"), "10.0.0.1"), Ok(()));
         assert!(ask(job("a"), "10.0.0.1").is_err());
+        for namespace in [
+            Namespace::Robots,
+            Namespace::Certificates,
+            Namespace::Issuer("a"),
+            Namespace::Issuer("b"),
+        ] {
+            let other = Caller { namespace, ..BOB };
+            assert_eq!(ask(other, "10.0.0.1"), Ok(()), "{namespace:?}");
+            assert!(ask(other, "10.0.0.1").is_err(), "{namespace:?}");
+        }
     }
 
     #[test]

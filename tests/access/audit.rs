@@ -79,6 +79,7 @@ fn the_audit_file_says_who_did_what_by_which_rule_and_entry() {
         &[("event", "change".into()), ("tags", vec!["v1"].into())],
     );
     assert_eq!(put["user"], "bob");
+    assert_eq!(put["user_of"], "users");
     assert_eq!(put["allowed_by"], "rule 1 (bob owns team)");
     assert_eq!(put["repository"], "team/app");
     assert_eq!(put["digest"], digest);
