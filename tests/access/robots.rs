@@ -56,6 +56,7 @@ pub(crate) fn create(admin: SocketAddr, name: &str, scopes: &[&str], more: &[&st
         said.contains("is not shown again") && !said.contains(secret),
         "{said}"
     );
+    crate::support::secret("token of a robot", secret);
     secret.to_owned()
 }
 

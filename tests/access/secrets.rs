@@ -35,6 +35,7 @@ struct Secrets(Vec<(&'static str, Vec<u8>)>);
 
 impl Secrets {
     fn add(&mut self, name: &'static str, secret: impl AsRef<[u8]>) {
+        crate::support::secret(name, secret.as_ref());
         self.0.push((name, secret.as_ref().to_owned()));
     }
 

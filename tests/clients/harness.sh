@@ -9,6 +9,7 @@
 # CHECKS_FILE      where `ok NAME` and `FAIL NAME` lines are appended as well
 # SERVER_OPTIONS   array of further options of the program
 # LISTEN           address that it listens on, when that is not loopback
+# GATHERED         folder for what the whole run looks through; see tests/secrets
 # KEEP_SCRATCH     when set, the scratch folder stays for a look afterwards
 # shellcheck shell=bash
 
@@ -78,8 +79,12 @@ is_ready_or_gone() {
 # Starts windlass on this script's ports and data folder; also after a kill.
 start_server() {
     [ -x "$BINARY" ] || die "no program at $BINARY; run: cargo build --profile ci"
-    "$BINARY" serve --listen "$LISTEN:$PORT" --admin-listen "127.0.0.1:$ADMIN_PORT" \
-        --data-dir "$SCRATCH/registry" "${SERVER_OPTIONS[@]}" >>"$SCRATCH/server.log" 2>&1 &
+    (
+        # Whether a crash leaves a core file is then the server's own doing.
+        ulimit -c unlimited 2>/dev/null || true
+        exec "$BINARY" serve --listen "$LISTEN:$PORT" --admin-listen "127.0.0.1:$ADMIN_PORT" \
+            --data-dir "$SCRATCH/registry" "${SERVER_OPTIONS[@]}"
+    ) >>"$SCRATCH/server.log" 2>&1 &
     SERVER_PID=$!
     if ! until_true 60 is_ready_or_gone || is_gone "$SERVER_PID"; then
         tail -n 20 "$SCRATCH/server.log" >&2
@@ -97,6 +102,7 @@ kill_server() {
 # Asks the server to stop and demands a clean exit.
 stop_server() {
     local code=0
+    curl -fsS -m 2 "http://127.0.0.1:$ADMIN_PORT/metrics" >>"$SCRATCH/server.metrics" 2>/dev/null || true
     kill -TERM "$SERVER_PID" || return 1
     until_true 30 is_gone "$SERVER_PID" || return 1
     wait "$SERVER_PID" || code=$?
@@ -141,6 +147,11 @@ record() {
     fi
     printf '   %-4s %s (%s s)\n' "$word" "$2" "$3"
     [ -z "${CHECKS_FILE:-}" ] || printf '%s %s\n' "$word" "$2" >>"$CHECKS_FILE"
+}
+
+# secret KIND SECRET — says what no server may show; see tests/secrets.
+secret() {
+    [ -z "${GATHERED:-}" ] || printf %s "$2" | "$ROOT/tests/secrets" add "$GATHERED" "$1"
 }
 
 # equal WANT GOT — says both when they differ.
@@ -211,6 +222,7 @@ clean_up() {
     set +e
     end_client
     [ -z "$SERVER_PID" ] || end_process "$SERVER_PID" 20
+    [ -z "${GATHERED:-}" ] || "$ROOT/tests/secrets" keep "$GATHERED" "$CLIENT" "$SCRATCH" || code=1
     # What a container engine left mounted, innermost first.
     awk -v top="$SCRATCH/" 'index($2, top) == 1 { print $2 }' /proc/mounts | sort -r |
         while read -r mount; do umount "$mount" || umount -l "$mount"; done

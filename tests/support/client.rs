@@ -8,6 +8,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use super::gathered;
+
 /// A silent server fails the test after this time.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// Longest answer head that the client accepts.
@@ -269,12 +271,16 @@ impl Client {
     ///
     /// An answer that comes before the body is sent is read all the same.
     pub(crate) fn try_send(&mut self, request: &Request) -> io::Result<Response> {
+        gathered::request(&request.target, &request.headers, || request.body_bytes());
         let mut message = request.head_bytes();
         message.extend_from_slice(&request.body_bytes());
         let sent = self.write(&message);
         let about = format!("{} {}", request.method, request.target);
         match (self.read_response(&about), sent) {
-            (Ok(response), _) => Ok(response),
+            (Ok(response), _) => {
+                gathered::answer(&request.target, &response);
+                Ok(response)
+            }
             (Err(_), Err(error)) | (Err(error), Ok(())) => {
                 self.close();
                 Err(error)

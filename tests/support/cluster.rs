@@ -9,6 +9,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 
 use super::client::{Client, Request};
+use super::gathered;
 use super::node::{Node, NodeOptions, wait_for};
 
 /// A cluster that has not formed, healed or caught up by then fails the test.
@@ -86,10 +87,10 @@ impl Cluster {
     pub(crate) fn token(&self) -> String {
         let added = self.nodes[0].operate(&["add"]);
         assert!(added.status.success(), "add: {}", said(&added));
-        String::from_utf8(added.stdout)
-            .expect("text")
-            .trim()
-            .to_owned()
+        let token = String::from_utf8(added.stdout).expect("text");
+        let token = token.trim();
+        gathered::secret("join token", token);
+        token.to_owned()
     }
 
     /// What `GET /cluster` says at a node.

@@ -13,11 +13,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::client::{Client, Request};
+use super::gathered;
 
 /// A node that is not ready by then fails the test.
 const READY_MAX: Duration = Duration::from_secs(60);
 /// Pause between two looks at a condition.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
+/// What a node does not say by then, it does not say before its end.
+const LAST_WORD_MAX: Duration = Duration::from_millis(500);
 
 /// How a node is started, beyond its addresses and its directory.
 #[derive(Clone, Default)]
@@ -106,6 +109,8 @@ impl Node {
     /// Starts the process without waiting for it.
     pub(crate) fn spawn(&mut self) {
         assert!(self.child.is_none(), "the node runs already");
+        gathered::allow_core_files();
+        self.gather_configuration();
         let log = File::options()
             .create(true)
             .append(true)
@@ -256,6 +261,40 @@ impl Node {
         files
     }
 
+    /// Keeps the secrets that the node was given; says where its audit file is.
+    fn gather_configuration(&self) -> Option<PathBuf> {
+        let mut audit = None;
+        for (name, value) in &self.options.environment {
+            gathered::variable(name, value);
+            if name == "WINDLASS_AUDIT__FILE" {
+                audit = Some(PathBuf::from(value));
+            }
+        }
+        let words = self.options.arguments.windows(2);
+        let files = words.filter(|pair| pair[0] == "--config");
+        let said = files.filter_map(|pair| gathered::configuration(Path::new(&pair[1])));
+        audit.or(said.last())
+    }
+
+    /// Keeps what the node showed, and its own secrets.
+    fn gather(&mut self) {
+        let Some(folder) = gathered::folder() else {
+            return;
+        };
+        let name = gathered::name();
+        gathered::keys(&self.data_dir);
+        gathered::shown(&self.log, &format!("{name}.log"));
+        if let Some(audit) = self.gather_configuration() {
+            gathered::shown(&audit, &format!("{name}.audit"));
+        }
+        if self.is_running() {
+            let mut client = Client::with_patience(self.admin_address, LAST_WORD_MAX);
+            if let Ok(page) = client.try_send(&Request::new("GET", "/metrics")) {
+                drop(fs::write(folder.join(format!("{name}.metrics")), page.body));
+            }
+        }
+    }
+
     fn status_bytes(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid()));
         let status = status.expect("the process has a status");
@@ -285,6 +324,7 @@ impl Drop for Node {
         if std::thread::panicking() {
             eprintln!("--- log of the node ---\n{}", self.log_tail());
         }
+        self.gather();
         self.kill();
     }
 }
@@ -325,15 +365,15 @@ pub(crate) fn shared_address() -> SocketAddr {
         }
         let node = Node::start();
         let address = node.address;
+        gathered::keys(&node.data_dir);
         let directory = node.data_dir.parent().expect("data has a parent");
+        let script = "read -r line; kill -9 \"$1\"; cp \"$3\" \"$4\"; rm -rf \"$2\"";
         let watcher = Command::new("sh")
-            .args([
-                "-c",
-                "read -r line; kill -9 \"$1\"; rm -rf \"$2\"",
-                "watcher",
-            ])
+            .args(["-c", script, "watcher"])
             .arg(node.pid().to_string())
             .arg(directory)
+            .arg(&node.log)
+            .arg(kept_log())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -348,11 +388,21 @@ pub(crate) fn shared_address() -> SocketAddr {
 /// with this process.
 fn shared_cluster(count: usize) -> SocketAddr {
     let cluster = super::cluster::Cluster::start(count);
-    let pids = cluster.nodes.iter().map(|member| member.node.pid());
-    let script = "read -r line; kill -9 \"$@\"";
+    let mut words = Vec::new();
+    for member in &cluster.nodes {
+        gathered::keys(&member.node.data_dir);
+        let log = member.node.log.display().to_string();
+        words.extend([
+            member.node.pid().to_string(),
+            log,
+            kept_log().display().to_string(),
+        ]);
+    }
+    let script =
+        "read -r line; while [ $# -gt 0 ]; do kill -9 \"$1\"; cp \"$2\" \"$3\"; shift 3; done";
     let watcher = Command::new("sh")
         .args(["-c", script, "watcher"])
-        .args(pids.map(|pid| pid.to_string()))
+        .args(words)
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -360,6 +410,12 @@ fn shared_cluster(count: usize) -> SocketAddr {
     let address = super::proxy::round_robin(cluster.addresses());
     Box::leak(Box::new((watcher.expect("a shell"), cluster)));
     address
+}
+
+/// Where a watcher keeps the log of a node: nowhere, where nothing is gathered.
+fn kept_log() -> PathBuf {
+    let name = || format!("{}.log", gathered::name());
+    gathered::folder().map_or_else(|| PathBuf::from("/dev/null"), |folder| folder.join(name()))
 }
 
 /// Two free ports on an address of this test process's own: many processes on
