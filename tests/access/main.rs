@@ -28,6 +28,7 @@ mod tunnel;
 
 mod answers;
 mod audit;
+mod behind;
 mod both;
 mod elsewhere;
 mod issuer;

@@ -239,7 +239,7 @@ fn nodes_of_a_cluster_show_nothing_of_what_makes_them_members() {
         };
         let cluster = Cluster::start_with(2, &options);
         let mut secrets = Secrets::default();
-        secrets.add("the secret", shared);
+        secrets.add("shared secret", shared);
         // One that was not used, and is good for as long.
         secrets.add("a join token", cluster.token());
         for member in &cluster.nodes {

@@ -1,9 +1,11 @@
 //! Many who begin a handshake and go no further.
 
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use super::material::Material;
+use super::material::{Material, configured};
 use super::session::{Session, Wishes, client, connect, get};
 use super::support::{Client, Node, Request, wait_for};
 
@@ -17,6 +19,10 @@ const SOON_MAX: Duration = Duration::from_secs(30);
 /// Most that may be on their way: the bound of one shard, for the shards of a test
 /// machine.
 const SHARD_ENTRANTS_MAX: u64 = 512;
+
+/// A handshake may take ten seconds; on a busy machine its end is seen late.
+const HANDSHAKE_MIN: Duration = Duration::from_secs(9);
+const HANDSHAKE_MAX: Duration = Duration::from_secs(15);
 
 /// The value of a metric without labels, or of one of its series.
 fn metric(node: &Node, name: &str) -> u64 {
@@ -73,4 +79,62 @@ fn two_thousand_half_open_handshakes_keep_nobody_out() {
     drop(held);
     let is_over = || metric(&node, "windlass_entering_connections") == 0;
     assert!(wait_for(SOON_MAX, is_over), "places are not given back");
+}
+
+/// Opens a connection, sends `bytes` one after the other in pieces of that size, a second
+/// between them, and says how long the server kept it open.
+fn held(address: SocketAddr, bytes: &[u8], piece_bytes: usize) -> Duration {
+    let begin = Instant::now();
+    let mut stream = connect(address);
+    for piece in bytes.chunks(piece_bytes) {
+        stream.write_all(piece).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(1)))
+            .unwrap();
+        match stream.read(&mut [0; 64]) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            // Ended, with or without a word.
+            Ok(_) | Err(_) => return begin.elapsed(),
+        }
+    }
+    stream.set_read_timeout(Some(2 * HANDSHAKE_MAX)).unwrap();
+    drop(stream.read_to_end(&mut Vec::new()));
+    begin.elapsed()
+}
+
+#[test]
+fn who_does_not_get_through_in_ten_seconds_is_gone_on_every_listener() {
+    let material = Material::new();
+    let node = material.node("admin = true");
+    let text = "[proxy]\ntrusted = ['127.0.0.0/8']\nword = 'proxy-protocol'\n";
+    let behind = Node::start_with(configured(&material.path("proxy.toml"), text));
+    let mut hello = Vec::new();
+    let mut state = client(&material.trusted, &Wishes::default(), None);
+    state.write_tls(&mut hello).unwrap();
+    let half = &hello[..100];
+    // Nothing; half a hello at once, and byte by byte; a whole one and nothing more.
+    let ways = [(&[][..], 1), (half, 100), (half, 1), (&hello[..], 100_000)];
+    let mut rows = Vec::new();
+    for address in [node.address, node.admin_address] {
+        rows.extend(ways.map(|(bytes, piece_bytes)| (address, bytes, piece_bytes)));
+    }
+    let header = b"PROXY TCP4 192.0.2.7 ";
+    rows.extend(
+        [(&header[..0], 1), (header, 100), (header, 1)]
+            .map(|(bytes, piece_bytes)| (behind.address, bytes, piece_bytes)),
+    );
+    thread::scope(|scope| {
+        let held = |(address, bytes, piece_bytes)| {
+            scope.spawn(move || (address, held(address, bytes, piece_bytes)))
+        };
+        let all: Vec<_> = rows.into_iter().map(held).collect();
+        for (number, one) in all.into_iter().enumerate() {
+            let (address, took) = one.join().unwrap();
+            assert!(
+                (HANDSHAKE_MIN..HANDSHAKE_MAX).contains(&took),
+                "row {number}, {address}: {took:?}"
+            );
+        }
+    });
+    assert!(metric(&behind, "windlass_entrances_total{end=\"timed_out\"}") == 3);
 }
