@@ -2,8 +2,10 @@
 //! metrics, its answers, the list of processes, or a file that a crash leaves.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,7 +19,9 @@ use super::material::{Material, NAME};
 use super::server::bearing;
 use super::tunnel::tunnel;
 use super::users::basic;
-use crate::support::{Client, Cluster, Node, NodeOptions, Registry, Request, Response};
+use crate::support::{
+    Client, Cluster, Node, NodeOptions, Registry, Request, Response, is_left_out, wait_for,
+};
 
 /// Hashes of `correct-horse-battery`, cheap ones.
 const USER: &str = "bob:$2b$04$/A30yEJFPP44kizfGSyG..OFyoCm2ol/RNYNhOb8CIqy3wEEe6k/i";
@@ -25,6 +29,8 @@ const PASSWORD: &str = "sesame";
 const WRONG: &str = "hunter2-hunter2";
 const RULES: &str =
     "[[auth.rules]]\nsubject.username = 'bob'\nactions = ['pull', 'push', 'delete']\n";
+/// A signal that ends a process has done so by then.
+const ONCE_MAX: Duration = Duration::from_secs(2);
 const END_MAX: Duration = Duration::from_secs(30);
 /// Where a crash leaves its file, if that is beside the process.
 const CORE_PATTERN: &str = "/proc/sys/kernel/core_pattern";
@@ -109,9 +115,15 @@ fn with_core_files(mut options: NodeOptions, folder: &Path) -> NodeOptions {
 }
 
 /// Ends a node as a bug would, and gives the core files that are left.
-fn crash(node: &mut Node, folder: &Path) -> Vec<PathBuf> {
+fn crash(node: &mut Node, signal: Signal, folder: &Path) -> Vec<PathBuf> {
     let pid = Pid::from_raw(i32::try_from(node.pid()).unwrap()).unwrap();
-    kill_process(pid, Signal::ABORT).unwrap();
+    // The first one of some is taken by what looks for stacks that are too small.
+    for _ in 0..2 {
+        kill_process(pid, signal).unwrap();
+        if wait_for(ONCE_MAX, || !node.is_running()) {
+            break;
+        }
+    }
     node.wait_end(END_MAX);
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     entries.map(|entry| entry.path()).collect()
@@ -190,7 +202,7 @@ fn a_node_shows_none_of_its_secrets_and_a_crash_leaves_none() {
     let audit = fs::read(material.path("audit")).unwrap();
     assert!(!audit.is_empty());
     secrets.check("the audit file", &audit);
-    for core in crash(&mut node, cores.path()) {
+    for core in crash(&mut node, Signal::ABORT, cores.path()) {
         secrets.check(&core.display().to_string(), &fs::read(&core).unwrap());
     }
 }
@@ -208,13 +220,92 @@ fn a_crash_leaves_its_memory_only_where_that_is_allowed() {
     }
     let (_material, cores, options, _) = single("");
     let mut node = Node::start_with(options);
-    assert!(crash(&mut node, cores.path()).is_empty());
+    for signal in [Signal::ABORT, Signal::SEGV, Signal::ILL] {
+        assert!(crash(&mut node, signal, cores.path()).is_empty());
+        node.spawn();
+        node.wait_ready();
+    }
     let (_material, cores, options, secrets) = single("[runtime]\ncore_dumps = true\n");
     let mut node = Node::start_with(options);
-    let left = crash(&mut node, cores.path());
+    let left = crash(&mut node, Signal::SEGV, cores.path());
     assert_eq!(left.len(), 1);
     let found = secrets.found_in(&fs::read(&left[0]).unwrap());
     assert!(found.contains(&"the hash of a password"), "{found:?}");
+}
+
+/// Others read the arguments of every process, and whoever runs a process as the same
+/// user its environment and its memory.
+#[test]
+fn commands_that_are_told_secrets_show_them_to_nobody() {
+    if is_left_out("run a command as somebody else") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let contact = "127.0.0.1:1";
+    let data = home.path().join("data").display().to_string();
+    let join = [
+        "join",
+        contact,
+        "--token-file",
+        "-",
+        "--data-dir",
+        &data,
+        "--cluster-listen",
+        contact,
+    ];
+    for (words, prompt) in [
+        (&["hash-password", "bob"][..], PASSWORD),
+        (&join[..], "wlj-1-of-a-cluster"),
+    ] {
+        // Somebody without rights, of whom another process could look.
+        let mut child = Command::new("setpriv")
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(env!("CARGO_BIN_EXE_windlass"))
+            .args(words)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // It waits for the rest of the line.
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(prompt.as_bytes()).unwrap();
+        let process = PathBuf::from(format!("/proc/{}", child.id()));
+        let is_reading = || {
+            let status = fs::read_to_string(process.join("status")).unwrap();
+            status.contains("windlass") && status.contains("sleeping")
+        };
+        assert!(wait_for(END_MAX, is_reading), "{words:?}");
+        let is_private = || fs::metadata(process.join("mem")).unwrap().uid() == 0;
+        assert!(
+            wait_for(END_MAX, is_private),
+            "{words:?}: its user may look into it"
+        );
+        for name in ["cmdline", "environ"] {
+            let shown = fs::read(process.join(name)).unwrap();
+            let shown = String::from_utf8_lossy(&shown).into_owned();
+            assert!(!shown.contains(prompt), "{words:?}: {name}: {shown}");
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    let none = ["token", "create", "ci", "--scope", "a:pull", "--token", "x"];
+    for words in [
+        &none[..],
+        &["join", contact, "--token", "x"],
+        &["hash-password", "bob", "sesame"],
+    ] {
+        let refused = Command::new(env!("CARGO_BIN_EXE_windlass"))
+            .args(words)
+            .output()
+            .unwrap();
+        assert_eq!(
+            refused.status.code(),
+            Some(2),
+            "{words:?}: no argument takes a secret"
+        );
+    }
 }
 
 #[test]

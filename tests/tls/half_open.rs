@@ -1,15 +1,17 @@
 //! Many who begin a handshake and go no further.
 
 use std::io::{Read as _, Write as _};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::material::{Material, configured};
+use super::material::{Material, NAME, configured};
 use super::session::{Session, Wishes, client, connect, get};
 use super::support::{Client, Node, Request, wait_for};
 
 const HALF_OPEN_COUNTS: usize = 2000;
+/// More than two shards hold, however they are spread.
+const OPERATOR_COUNTS: usize = 1500;
 /// More than this for all of them together would be a way to use the memory up.
 const GROWTH_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Another one comes in at once, not when the time of a handshake is up (ten seconds).
@@ -92,9 +94,9 @@ fn held(address: SocketAddr, bytes: &[u8], piece_bytes: usize) -> Duration {
             .set_read_timeout(Some(Duration::from_secs(1)))
             .unwrap();
         match stream.read(&mut [0; 64]) {
+            Ok(1..) => {}
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            // Ended, with or without a word.
-            Ok(_) | Err(_) => return begin.elapsed(),
+            Ok(0) | Err(_) => return begin.elapsed(),
         }
     }
     stream.set_read_timeout(Some(2 * HANDSHAKE_MAX)).unwrap();
@@ -102,10 +104,41 @@ fn held(address: SocketAddr, bytes: &[u8], piece_bytes: usize) -> Duration {
     begin.elapsed()
 }
 
+/// A node whose both listeners speak TLS.
+fn operated_in_tls(material: &Material) -> Node {
+    material.install(&material.pair(NAME, 2090));
+    let mut node = Node::prepare(material.options("admin = true\n[runtime]\nshards = 2"));
+    node.spawn();
+    let listens = |address: SocketAddr| TcpStream::connect(address).is_ok();
+    let is_up = || listens(node.admin_address) && listens(node.address);
+    assert!(wait_for(SOON_MAX, is_up), "{}", node.log_text());
+    node
+}
+
+#[test]
+fn operators_get_in_before_those_who_only_hold_a_place() {
+    let material = Material::new();
+    let node = operated_in_tls(&material);
+    let begin = Instant::now();
+    let mut held: Vec<_> = (0..OPERATOR_COUNTS)
+        .map(|_| connect(node.admin_address))
+        .collect();
+    let mut first = held.remove(0);
+    let ended = first.read(&mut [0; 64]);
+    assert!(
+        matches!(ended, Ok(0) | Err(_)) && begin.elapsed() < OTHERS_MAX,
+        "{ended:?}"
+    );
+    let mut session = Session::plain(node.admin_address, &material.trusted);
+    let answer = session.ask(&get("/readyz")).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(begin.elapsed() < OTHERS_MAX, "{:?}", begin.elapsed());
+}
+
 #[test]
 fn who_does_not_get_through_in_ten_seconds_is_gone_on_every_listener() {
     let material = Material::new();
-    let node = material.node("admin = true");
+    let node = operated_in_tls(&material);
     let text = "[proxy]\ntrusted = ['127.0.0.0/8']\nword = 'proxy-protocol'\n";
     let behind = Node::start_with(configured(&material.path("proxy.toml"), text));
     let mut hello = Vec::new();
@@ -136,5 +169,8 @@ fn who_does_not_get_through_in_ten_seconds_is_gone_on_every_listener() {
             );
         }
     });
-    assert!(metric(&behind, "windlass_entrances_total{end=\"timed_out\"}") == 3);
+    assert_eq!(
+        metric(&behind, "windlass_entrances_total{end=\"timed_out\"}"),
+        3
+    );
 }
