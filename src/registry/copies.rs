@@ -131,7 +131,7 @@ impl Copies {
     /// the voters of that moment, of whom there may be more than of those that were
     /// asked for `copies`.
     ///
-    /// - Errors: `Internal`: the blob is linked, and not where it should be.
+    /// - Errors: `Undecided`: the blob is linked, and not where it should be.
     pub(super) async fn hold_rest(
         &self,
         repository: &Repository,
@@ -146,8 +146,10 @@ impl Copies {
             return Ok(());
         }
         let held = self.replicator.hold_elsewhere(sealed, needed).await;
-        held.map(drop)
-            .map_err(|error| Error::Internal(Box::new(error)))
+        held.map(drop).map_err(|error| {
+            tracing::warn!(digest = %sealed.digest, %error, "a blob is linked and not acknowledged");
+            Error::Undecided
+        })
     }
 
     /// Returns when enough voters hold what the state has of `digests`: blobs that came
@@ -177,7 +179,7 @@ impl Copies {
     /// seen is seen by then, a blob that was pushed anew among it, and so are voters that
     /// have come. Where nothing has changed it costs the same reads again.
     ///
-    /// - Errors: `Internal`: the blobs are linked, and not where they should be.
+    /// - Errors: `Undecided`: the blobs are linked, and not where they should be.
     pub(super) async fn spread_rest(
         &self,
         repository: &Repository,
@@ -191,7 +193,10 @@ impl Copies {
         let needed = level.in_all(&journal.membership(), self.replicator.node());
         let (copies, votes) = needed.unwrap_or_default();
         let held = self.have_held(digests, copies, votes).await;
-        held.map_err(|error| Error::Internal(Box::new(error)))
+        held.map_err(|error| {
+            tracing::warn!(%repository, %error, "blobs are linked and not acknowledged");
+            Error::Undecided
+        })
     }
 
     /// Has `copies` voters hold each of `digests` that the state has.

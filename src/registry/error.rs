@@ -87,7 +87,7 @@ pub enum Error {
     #[error("the journal cannot serve this request now, try again")]
     Unavailable,
     /// The write may or may not happen; repeating it is safe.
-    #[error("the journal did not answer in time, try again")]
+    #[error("the change was not confirmed in time and may have happened, try again")]
     Undecided,
     /// The machine failed; logged with its cause where it happened.
     #[error("internal error")]

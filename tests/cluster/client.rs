@@ -25,7 +25,7 @@ pub(crate) const REPOSITORY: &str = "nemesis/app";
 /// Where blobs are mounted to.
 pub(crate) const MOUNTS: &str = "nemesis/mounted";
 /// What a 500 may say: the only one whose outcome is not known, in so many words.
-const UNDECIDED: &str = "the journal did not answer in time";
+const UNDECIDED: &str = "the change was not confirmed in time";
 
 /// Something that was acknowledged and must be there for ever.
 #[derive(Debug, Clone)]
