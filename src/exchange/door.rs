@@ -12,7 +12,6 @@ use crate::runtime::{Shutdown, Task, sleep, spawn};
 use crate::telemetry::Metrics;
 
 use super::deadline::Deadlines;
-use super::entering::Entering;
 use super::options::Options;
 
 /// How often deadlines are looked at: what a deadline may be late.
@@ -33,7 +32,6 @@ pub struct Door {
     /// When shutdown was noticed.
     stopping_since: Cell<Option<Instant>>,
     deadlines: Rc<Deadlines>,
-    entering: Entering,
     date: RefCell<Date>,
     /// Steps of a Weyl sequence: every id of this door is another one, and the
     /// kernel is asked for randomness once.
@@ -59,7 +57,6 @@ impl Door {
         let door = Rc::new_cyclic(|door| Self {
             options,
             deadlines: Deadlines::new(clock.now()),
-            entering: Entering::default(),
             clock,
             metrics,
             shutdown,
@@ -92,11 +89,6 @@ impl Door {
 
     pub(super) const fn deadlines(&self) -> &Rc<Deadlines> {
         &self.deadlines
-    }
-
-    /// The connections that have not been let in yet.
-    pub(super) const fn entering(&self) -> &Entering {
-        &self.entering
     }
 
     /// Exact now.

@@ -1,14 +1,15 @@
-//! The connections of one shard that have not been let in yet, bounded in number.
+//! The connections of one listener of a shard that have not been let in yet, bounded in
+//! number.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 
 use super::deadline::{Cutter, Deadline};
-use crate::base::limits::SHARD_ENTRANTS_MAX;
 
 /// Places of connections on their way in, the oldest first.
-#[derive(Debug, Default)]
-pub(super) struct Entering {
+#[derive(Debug)]
+pub struct Entering {
+    entrants_max: usize,
     places: RefCell<BTreeMap<u64, Cutter>>,
     next: Cell<u64>,
 }
@@ -21,11 +22,21 @@ pub(super) struct Place<'a> {
 }
 
 impl Entering {
+    /// Room for so many.
+    #[must_use]
+    pub fn new(entrants_max: usize) -> Self {
+        Self {
+            entrants_max,
+            places: RefCell::default(),
+            next: Cell::default(),
+        }
+    }
+
     /// Takes a place for the connection of `deadline`. When all are taken, the oldest
     /// connection loses its own: its time is up.
     pub(super) fn enter(&self, deadline: &Deadline) -> Place<'_> {
         let mut places = self.places.borrow_mut();
-        if places.len() >= SHARD_ENTRANTS_MAX
+        if places.len() >= self.entrants_max
             && let Some((_, oldest)) = places.pop_first()
         {
             oldest.cut();

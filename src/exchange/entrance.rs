@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::client::Client;
 use super::deadline::Elapsed;
 use super::door::Door;
+use super::entering::Entering;
 use crate::auth::{CertificateName, CertificateNames, Certified};
 use crate::base::limits::HANDSHAKE_TIMEOUT;
 use crate::http::{Refusal, Status};
@@ -52,8 +53,8 @@ impl Entrance {
     /// Without TLS and proxies there is nothing to wait for.
     ///
     /// - Shape: runs on the shard of `door`, one task for each connection; when too many
-    ///   are on their way, the oldest is closed. A shutdown closes all.
-    pub async fn admit(&self, stream: Stream, door: &Door) -> Option<Client> {
+    ///   are on their way through `entering`, the oldest is closed. A shutdown closes all.
+    pub async fn admit(&self, stream: Stream, door: &Door, entering: &Entering) -> Option<Client> {
         let peer = stream.peer_address();
         let has_steps = self.tls.is_some() || self.announces(peer.ip());
         if !has_steps {
@@ -62,7 +63,7 @@ impl Entrance {
         let metrics = &door.metrics().tls;
         let _entering = metrics.entering.raised();
         let deadline = door.deadlines().enter();
-        let place = door.entering().enter(&deadline);
+        let place = entering.enter(&deadline);
         // Boxed: a handshake is large, and over when requests come.
         let passing = Box::pin(self.pass(stream));
         let passed = deadline.within_idle(HANDSHAKE_TIMEOUT, passing).await;

@@ -28,6 +28,7 @@ mod wire;
 
 pub use client::Client;
 pub use door::Door;
+pub use entering::Entering;
 pub use entrance::{Entrance, identify};
 pub use error::{BodyError, Closed};
 pub use options::Options;

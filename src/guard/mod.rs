@@ -6,7 +6,7 @@
 //!
 //! Floor: services
 //! Uses: base, telemetry, oci, http, runtime, disk, net, auth, metadata, quota
-//! Crates: serde_json, sha2, tokio
+//! Crates: rustix, serde_json, sha2, tokio
 
 mod admit;
 mod book;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use futures_lite::FutureExt as _;
 
 use crate::base::limits::{LAST_CALL_CONNECTIONS_MAX, LAST_CALL_TIMEOUT};
-use crate::exchange::{self, Closed, Entrance, Exchange};
+use crate::exchange::{self, Closed, Entering, Entrance, Exchange};
 use crate::net::{self, Listener, TlsServer};
 use crate::runtime::{InFlight, Shutdown, sleep, spawn};
 use crate::telemetry::Metrics;
@@ -26,6 +26,8 @@ pub(super) struct Entry {
 #[derive(Clone)]
 pub(super) struct Connections {
     pub(super) door: Rc<exchange::Door>,
+    /// Those of the listener that have not been let in yet.
+    pub(super) entering: Rc<Entering>,
     pub(super) in_flight: InFlight,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Shutdown,
@@ -34,10 +36,11 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// The same for others, at most `open_max` at once, who are counted apart: neither
-    /// side can take the other's room.
-    pub(super) fn apart(&self, open_max: usize) -> Self {
+    /// The same for others, at most `open_max` at once, of whom `entrants_max` are not let
+    /// in yet. They are counted apart: neither side can take the other's room.
+    pub(super) fn apart(&self, open_max: usize, entrants_max: usize) -> Self {
         Self {
+            entering: Rc::new(Entering::new(entrants_max)),
             in_flight: InFlight::new(),
             open_max,
             ..self.clone()
@@ -70,9 +73,10 @@ impl Connections {
         H: AsyncFn(&mut Exchange) -> Result<(), Closed> + 'static,
     {
         let (door, handler) = (Rc::clone(&self.door), Rc::clone(handler));
-        let (entrance, guard) = (entry.entrance.clone(), self.in_flight.enter());
+        let (entrance, entering) = (entry.entrance.clone(), Rc::clone(&self.entering));
+        let guard = self.in_flight.enter();
         spawn(async move {
-            if let Some(client) = entrance.admit(stream, &door).await {
+            if let Some(client) = entrance.admit(stream, &door, &entering).await {
                 exchange::serve(client, &door, &*handler).await;
             }
             drop(guard);
@@ -133,6 +137,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::base::limits::SHARD_ENTRANTS_MAX;
     use crate::http::{ResponseHead, Status};
     use crate::runtime::{Task, run_alone, timeout};
 
@@ -155,6 +160,7 @@ mod tests {
         let options = exchange::Options::default();
         Connections {
             door: exchange::Door::open(options, Arc::clone(&metrics), shutdown.clone()),
+            entering: Rc::new(Entering::new(SHARD_ENTRANTS_MAX)),
             in_flight: InFlight::new(),
             metrics,
             shutdown,
@@ -180,7 +186,7 @@ mod tests {
     fn clients_that_fill_their_room_leave_that_of_operators_free() {
         run_alone(|| async {
             let clients = connections(1);
-            let (operators, metrics) = (clients.apart(2), Arc::clone(&clients.metrics));
+            let (operators, metrics) = (clients.apart(2, 1), Arc::clone(&clients.metrics));
             let counts = [clients.in_flight.clone(), operators.in_flight.clone()];
             let (for_clients, _accepting) = listen(clients);
             let (for_operators, _accepting) = listen(operators);

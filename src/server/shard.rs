@@ -15,7 +15,7 @@ use super::report::{measure_rates, report};
 use super::tls_files::Renewal;
 use crate::admin::Health;
 use crate::base::Clock;
-use crate::base::limits::OPERATOR_CONNECTIONS_MAX;
+use crate::base::limits::{OPERATOR_CONNECTIONS_MAX, OPERATOR_ENTRANTS_MAX, SHARD_ENTRANTS_MAX};
 use crate::cluster::Operations;
 use crate::exchange::Exchange;
 use crate::guard::Guard;
@@ -97,7 +97,7 @@ pub(super) async fn run_shard(index: u16, mut parts: ShardParts) -> Result<(), n
     };
     let health = operators.as_ref().map(|(_, each)| each.health.clone());
     let connections = connections(&parts, &in_flight);
-    let for_operators = connections.apart(OPERATOR_CONNECTIONS_MAX);
+    let for_operators = connections.apart(OPERATOR_CONNECTIONS_MAX, OPERATOR_ENTRANTS_MAX);
     let served = [in_flight, for_operators.in_flight.clone()];
     let mut tasks: Vec<JoinHandle<()>> = Vec::new();
     // Other nodes are answered for as long as clients are.
@@ -163,6 +163,7 @@ fn connections(parts: &ShardParts, in_flight: &InFlight) -> Connections {
             Arc::clone(&parts.metrics),
             parts.shutdown.clone(),
         ),
+        entering: Rc::new(exchange::Entering::new(SHARD_ENTRANTS_MAX)),
         in_flight: in_flight.clone(),
         metrics: Arc::clone(&parts.metrics),
         shutdown: parts.shutdown.clone(),
