@@ -1,21 +1,34 @@
 //! What it costs a request to be let in: `cargo bench --bench access`.
 //!
 //! The bar: a token that was not seen before below 60 µs, one that was below 1 µs; to
-//! count a request well below 1 µs.
+//! count a request well below 1 µs. An admission is what of that a request pays.
 
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use criterion::{Criterion, criterion_group, criterion_main};
+use futures_lite::future::block_on;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
 use windlass::auth::{
-    Actions, Authority, Issuer, Key, Needed, Rules, Subject, TokenCache, TokenKind, authorize,
+    Actions, Authority, Issuer, Key, Login, Needed, RobotToken, Rules, Scope, SigningKey, Subject,
+    TokenCache, TokenKind, authorize,
 };
 use windlass::base::Clock;
+use windlass::guard::{
+    Grant, Guard, Keeper, Mode, Options as Access, Origin, Robots, TokenRequest, UsersOptions,
+};
+use windlass::http::Head;
+use windlass::metadata::RobotRecord;
 use windlass::quota::{Allowance, Caller, Namespace, Options, Quotas, Rate};
+use windlass::runtime::{Background, ShardPlan, Topology, Wishes};
+use windlass::telemetry::Metrics;
 
 /// When the tokens are shown.
 const NOW_SECONDS: u64 = 1_000_000;
@@ -146,5 +159,97 @@ fn quotas(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, tokens, rules, quotas);
+/// A cheap hash (bcrypt of cost 4) of `sesame`: it is checked once.
+const BOB: &str = "bob:$2b$04$/A30yEJFPP44kizfGSyG..OFyoCm2ol/RNYNhOb8CIqy3wEEe6k/i";
+
+/// A guard of so many rules, of which the last one gives bob and everybody else what is
+/// asked below, and one robot.
+fn guard(rules_count: usize, robot: &RobotToken) -> (Keeper, Guard) {
+    let rule = |number: usize| -> Value {
+        json!({ "subject": { "username": format!("user-{number}"), "network": "10.0.0.0/8" },
+            "resource": { "repository": { "starts": format!("team-{number}/") } },
+            "actions": ["pull", "push"] })
+    };
+    let mut rules: Vec<Value> = (1..rules_count).map(rule).collect();
+    rules.push(json!({ "subject": { "anonymous": true },
+        "resource": { "repository": { "starts": "team/" } }, "actions": ["pull"] }));
+    let users = UsersOptions {
+        realm: None,
+        other: None,
+        users: vec![BOB.into()],
+        users_file: None,
+        identities: Vec::new(),
+        signer: SigningKey::derived(b"bench").expect("a key"),
+        token_life: Duration::from_secs(300),
+        refresh_life: Duration::from_secs(3000),
+    };
+    let options = Access {
+        mode: Mode::Users(users),
+        service: "windlass".into(),
+        rules,
+        rules_file: None,
+    };
+    let (id, hash) = (robot.id(), robot.hash());
+    let robots = Robots::new(move |asked| {
+        let record = RobotRecord {
+            name: "ci".into(),
+            hash,
+            scopes: vec!["team/**:pull".into()],
+            created_ms: 0,
+            expires_ms: None,
+            revoked_ms: None,
+        };
+        Ok((asked == id).then_some(record))
+    });
+    let metrics = Arc::new(Metrics::new());
+    let plan = ShardPlan::of(&Topology::detect().expect("CPUs"), Wishes::default());
+    let background = Background::new(&plan.expect("a plan"));
+    let started = Keeper::start(options, robots, &metrics, &background);
+    let (keeper, shared) = started.expect("a keeper");
+    (keeper, Guard::new(shared, "http://a/token", metrics))
+}
+
+/// The whole of an admission, of callers that were let in before.
+fn admissions(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("admit");
+    let origin = Origin {
+        address: IpAddr::from([10, 1, 2, 3]),
+        network: Some(IpAddr::from([10, 1, 2, 3])),
+        certified: None,
+    };
+    let needed = Needed::Repository("team/service/app", Actions::PULL);
+    for count in [1, 100, 1000] {
+        let robot = RobotToken::random();
+        let (_keeper, guard) = guard(count, &robot);
+        let request = TokenRequest {
+            grant: Grant::Password(Login::new("bob", "sesame").expect("a login")),
+            scopes: Scope::parse_list("repository:team/service/app:pull").collect(),
+            is_offline: false,
+        };
+        let token = block_on(guard.grant(request, origin))
+            .expect("a token")
+            .token;
+        let basic = |login: String| format!("Authorization: Basic {}\r\n", STANDARD.encode(login));
+        let rows = [
+            ("anonymous", String::new()),
+            ("a token", format!("Authorization: Bearer {token}\r\n")),
+            ("a password", basic("bob:sesame".to_owned())),
+            ("a robot", basic(format!("ci:{}", robot.reveal()))),
+        ];
+        for (name, authorization) in rows {
+            let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{authorization}\r\n");
+            let head = Head::parse(text.as_bytes())
+                .expect("a head")
+                .expect("a whole head")
+                .0;
+            let admit = || block_on(guard.admit(black_box(&head), origin, black_box(&needed)));
+            assert!(admit().is_ok(), "{name}");
+            group.bench_function(format!("{name}, {count} rules"), |bencher| {
+                bencher.iter(|| admit().is_ok());
+            });
+        }
+    }
+}
+
+criterion_group!(benches, tokens, rules, quotas, admissions);
 criterion_main!(benches);
