@@ -3,7 +3,7 @@
 //!
 //! Floor: roof.
 //! Uses: base, telemetry, oci, auth
-//! Crates: serde_json
+//! Crates: rustix, serde_json
 
 mod ack;
 mod audit;
