@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Real clients and access: docker, podman, skopeo and oras log in, push and pull what
-# they may and are refused the rest; against users of the registry's own, with the
-# identities of a pipeline, then against a token server.
+# they may, are refused the rest, and pull what is public without a login; where nobody
+# is asked, with users of the registry's own, tokens of machines and identities of a
+# pipeline, and with a token server. With certificates: `tls.sh`.
 # shellcheck source-path=SCRIPTDIR
 . "$(dirname "$0")/harness.sh"
 
@@ -13,6 +14,7 @@ ISSUER_PID=
 ISSUER_PORT=
 # Made by tests/install.
 PYTHON=$ROOT/target/clients-venv/bin/python
+PODMAN=(podman --root "$SCRATCH/podman" --runroot "$SCRATCH/podman-run" --storage-driver vfs)
 export DOCKER_HOST=unix://$ENGINE/docker.sock DOCKER_CONFIG=$SCRATCH/docker-config
 export REGISTRY_AUTH_FILE=$SCRATCH/auth.json WINDLASS_CONFIG=$SCRATCH/windlass.toml
 
@@ -42,6 +44,10 @@ with_users() {
         echo sesame | "$BINARY" hash-password bob
         echo open | "$BINARY" hash-password eve
     } >"$SCRATCH/users")
+    secret login bob:sesame
+    secret login eve:open
+    secret 'hash of a password' "$(sed -n 's/^bob://p' "$SCRATCH/users")"
+    secret 'hash of a password' "$(sed -n 's/^eve://p' "$SCRATCH/users")"
     cat >"$WINDLASS_CONFIG" <<END
 [auth]
 mode = "users"
@@ -115,10 +121,30 @@ copy() { skopeo copy -q --src-tls-verify=false --dest-tls-verify=false "$@"; }
 forget() { echo '{}' >"$REGISTRY_AUTH_FILE"; }
 
 make_image() {
+    forget
     mkdir -p "$SCRATCH/tree"
     head -c 300001 /dev/urandom >"$SCRATCH/tree/noise"
     tar -C "$SCRATCH/tree" -c . | "$DOCKER" import - local/image:v1
     "$DOCKER" save local/image:v1 -o "$SCRATCH/image.tar"
+    "${PODMAN[@]}" pull -q "docker-archive:$SCRATCH/image.tar" | tail -n 1 >"$SCRATCH/image.id"
+}
+
+# podman_pushes_and_pulls USER SECRET OWN OTHER
+podman_pushes_and_pulls() {
+    local id own=$R/$3:podman
+    id=$(cat "$SCRATCH/image.id")
+    # It reads docker's file, too.
+    rm -rf "$DOCKER_CONFIG"
+    forget
+    fails_with 'denied\|unauthorized\|authentication' "${PODMAN[@]}" push -q --tls-verify=false "$id" "$own"
+    podman login --tls-verify=false -u "$1" --password-stdin "$R" <<<"$2"
+    "${PODMAN[@]}" push -q --tls-verify=false "$id" "$own"
+    "${PODMAN[@]}" pull -q --tls-verify=false "$own"
+    "${PODMAN[@]}" untag "$id" "$own"
+    fails_with 'denied\|unauthorized\|authentication' \
+        "${PODMAN[@]}" push -q --tls-verify=false "$id" "$R/$4:podman"
+    podman logout "$R"
+    fails_with 'denied\|unauthorized\|authentication' "${PODMAN[@]}" pull -q --tls-verify=false "$own"
 }
 
 wrong_password_is_refused() {
@@ -159,6 +185,11 @@ everybody_pulls_what_is_public() {
     copy "docker://$R/public/app:v1" "dir:$SCRATCH/public.$1"
     "$DOCKER" pull -q "$R/public/app:v1"
     "$DOCKER" rmi -f "$R/public/app:v1"
+    "${PODMAN[@]}" pull -q --tls-verify=false "$R/public/app:v1"
+    "${PODMAN[@]}" untag "$(cat "$SCRATCH/image.id")" "$R/public/app:v1"
+    # What is public to read is nobody's to write.
+    fails_with 'denied\|unauthorized\|authentication' \
+        copy "docker-archive:$SCRATCH/image.tar" "docker://$R/public/app:v2"
 }
 
 podman_logs_in() {
@@ -185,6 +216,7 @@ docker_pushes_and_pulls() {
 # The client holds what it was given instead of the password, where it was given that.
 docker_keeps_no_password() {
     jq -e '.auths[] | has("identitytoken")' "$DOCKER_CONFIG/config.json"
+    secret 'refresh token' "$(jq -r '.auths[].identitytoken' "$DOCKER_CONFIG/config.json")"
     ! grep -q "$(printf 'bob:sesame' | base64)" "$DOCKER_CONFIG/config.json"
 }
 
@@ -196,6 +228,7 @@ robots_log_in() {
     local secret
     rm -rf "$DOCKER_CONFIG"
     secret=$(token create ci --scope 'robots/*:pull,push' --expires 1h)
+    secret 'token of a robot' "$secret"
     "$DOCKER" login -u ci --password-stdin "$R" <<<"$secret"
     "$DOCKER" tag local/image:v1 "$R/robots/app:v1"
     "$DOCKER" push -q "$R/robots/app:v1"
@@ -206,6 +239,13 @@ robots_log_in() {
     forget
     login ci "$secret"
     copy "docker://$R/robots/app:v1" "docker://$R/robots/second:v1"
+    fails_with 'denied\|unauthorized\|authentication' \
+        copy "docker://$R/robots/app:v1" "docker://$R/bob/robot:v1"
+    podman_pushes_and_pulls ci "$secret" robots/podman bob/podman
+    oras_in robots robots/oras bob/oras public/app --login ci "$secret"
+    forget
+    login ci "$secret"
+    "$DOCKER" login -u ci --password-stdin "$R" <<<"$secret"
     token list | grep -q ' ci .*active'
     token revoke ci
     fails_with 'denied\|unauthorized' "$DOCKER" pull -q "$R/robots/second:v1"
@@ -224,16 +264,47 @@ no_secret_is_logged() {
     done
 }
 
-oras_logs_in() {
-    mkdir -p "$SCRATCH/oras.$1"
-    cd "$SCRATCH/oras.$1"
-    HOME=$SCRATCH/oras.$1 DOCKER_CONFIG=$SCRATCH/oras.$1 \
-        "$PYTHON" "$ROOT/tests/clients/oras_login.py" "$R" bob sesame bob/artifact eve/artifact
+# oras_in NAME OWN OTHER PUBLIC OPTION… — in a home of its own.
+oras_in() {
+    local home=$SCRATCH/oras.$1
+    shift
+    mkdir -p "$home"
+    (cd "$home" && HOME=$home DOCKER_CONFIG=$home "$PYTHON" "$ROOT/tests/clients/oras_access.py" "$R" "$@")
+}
+
+# Without a token: the password itself shows who it is, with every request.
+passwords_do_without_tokens() {
+    local code=(-sS -o "$SCRATCH/out" -w '%{http_code}')
+    oras_in basic bob/basic eve/basic public/app --login bob sesame --basic
+    equal 200 "$(curl "${code[@]}" -u bob:sesame "$URL/v2/bob/app/tags/list")"
+    equal 403 "$(curl "${code[@]}" -u eve:open "$URL/v2/bob/app/tags/list")"
+    equal 401 "$(curl "${code[@]}" -u bob:wrong "$URL/v2/bob/app/tags/list")"
+    equal 401 "$(curl "${code[@]}" "$URL/v2/bob/app/tags/list")"
+    equal 200 "$(curl "${code[@]}" "$URL/v2/public/app/tags/list")"
+}
+
+# Where nobody is asked, whoever logs in is let in as well, and nobody is refused.
+logins_go_through_where_nobody_is_asked() {
+    "$DOCKER" login -u anybody --password-stdin "$R" <<<anything
+    login anybody anything
+    podman login --tls-verify=false -u anybody -p anything "$R"
+    copy "docker-archive:$SCRATCH/image.tar" "docker://$R/any/skopeo:v1"
+    "$DOCKER" tag local/image:v1 "$R/any/docker:v1"
+    "$DOCKER" push -q "$R/any/docker:v1"
+    "$DOCKER" rmi -f "$R/any/docker:v1"
+    "$DOCKER" logout "$R"
+    forget
+    "$DOCKER" pull -q "$R/any/docker:v1"
+    copy "docker://$R/any/skopeo:v1" "dir:$SCRATCH/any"
+    "${PODMAN[@]}" push -q --tls-verify=false "$(cat "$SCRATCH/image.id")" "$R/any/podman:v1"
+    "${PODMAN[@]}" pull -q --tls-verify=false "$R/any/podman:v1"
+    oras_in none any/oras - any/docker
 }
 
 skopeo_shows_the_identity_of_a_job() {
     local job
     job=$(issuer token registry main)
+    secret token "$job"
     forget
     copy --dest-creds "gitlab:$job" "docker-archive:$SCRATCH/image.tar" "docker://$R/team/app:v1"
     copy --src-creds "gitlab:$job" "docker://$R/team/app:v1" "dir:$SCRATCH/job"
@@ -265,16 +336,24 @@ walk() {
     check "$1: skopeo deletes its own" skopeo_deletes_its_own
     check "$1: podman logs in and lists" podman_logs_in
     check "$1: docker logs in, pushes and pulls" docker_pushes_and_pulls
-    check "$1: oras logs in, pushes and pulls" oras_logs_in "$2"
+    check "$1: podman pushes and pulls" podman_pushes_and_pulls bob sesame bob/podman eve/podman
+    check "$1: everybody pulls what is public" everybody_pulls_what_is_public "$2"
+    check "$1: oras logs in, pushes and pulls" \
+        oras_in "$2" bob/artifact eve/artifact public/app --login bob sesame
 }
 
 "$PYTHON" -c 'import oras' || die "no oras in $ROOT/target/clients-venv; run tests/install"
 start_engine
 check 'an image is made' make_image
+: >"$WINDLASS_CONFIG"
+start_server
+check 'none: whoever logs in is let in, and nobody has to' logins_go_through_where_nobody_is_asked
+stop_server
+rm -rf "$DOCKER_CONFIG" "$SCRATCH/registry"
 with_users
 start_server
 walk users users
-check 'users: everybody pulls what is public' everybody_pulls_what_is_public users
+check 'users: oras and curl show the password itself' passwords_do_without_tokens
 rm -rf "$DOCKER_CONFIG"
 check 'users: docker logs in anew' docker_pushes_and_pulls
 check 'users: docker keeps a refresh token, no password' docker_keeps_no_password

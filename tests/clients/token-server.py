@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """A token server for tests: users bob (sesame) and eve (open), who may do everything
-below a folder of their own; everybody may pull what is in public/.
+below a folder of their own, and eve in public/, too; everybody may pull what is there.
 
     token-server.py PORT KEY SERVICE
 """
@@ -21,7 +21,8 @@ USERS = {"bob": "sesame", "eve": "open"}
 def given(user, scope):
     kind, _, rest = scope.partition(":")
     name, _, actions = rest.rpartition(":")
-    if kind == "repository" and user and name.startswith(user + "/"):
+    folders = (user + "/", "public/") if user == "eve" else (user + "/",)
+    if kind == "repository" and user and name.startswith(folders):
         allowed = {"pull", "push", "delete", "*"}
     elif kind == "repository" and name.startswith("public/"):
         allowed = {"pull"}
