@@ -8,6 +8,7 @@
 # TESTED_BINARY    the program under test (default: target/ci/windlass)
 # CHECKS_FILE      where `ok NAME` and `FAIL NAME` lines are appended as well
 # SERVER_OPTIONS   array of further options of the program
+# ADMIN_SCHEME     https where operators are spoken to in TLS
 # LISTEN           address that it listens on, when that is not loopback
 # GATHERED         folder for what the whole run looks through; see tests/secrets
 # KEEP_SCRATCH     when set, the scratch folder stays for a look afterwards
@@ -27,6 +28,7 @@ PASSED=0
 FAILED=0
 SERVER_OPTIONS=()
 LISTEN=127.0.0.1
+ADMIN_SCHEME=http
 
 # A port nobody listens on now. The kernel hands out another one each time.
 free_port() {
@@ -71,9 +73,12 @@ end_process() {
     wait "$1" 2>/dev/null || true
 }
 
+# admin PATH — what operators are told.
+admin() { curl -fsSk -m 2 "$ADMIN_SCHEME://127.0.0.1:$ADMIN_PORT$1"; }
+
 # Also true when it has ended, so that nobody waits for a dead server.
 is_ready_or_gone() {
-    is_gone "$SERVER_PID" || curl -fsS -m 2 "http://127.0.0.1:$ADMIN_PORT/readyz"
+    is_gone "$SERVER_PID" || admin /readyz
 }
 
 # Starts windlass on this script's ports and data folder; also after a kill.
@@ -102,7 +107,7 @@ kill_server() {
 # Asks the server to stop and demands a clean exit.
 stop_server() {
     local code=0
-    curl -fsS -m 2 "http://127.0.0.1:$ADMIN_PORT/metrics" >>"$SCRATCH/server.metrics" 2>/dev/null || true
+    admin /metrics >>"$SCRATCH/server.metrics" 2>/dev/null || true
     kill -TERM "$SERVER_PID" || return 1
     until_true 30 is_gone "$SERVER_PID" || return 1
     wait "$SERVER_PID" || code=$?
