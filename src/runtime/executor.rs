@@ -1,11 +1,13 @@
 //! Executors: one thread, one loop, started ready to use.
 
 use std::cell::{Cell, OnceCell};
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::resume_unwind;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::time::Duration;
 
+use glommio::timer::Timer;
 use glommio::{
     GlommioError, Latency, LocalExecutorBuilder, Placement, PoolPlacement, Shares, TaskQueueHandle,
 };
@@ -14,7 +16,6 @@ use super::fatal::end_process;
 use super::plan::Place;
 use super::probe::{ProbeError, prime};
 use super::task::panic_message;
-use super::timer::sleep;
 use super::watchdog::Beat;
 use crate::base::limits::{KEEP_ALIVE_IDLE_PERIOD, KEEP_ALIVE_PERIOD, OFF_SHARD_THREADS};
 
@@ -36,6 +37,8 @@ const BULK_LATENCY: Duration = Duration::from_millis(2);
 /// An executor that ran tasks for less than one part in this many of the last
 /// keep-alive period counts as idle.
 const IDLE_PARTS_MIN: u32 = 100;
+/// Timers of which each wakes an executor that slept through the ones before.
+const CHANCES: usize = 4;
 /// Weight of the prompt queue against the bulk queue.
 const PROMPT_SHARES: usize = 1000;
 /// Weight of the bulk queue.
@@ -293,18 +296,36 @@ fn leave(options: &ExecutorOptions) {
 
 /// Bounds the stall of a loop that parked with runnable tasks: the loop asks
 /// whether it should be preempted before it has run anything, and when the answer
-/// is yes it goes to sleep on a full queue. A timer is what wakes it.
+/// is yes it goes to sleep on a full queue. A timer is what wakes it. The answer is
+/// yes when the timer of the preemption was up already, and also when another thread
+/// has rung for a letter that was taken in before it rang.
 ///
 /// One timer is not enough: the loop may go to sleep again right after that timer
 /// has fired, with the timer's own task among the runnable ones and no other timer
-/// set. A second one of a longer period is the way out then; and when both were
-/// lost, the watchdog's thread wakes the loop.
+/// set. So each of the two tasks has some in reserve; and when all were lost, the
+/// watchdog's thread wakes the loop, as often as it takes.
 fn spawn_keep_alive(beat: Option<&Beat>) {
     if let Some(beat) = beat {
         glommio::spawn_local(beat.clone().answer_kicks()).detach();
     }
     glommio::spawn_local(keep_busy_alive(beat.cloned())).detach();
     glommio::spawn_local(keep_idle_alive(beat.cloned())).detach();
+}
+
+/// Waits for `period`, and is woken after each of the next few as well when nobody
+/// came by to look.
+async fn sleep_with_chances(period: Duration) {
+    let mut later = (2_u32..).map(|periods| Timer::new(period * periods));
+    let mut chances: [Option<Timer>; CHANCES - 1] = std::array::from_fn(|_| later.next());
+    let mut first = Timer::new(period);
+    poll_fn(|context| {
+        for chance in chances.iter_mut().flatten() {
+            // What it says matters to nobody; it has to be armed.
+            let _ = Pin::new(chance).poll(context);
+        }
+        Pin::new(&mut first).poll(context)
+    })
+    .await;
 }
 
 /// Ticks often while the executor works. A wake costs some ten microseconds of
@@ -314,7 +335,7 @@ async fn keep_busy_alive(beat: Option<Beat>) {
     let mut period = KEEP_ALIVE_PERIOD;
     loop {
         beat.iter().for_each(Beat::tick);
-        sleep(period).await;
+        sleep_with_chances(period).await;
         let ran = glommio::executor().executor_stats().executor_runtime();
         period = if ran * IDLE_PARTS_MIN > period {
             KEEP_ALIVE_PERIOD
@@ -327,7 +348,7 @@ async fn keep_busy_alive(beat: Option<Beat>) {
 async fn keep_idle_alive(beat: Option<Beat>) {
     loop {
         beat.iter().for_each(Beat::tick);
-        sleep(KEEP_ALIVE_IDLE_PERIOD).await;
+        sleep_with_chances(KEEP_ALIVE_IDLE_PERIOD).await;
     }
 }
 

@@ -1,7 +1,13 @@
 //! Tests of executors: their start, their queues, their panics.
 
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+
+use crate::runtime::{Panicked, ShardPlan, Topology, Watchdog, sleep, spawn, spawn_bulk, timeout};
+
 use super::*;
-use crate::runtime::{Panicked, ShardPlan, Topology, Watchdog, spawn, spawn_bulk, timeout};
 
 fn options(name: &str, place: Place) -> ExecutorOptions {
     ExecutorOptions {
@@ -108,4 +114,31 @@ fn a_wake_from_another_thread_is_never_lost_for_long() {
         echo.join().unwrap();
     });
     handle.unwrap().join().unwrap();
+}
+
+/// Counts how often it was woken.
+#[derive(Default)]
+struct Woken(AtomicUsize);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_keep_alive_that_nobody_answers_wakes_the_loop_again() {
+    run_alone(|| async {
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let mut sleeping = pin!(sleep_with_chances(Duration::from_millis(1)));
+        let polled = sleeping.as_mut().poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending());
+        let waiting = async {
+            while woken.0.load(Ordering::Relaxed) < CHANCES {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        assert_eq!(timeout(Duration::from_secs(20), waiting).await, Ok(()));
+    });
 }

@@ -1,8 +1,10 @@
 //! Notices an executor that stands still, and ends the process.
 
+use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +14,10 @@ use crate::base::Clock;
 
 /// How often the watchdog looks.
 const LOOK_PERIOD: Duration = Duration::from_millis(100);
+/// Kicks without an answer. An executor that has slept through so many does not
+/// sleep: a task holds it. Each kick waits for it with a reference to one task, of
+/// which glommio counts 32,767.
+const KICKS_MAX: u128 = 10_000;
 
 /// The pulse of one executor; its keep-alive timer ticks it. Crosses threads.
 #[derive(Debug, Clone)]
@@ -21,27 +27,37 @@ pub struct Beat(Arc<Pulse>);
 struct Pulse {
     beats: AtomicU64,
     is_retired: AtomicBool,
-    /// Wakes the executor from outside, whatever its own timers do.
-    kick: flume::Sender<()>,
-    kicked: flume::Receiver<()>,
+    /// Wakes the executor from outside, whatever its own timers do: it belongs to a
+    /// task there that does nothing else. Set once the task has run.
+    kick: OnceLock<Waker>,
 }
 
 impl Beat {
     fn new() -> Self {
-        // One kick waits at most: the executor only has to wake.
-        let (kick, kicked) = flume::bounded(1);
         Self(Arc::new(Pulse {
             beats: AtomicU64::new(0),
             is_retired: AtomicBool::new(false),
-            kick,
-            kicked,
+            kick: OnceLock::new(),
         }))
     }
 
-    /// Wakes up each time the watchdog has missed the executor for one look. A loop
-    /// that went to sleep on a full queue, its timers used up, goes round again.
+    /// Is woken each time the watchdog has missed the executor for one look, and never
+    /// ends. A loop that went to sleep on a full queue, its timers used up, goes round
+    /// again; and once more with the next kick, when it went to sleep again before it
+    /// had run anything. A letter to this task would wake it once only: the next one
+    /// finds nobody waiting.
     pub(super) async fn answer_kicks(self) {
-        while self.0.kicked.recv_async().await.is_ok() {}
+        poll_fn(|context| {
+            self.0.kick.get_or_init(|| context.waker().clone());
+            Poll::<()>::Pending
+        })
+        .await;
+    }
+
+    fn kick(&self) {
+        if let Some(kick) = self.0.kick.get() {
+            kick.wake_by_ref();
+        }
     }
 
     /// Says that the executor moves.
@@ -162,9 +178,8 @@ impl Watch {
                 0
             };
             watched.beats_seen = beats;
-            if watched.looks_without_beat > 0 {
-                // Full means that a kick is under way already.
-                let _ = pulse.kick.try_send(());
+            if (1..=KICKS_MAX).contains(&watched.looks_without_beat) {
+                watched.beat.kick();
             }
         }
         self.watched
@@ -182,7 +197,21 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+    use std::sync::atomic::AtomicUsize;
+    use std::task::{Context, Wake};
+
     use super::*;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
 
     fn watchdog() -> (Watch, Beat, Beat) {
         let (newcomers, receiver) = flume::unbounded();
@@ -196,15 +225,52 @@ mod tests {
     }
 
     #[test]
-    fn an_executor_that_was_missed_is_kicked_once_until_it_answers() {
+    fn an_executor_that_was_missed_is_kicked_with_every_look_though_it_answers_none() {
         let (mut watchdog, one, two) = watchdog();
+        watchdog.stall_max = LOOK_PERIOD * 100;
+        let woken = [Arc::<Woken>::default(), Arc::default()];
+        for (beat, woken) in [&one, &two].into_iter().zip(&woken) {
+            let waker = Waker::from(Arc::clone(woken));
+            let answering = pin!(beat.clone().answer_kicks());
+            assert!(
+                answering
+                    .poll(&mut Context::from_waker(&waker))
+                    .is_pending()
+            );
+        }
+        let kicks = || {
+            woken
+                .each_ref()
+                .map(|woken| woken.0.load(Ordering::Relaxed))
+        };
+        for looks in 1..=5 {
+            two.tick();
+            assert_eq!(watchdog.look(), None);
+            assert_eq!(kicks(), [looks, 0]);
+        }
+        one.tick();
         two.tick();
         assert_eq!(watchdog.look(), None);
-        assert_eq!(one.0.kicked.len(), 1);
-        assert_eq!(two.0.kicked.len(), 0);
-        two.tick();
-        assert_eq!(watchdog.look(), None);
-        assert_eq!(one.0.kicked.len(), 1, "the first kick still waits");
+        assert_eq!(kicks(), [5, 0]);
+    }
+
+    #[test]
+    fn an_executor_that_a_task_holds_is_not_kicked_for_ever() {
+        let (mut watchdog, one, _) = watchdog();
+        watchdog.stall_max = Duration::MAX;
+        let woken = Arc::<Woken>::default();
+        let waker = Waker::from(Arc::clone(&woken));
+        let answering = pin!(one.answer_kicks());
+        assert!(
+            answering
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        );
+        for _ in 0..KICKS_MAX + 100 {
+            assert_eq!(watchdog.look(), None);
+        }
+        let kicks = woken.0.load(Ordering::Relaxed);
+        assert_eq!(u128::try_from(kicks), Ok(KICKS_MAX));
     }
 
     #[test]
