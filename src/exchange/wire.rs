@@ -23,6 +23,8 @@ pub(super) struct Wire {
     deadline: Deadline,
     received_bytes: u64,
     sent_bytes: u64,
+    /// The end was said, or tried to be for as long as there was time.
+    is_finished: bool,
 }
 
 /// What a wait for bytes brought.
@@ -42,6 +44,7 @@ impl Wire {
             deadline,
             received_bytes: 0,
             sent_bytes: 0,
+            is_finished: false,
         }
     }
 
@@ -151,16 +154,19 @@ impl Wire {
 
     /// Says that nothing more will be sent.
     pub(super) async fn finish(&mut self, limit: Duration) {
+        self.is_finished = true;
         // A client that is gone, or takes nothing, need not be told.
         drop(self.deadline.within(limit, self.stream.finish()).await);
     }
 
     /// As [`Self::finish`], where a bare end of the connection would look like an
     /// attacker's. A kernel that encrypts loses what it has not sent when the socket is
-    /// closed, so that it is given as long as the client takes something.
+    /// closed, so that it is given as long as the client takes something, from where an
+    /// earlier attempt has stopped. Without one there is nothing to do a second time.
     pub(super) async fn part(&mut self, limit: Duration) {
         let limit = match self.stream.in_kernel() {
             Some(_) => KERNEL_PART_TIMEOUT_MAX,
+            None if self.is_finished => return,
             None => limit,
         };
         if self.stream.is_tls() {

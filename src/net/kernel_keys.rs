@@ -7,9 +7,17 @@ use libc::{
     tls12_crypto_info_chacha20_poly1305,
 };
 use nix::sys::socket::sockopt::TlsCryptoInfo;
+use zeroize::Zeroize as _;
 
 /// Bytes of a nonce that AES-GCM keeps for a whole session; the rest counts on.
 const SALT_BYTES: usize = 4;
+/// Records that may go under one key of AES-GCM: RFC 8446, section 5.5, allows 2^24.5.
+/// Of ChaCha20-Poly1305 it says that the numbers of the records end before.
+const AES_RECORDS_MAX: u64 = 23_000_000;
+const _: () = assert!(
+    AES_RECORDS_MAX * AES_RECORDS_MAX < 1 << 49,
+    "below 2^24.5, by its square"
+);
 /// Set in the nonces of what the kernel sends over TLS 1.2: see [`info_of`].
 const APART_TAG: u8 = 0x80;
 
@@ -91,8 +99,16 @@ impl Suite {
         }
     }
 
+    /// Records after which nothing may be sent under a key any more.
+    pub(super) const fn records_max(self) -> u64 {
+        match self.cipher {
+            Cipher::Aes128Gcm | Cipher::Aes256Gcm => AES_RECORDS_MAX,
+            Cipher::ChaCha20Poly1305 => u64::MAX,
+        }
+    }
+
     /// A key that nothing is ever encrypted with, to ask the kernel whether it takes one.
-    pub(super) fn info_to_ask(self) -> Option<TlsCryptoInfo> {
+    pub(super) fn info_to_ask(self) -> Option<KernelKey> {
         let key_bytes = match self.cipher {
             Cipher::Aes128Gcm => 16,
             Cipher::Aes256Gcm | Cipher::ChaCha20Poly1305 => 32,
@@ -102,7 +118,7 @@ impl Suite {
         self.info(key, [0; 12], 0)
     }
 
-    fn info(self, key: &[u8], nonce: [u8; 12], sequence: u64) -> Option<TlsCryptoInfo> {
+    fn info(self, key: &[u8], nonce: [u8; 12], sequence: u64) -> Option<KernelKey> {
         let info = |cipher_type| tls_crypto_info {
             version: match self.version {
                 Version::Tls12 => ProtocolVersion::TLSv1_2.into(),
@@ -112,18 +128,18 @@ impl Suite {
         };
         let (salt, counted) = nonce.split_at(SALT_BYTES);
         let rec_seq = sequence.to_be_bytes();
-        Some(match self.cipher {
+        let mut made = KernelKey::of(match self.cipher {
             Cipher::Aes128Gcm => TlsCryptoInfo::Aes128Gcm(tls12_crypto_info_aes_gcm_128 {
                 info: info(TLS_CIPHER_AES_GCM_128),
                 iv: counted.try_into().ok()?,
-                key: key.try_into().ok()?,
+                key: [0; 16],
                 salt: salt.try_into().ok()?,
                 rec_seq,
             }),
             Cipher::Aes256Gcm => TlsCryptoInfo::Aes256Gcm(tls12_crypto_info_aes_gcm_256 {
                 info: info(TLS_CIPHER_AES_GCM_256),
                 iv: counted.try_into().ok()?,
-                key: key.try_into().ok()?,
+                key: [0; 32],
                 salt: salt.try_into().ok()?,
                 rec_seq,
             }),
@@ -131,12 +147,53 @@ impl Suite {
                 TlsCryptoInfo::Chacha20Poly1305(tls12_crypto_info_chacha20_poly1305 {
                     info: info(TLS_CIPHER_CHACHA20_POLY1305),
                     iv: nonce,
-                    key: key.try_into().ok()?,
+                    key: [0; 32],
                     salt: [],
                     rec_seq,
                 })
             }
-        })
+        });
+        let place = made.key_mut();
+        if place.len() != key.len() {
+            return None;
+        }
+        place.copy_from_slice(key);
+        Some(made)
+    }
+}
+
+/// What the kernel is told of one direction of a session. Stays where it was made, and
+/// is overwritten before its memory is given back.
+pub(super) struct KernelKey(Box<TlsCryptoInfo>);
+
+impl KernelKey {
+    /// Boxed without its key: a value that is moved leaves copies behind.
+    fn of(info: TlsCryptoInfo) -> Self {
+        Self(Box::new(info))
+    }
+
+    /// In the form in which it is given to a socket.
+    pub(super) fn info(&self) -> &TlsCryptoInfo {
+        &self.0
+    }
+
+    fn key_mut(&mut self) -> &mut [u8] {
+        match &mut *self.0 {
+            TlsCryptoInfo::Aes128Gcm(info) => &mut info.key,
+            TlsCryptoInfo::Aes256Gcm(info) => &mut info.key,
+            TlsCryptoInfo::Chacha20Poly1305(info) => &mut info.key,
+        }
+    }
+
+    /// Overwrites the key. The nonces are no secret without it.
+    fn wipe(&mut self) {
+        self.key_mut().zeroize();
+    }
+}
+
+impl Drop for KernelKey {
+    fn drop(&mut self) {
+        self.wipe();
     }
 }
 
@@ -152,7 +209,7 @@ pub(super) fn info_of(
     suite: Suite,
     way: Way,
     (sequence, secrets): &(u64, ConnectionTrafficSecrets),
-) -> Option<TlsCryptoInfo> {
+) -> Option<KernelKey> {
     use ConnectionTrafficSecrets as Secrets;
     let ((Cipher::Aes128Gcm, Secrets::Aes128Gcm { key, iv })
     | (Cipher::Aes256Gcm, Secrets::Aes256Gcm { key, iv })
@@ -191,8 +248,9 @@ mod tests {
     }
 
     fn aes_256(suite: Suite, way: Way) -> tls12_crypto_info_aes_gcm_256 {
-        match info_of(suite, way, &secrets(Cipher::Aes256Gcm)) {
-            Some(TlsCryptoInfo::Aes256Gcm(info)) => info,
+        let key = info_of(suite, way, &secrets(Cipher::Aes256Gcm)).unwrap();
+        match key.info() {
+            TlsCryptoInfo::Aes256Gcm(info) => *info,
             other => panic!("{other:?}"),
         }
     }
@@ -224,11 +282,12 @@ mod tests {
     fn chacha_keeps_its_whole_nonce() {
         for version in [Version::Tls12, Version::Tls13] {
             let suite = Suite::new(version, Cipher::ChaCha20Poly1305);
-            let info = info_of(suite, Way::Out, &secrets(Cipher::ChaCha20Poly1305));
-            let Some(TlsCryptoInfo::Chacha20Poly1305(info)) = info else {
-                panic!("{info:?}")
+            let key = info_of(suite, Way::Out, &secrets(Cipher::ChaCha20Poly1305)).unwrap();
+            let TlsCryptoInfo::Chacha20Poly1305(info) = key.info() else {
+                panic!("{:?}", key.info())
             };
             assert_eq!(info.iv, NONCE);
+            assert_eq!(info.key, [7; 32]);
         }
     }
 
@@ -237,6 +296,29 @@ mod tests {
         let suite = Suite::new(Version::Tls13, Cipher::Aes128Gcm);
         assert!(info_of(suite, Way::In, &secrets(Cipher::Aes256Gcm)).is_none());
         assert!(info_of(suite, Way::In, &secrets(Cipher::Aes128Gcm)).is_none());
+    }
+
+    #[test]
+    fn a_key_is_overwritten_when_it_is_dropped() {
+        assert!(std::mem::needs_drop::<KernelKey>());
+        for suite in Suite::ALL {
+            let mut key = suite.info_to_ask().unwrap();
+            key.key_mut().fill(9);
+            key.wipe();
+            assert!(
+                key.key_mut().iter().all(|byte| *byte == 0),
+                "{}",
+                suite.name()
+            );
+        }
+    }
+
+    #[test]
+    fn only_keys_of_aes_wear_out() {
+        for suite in Suite::ALL {
+            let is_aes = suite.cipher != Cipher::ChaCha20Poly1305;
+            assert_eq!(suite.records_max() < 1 << 25, is_aes, "{}", suite.name());
+        }
     }
 
     #[test]

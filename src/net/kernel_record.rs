@@ -37,8 +37,8 @@ struct RecordType {
 /// A record that the kernel has decrypted.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Record {
-    /// An alert: its description.
-    Alert(u8),
+    /// An alert: its level and its description.
+    Alert([u8; 2]),
     /// A message of the handshake: its type.
     Handshake(u8),
     /// Data, or something unheard of.
@@ -60,7 +60,9 @@ pub(super) fn take_record(socket: BorrowedFd<'_>) -> io::Result<Record> {
     });
     let count = received.bytes;
     Ok(match (tag, bytes.get(..count)) {
-        (Some(TlsGetRecordType::Alert), Some([_, description, ..])) => Record::Alert(*description),
+        (Some(TlsGetRecordType::Alert), Some([level, description, ..])) => {
+            Record::Alert([*level, *description])
+        }
         (Some(TlsGetRecordType::Handshake), Some([kind, ..])) => Record::Handshake(*kind),
         _ => Record::Other,
     })

@@ -1,12 +1,15 @@
 //! One connection that the kernel encrypts.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_rustls::rustls::Error as LibraryError;
 use rustix::io::Errno;
 
-use super::error::Error;
+use super::error::{Error, SendFileError};
+use super::kernel_keys::{Suite, Version};
 use super::kernel_record::{Record, is_over, send_alert, take_record, unconfirmed_bytes};
 use super::stream::Stream;
 use crate::base::limits::WRITE_STALL_TIMEOUT;
@@ -15,14 +18,15 @@ use crate::runtime::sleep;
 
 /// Longest record.
 const RECORD_BYTES_MAX: u64 = 16 * KIB as u64;
-/// Records after which a connection should end: a quarter of the bound.
-const WORN_RECORDS_MIN: u64 = 1 << 22;
-/// Records after which nothing is sent any more. RFC 8446, section 5.5, allows 2^24.5
-/// under one key of AES-GCM, and the kernel cannot be given another.
-const SENT_RECORDS_MAX: u64 = 1 << 24;
+/// A connection should end when this part of what may go under its key has gone.
+const WORN_PARTS_MIN: u64 = 4;
+/// Warnings that one connection may send.
+const WARNINGS_MAX: u32 = 4;
 
-/// "I send nothing more", a warning.
-const CLOSE_NOTIFY: [u8; 2] = [1, 0];
+/// The level of alerts that need not be the end.
+const WARNING_TAG: u8 = 1;
+/// "I send nothing more".
+const CLOSE_NOTIFY: [u8; 2] = [WARNING_TAG, 0];
 /// "Never mind", before the former.
 const USER_CANCELED_TAG: u8 = 90;
 /// The message by which one end changes its key.
@@ -38,20 +42,35 @@ const LOOK_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// What comes beside data fails an ordinary read, and is looked at then.
 pub(super) struct KernelStream {
     pub(super) stream: Stream,
+    suite: Suite,
     is_ended: bool,
     is_rekeyed: bool,
     /// No fewer than were sent.
     sent_records: u64,
+    warning_count: u32,
+    closing: Closing,
+}
+
+/// How far the end of the sending side has come.
+#[derive(Default)]
+struct Closing {
+    is_said: bool,
+    is_done: bool,
+    /// Since the other end has taken something.
+    waited: Duration,
 }
 
 impl KernelStream {
     /// Of a stream that has its keys.
-    pub(super) const fn new(stream: Stream) -> Self {
+    pub(super) fn new(stream: Stream, suite: Suite) -> Self {
         Self {
             stream,
+            suite,
             is_ended: false,
             is_rekeyed: false,
             sent_records: 0,
+            warning_count: 0,
+            closing: Closing::default(),
         }
     }
 
@@ -62,7 +81,7 @@ impl KernelStream {
 
     /// Whether so much was sent that the connection should end.
     pub(super) const fn is_worn(&self) -> bool {
-        self.sent_records >= WORN_RECORDS_MIN
+        self.sent_records >= self.suite.records_max() / WORN_PARTS_MIN
     }
 
     /// As [`Stream::poll_read`]; the end that the other one announces is the end.
@@ -90,11 +109,22 @@ impl KernelStream {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(failed),
             record => record?,
         };
+        self.heed(&record)
+    }
+
+    /// Takes in what came beside data. Alerts are what they are where this process
+    /// encrypts.
+    fn heed(&mut self, record: &Record) -> io::Result<()> {
         let [_, close_notify] = CLOSE_NOTIFY;
         match record {
-            Record::Alert(code) if code == close_notify => self.is_ended = true,
-            Record::Alert(USER_CANCELED_TAG) => {}
-            Record::Alert(code) => return Err(cut(format!("the other end says alert {code}"))),
+            Record::Alert([_, code]) if *code == close_notify => self.is_ended = true,
+            Record::Alert([level, code]) if self.is_warning(*level, *code) => {
+                self.warning_count += 1;
+                if self.warning_count > WARNINGS_MAX {
+                    return Err(io::ErrorKind::InvalidData.into());
+                }
+            }
+            Record::Alert([_, code]) => return Err(refused(*code)),
             Record::Handshake(KEY_UPDATE_TAG) => {
                 self.is_rekeyed = true;
                 let reason = "the other end changes its key, which the kernel cannot follow";
@@ -105,69 +135,109 @@ impl KernelStream {
         Ok(())
     }
 
+    /// Whether the connection goes on after an alert: TLS 1.3 has one such only.
+    fn is_warning(&self, level: u8, code: u8) -> bool {
+        let is_old = self.suite.version == Version::Tls12;
+        level == WARNING_TAG && (is_old || code == USER_CANCELED_TAG)
+    }
+
     /// As [`Stream::poll_write`].
     pub(super) fn poll_write(
         &mut self,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<Result<usize, Error>> {
-        self.check_records().map_err(Error::Broken)?;
+        let records_max = self.suite.records_max();
+        check_records(self.sent_records, records_max).map_err(Error::Broken)?;
         let count = ready!(self.stream.poll_write(context, bytes))?;
         self.sent_records += to_u64(count) / RECORD_BYTES_MAX + 1;
         Poll::Ready(Ok(count))
     }
 
-    /// Takes in that bytes of a file go. The kernel takes them 16 pages at a time, which
-    /// are four records or, when they begin within one, five.
+    /// As [`Stream::send_file`].
     ///
-    /// - Errors: too many records.
-    pub(super) fn count_file(&mut self, bytes: u64) -> io::Result<()> {
-        self.sent_records += 2 * (bytes / RECORD_BYTES_MAX + 1);
-        self.check_records()
-    }
-
-    fn check_records(&self) -> io::Result<()> {
-        if self.sent_records < SENT_RECORDS_MAX {
-            return Ok(());
-        }
-        Err(cut("too much was sent under one key".to_owned()))
+    /// - Errors: also when too much was sent under one key.
+    pub(super) async fn send_file(
+        &mut self,
+        file: impl AsFd,
+        offset: u64,
+        bytes: u64,
+        stall_max: Duration,
+    ) -> Result<(), SendFileError> {
+        let Self {
+            stream,
+            suite,
+            sent_records,
+            ..
+        } = self;
+        let records_max = suite.records_max();
+        let note = |sent_bytes| {
+            *sent_records += records_of_pages(sent_bytes);
+            check_records(*sent_records, records_max)
+        };
+        let sending = stream.send_file_noting(file, offset..offset + bytes, stall_max, note);
+        sending.await
     }
 
     /// Says that nothing more will be sent, and waits until the other end has everything
     /// for as long as it takes something: a kernel that closes the socket before drops
     /// the record that it could not send whole.
     ///
-    /// - Cancel: may be gone on with; says it again then.
-    pub(super) async fn close(&self) -> io::Result<()> {
+    /// - Cancel: may be gone on with, in the time that is left of it.
+    pub(super) async fn close(&mut self) -> io::Result<()> {
+        if self.closing.is_done {
+            return Ok(());
+        }
         let socket = self.stream.descriptor();
+        let closing = &mut self.closing;
         let mut pause = LOOK_PAUSE_MIN;
-        let mut waited = Duration::ZERO;
-        let mut is_said = false;
         let mut left_bytes = unconfirmed_bytes(socket)?;
-        while waited < WRITE_STALL_TIMEOUT {
-            if !is_said {
-                is_said = match send_alert(socket, CLOSE_NOTIFY) {
+        while closing.waited < WRITE_STALL_TIMEOUT {
+            if !closing.is_said {
+                closing.is_said = match send_alert(socket, CLOSE_NOTIFY) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
                     sent => sent.map(|()| true)?,
                 };
             }
             let now_bytes = unconfirmed_bytes(socket)?;
-            let is_taken = is_said && now_bytes == 0 && left_bytes == 0;
+            let is_taken = closing.is_said && now_bytes == 0 && left_bytes == 0;
             if is_taken || is_over(socket) {
                 break;
             }
             sleep(pause).await;
-            waited = if now_bytes < left_bytes {
+            closing.waited = if now_bytes < left_bytes {
                 Duration::ZERO
             } else {
-                waited + pause
+                closing.waited + pause
             };
             left_bytes = now_bytes;
             pause = (pause * 2).min(LOOK_PAUSE_MAX);
         }
+        closing.is_done = true;
         self.stream.shutdown_write();
         Ok(())
     }
+}
+
+/// The most records that one call makes of so many bytes of a file, whose pages are in
+/// memory. The kernel takes 16 pages at a time, which are whole records; the first may
+/// have been begun by the call before, and the last one is short. Where the client is
+/// slow, each call moves little, and it is mostly these two.
+const fn records_of_pages(bytes: u64) -> u64 {
+    bytes / RECORD_BYTES_MAX + 2
+}
+
+fn check_records(sent: u64, max: u64) -> io::Result<()> {
+    if sent < max {
+        return Ok(());
+    }
+    Err(cut("too much was sent under one key".to_owned()))
+}
+
+/// An alert, as the library reports one.
+fn refused(code: u8) -> io::Error {
+    let alert = LibraryError::AlertReceived(code.into());
+    io::Error::new(io::ErrorKind::InvalidData, alert)
 }
 
 /// Whether a read failed because what comes next is no data.
@@ -178,3 +248,7 @@ fn is_no_data(error: &io::Error) -> bool {
 fn cut(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::ConnectionAborted, reason)
 }
+
+#[cfg(test)]
+#[path = "kernel_stream_test.rs"]
+mod tests;

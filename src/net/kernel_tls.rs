@@ -75,8 +75,8 @@ fn ask(suite: Suite) -> io::Result<()> {
     let _far = listener.accept()?;
     let info = suite.info_to_ask().ok_or(io::ErrorKind::Unsupported)?;
     prepare(&near)?;
-    setsockopt(&near, TcpTlsTx, &info)?;
-    setsockopt(&near, TcpTlsRx, &info)?;
+    setsockopt(&near, TcpTlsTx, info.info())?;
+    setsockopt(&near, TcpTlsRx, info.info())?;
     Ok(())
 }
 
@@ -98,8 +98,8 @@ pub(super) fn give_keys(
 ) -> io::Result<()> {
     let sending = info_of(suite, Way::Out, &secrets.tx).ok_or(io::ErrorKind::Unsupported)?;
     let receiving = info_of(suite, Way::In, &secrets.rx).ok_or(io::ErrorKind::Unsupported)?;
-    setsockopt(&socket, TcpTlsTx, &sending)?;
-    setsockopt(&socket, TcpTlsRx, &receiving)?;
+    setsockopt(&socket, TcpTlsTx, sending.info())?;
+    setsockopt(&socket, TcpTlsRx, receiving.info())?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 //!
 //! Floor: machinery.
 //! Uses: base, runtime
-//! Crates: futures_rustls, glommio, libc, nix, rcgen, rustix, rustls_native_certs, ureq, webpki, x509_parser
+//! Crates: futures_rustls, glommio, libc, nix, rcgen, rustix, rustls_native_certs, ureq, webpki, x509_parser, zeroize
 
 mod certificate;
 mod error;

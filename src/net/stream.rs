@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -172,26 +173,40 @@ impl Stream {
         bytes: u64,
         stall_max: Duration,
     ) -> Result<(), SendFileError> {
-        let end = offset + bytes;
-        let mut position = offset;
+        let range = offset..offset + bytes;
+        self.send_file_noting(file, range, stall_max, |_| Ok(()))
+            .await
+    }
+
+    /// As [`Stream::send_file`]; `note` is told how many bytes went with each system
+    /// call, right after it; when it fails, that was the last.
+    pub(super) async fn send_file_noting(
+        &mut self,
+        file: impl AsFd,
+        Range { start, end }: Range<u64>,
+        stall_max: Duration,
+        mut note: impl FnMut(u64) -> io::Result<()>,
+    ) -> Result<(), SendFileError> {
+        let mut position = start;
         while position < end {
             let step = (end - position).min(u64::from(SEND_STEP_BYTES));
-            match send_pages(borrow(&self.socket), &file, position, step) {
+            let sent = match send_pages(borrow(&self.socket), &file, position, step) {
                 Ok(Sent::Bytes(sent)) => {
-                    position += sent;
                     yield_if_needed().await;
+                    sent
                 }
                 Ok(Sent::Full) => {
-                    let sent = self.send_tail(&file, position, end - position);
-                    position += timeout(stall_max, sent)
-                        .await
-                        .map_err(|_| SendFileError::Stalled)??;
+                    let sending = self.send_tail(&file, position, end - position);
+                    let sent = timeout(stall_max, sending).await;
+                    sent.map_err(|_| SendFileError::Stalled)??
                 }
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return Err(SendFileError::File(error));
                 }
                 Err(error) => return Err(SendFileError::Peer(error)),
-            }
+            };
+            note(sent).map_err(SendFileError::Peer)?;
+            position += sent;
         }
         Ok(())
     }

@@ -37,14 +37,14 @@ use crate::runtime::timeout;
 /// The dialing end's side of TLS. Cheap to clone, and shared between executors.
 #[derive(Clone)]
 pub struct TlsClient {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
     kernel: KernelTls,
 }
 
 /// The accepting end's side of TLS. Cheap to clone, and shared between executors.
 #[derive(Clone)]
 pub struct TlsServer {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     kernel: KernelTls,
 }
 
@@ -80,16 +80,16 @@ impl TlsClient {
     fn of(mut config: ClientConfig) -> Self {
         // Every connection proves both ends anew.
         config.resumption = Resumption::disabled();
-        config.enable_secret_extraction = true;
         Self {
-            connector: TlsConnector::from(Arc::new(config)),
+            config: Arc::new(config),
             kernel: KernelTls::off(),
         }
     }
 
-    /// Lets the kernel encrypt what it takes.
+    /// Lets the kernel encrypt what it takes; only then can secrets leave the library.
     #[must_use]
-    pub fn with_kernel(self, kernel: KernelTls) -> Self {
+    pub fn with_kernel(mut self, kernel: KernelTls) -> Self {
+        Arc::make_mut(&mut self.config).enable_secret_extraction = kernel.is_on();
         Self { kernel, ..self }
     }
 
@@ -100,7 +100,8 @@ impl TlsClient {
         let name = ServerName::try_from(name.to_owned());
         let name = name.map_err(|_| TlsError::Name)?;
         let socket = RecordSocket::new(stream, self.kernel.is_on());
-        let connecting = self.connector.connect_with(name, socket, |session| {
+        let connector = TlsConnector::from(Arc::clone(&self.config));
+        let connecting = connector.connect_with(name, socket, |session| {
             session.set_buffer_limit(Some(to_usize(TLS_BUFFER_BYTES_MAX)));
         });
         // Boxed: a handshake is large.
@@ -191,16 +192,16 @@ impl TlsServer {
         // clients of registries keep no sessions.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        config.enable_secret_extraction = true;
         Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            config: Arc::new(config),
             kernel: KernelTls::off(),
         }
     }
 
-    /// Lets the kernel encrypt what it takes.
+    /// Lets the kernel encrypt what it takes; only then can secrets leave the library.
     #[must_use]
-    pub fn with_kernel(self, kernel: KernelTls) -> Self {
+    pub fn with_kernel(mut self, kernel: KernelTls) -> Self {
+        Arc::make_mut(&mut self.config).enable_secret_extraction = kernel.is_on();
         Self { kernel, ..self }
     }
 
@@ -217,7 +218,7 @@ impl TlsServer {
     /// end likes.
     pub async fn shake_hands(&self, stream: Stream) -> Result<TlsStream, TlsError> {
         let socket = RecordSocket::new(stream, self.kernel.is_on());
-        let accepting = self.acceptor.accept_with(socket, |session| {
+        let accepting = self.acceptor().accept_with(socket, |session| {
             session.set_buffer_limit(Some(to_usize(TLS_BUFFER_BYTES_MAX)));
         });
         // Boxed: a handshake is large.
@@ -226,6 +227,11 @@ impl TlsServer {
             TlsStream::settle(session.into(), self.kernel).await
         });
         settling.await
+    }
+
+    /// The library's part of it.
+    pub(super) fn acceptor(&self) -> TlsAcceptor {
+        TlsAcceptor::from(Arc::clone(&self.config))
     }
 }
 
@@ -370,3 +376,7 @@ impl fmt::Debug for TlsServer {
         f.debug_struct("TlsServer").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "tls_test.rs"]
+mod tests;

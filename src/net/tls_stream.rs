@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead as _, AsyncWrite as _};
 use futures_rustls::pki_types::CertificateDer;
-use futures_rustls::rustls::Connection;
+use futures_rustls::rustls::{Connection, ExtractedSecrets};
 
 use super::error::{Error, SendFileError};
 use super::kernel_keys::Suite;
@@ -54,7 +54,7 @@ enum Session {
     /// This process. Boxed: its state is many times that of a stream.
     Process(Box<UserSession>),
     /// The kernel.
-    Kernel(KernelStream),
+    Kernel(Box<KernelStream>),
 }
 
 /// A session of the library.
@@ -76,7 +76,7 @@ impl TlsStream {
         let session = match suite {
             Some(suite) if is_ready && prepare(session.get_ref().0.descriptor()).is_ok() => {
                 let stream = hand_over(session, suite).map_err(TlsError::Broken)?;
-                Session::Kernel(KernelStream::new(stream))
+                Session::Kernel(Box::new(KernelStream::new(stream, suite)))
             }
             _ => {
                 session.get_mut().0.stop_metering();
@@ -205,9 +205,7 @@ impl TlsStream {
         stall_max: Duration,
     ) -> Result<(), SendFileError> {
         if let Session::Kernel(kernel) = &mut self.session {
-            kernel.count_file(bytes).map_err(SendFileError::Peer)?;
-            let sending = kernel.stream.send_file(file, offset, bytes, stall_max);
-            return sending.await;
+            return kernel.send_file(file, offset, bytes, stall_max).await;
         }
         self.copy_file(file, offset, bytes, stall_max).await
     }
@@ -350,9 +348,21 @@ async fn take_early(session: &mut UserSession, early: &mut Vec<u8>) -> Result<bo
         }
     });
     let is_between = taking.await.map_err(TlsError::of)?;
+    tell_of_key(session).map_err(TlsError::of)?;
     let flushing = poll_fn(|context| Pin::new(&mut *session).poll_flush(context));
     flushing.await.map_err(TlsError::of)?;
     Ok(is_between && !session.get_ref().1.wants_write())
+}
+
+/// Has the library send the news that this end's key is another now, as the other end
+/// may have wished with the end of the handshake. It would wait for data to be written.
+fn tell_of_key(session: &mut UserSession) -> io::Result<()> {
+    let nothing = &[];
+    let written = match session {
+        UserSession::Client(client) => client.get_mut().1.writer().write(nothing),
+        UserSession::Server(server) => server.get_mut().1.writer().write(nothing),
+    };
+    written.map(drop)
 }
 
 /// Whether nothing is left decrypted, and no record half read.
@@ -363,6 +373,13 @@ fn is_between(session: &UserSession) -> bool {
 
 /// Has the kernel go on with a session whose socket is prepared.
 fn hand_over(session: UserSession, suite: Suite) -> io::Result<Stream> {
+    let (socket, secrets) = take_apart(session)?;
+    give_keys(socket.descriptor(), suite, &secrets)?;
+    Ok(socket.stream)
+}
+
+/// The socket of a session, and what goes on with it needs to know.
+fn take_apart(session: UserSession) -> io::Result<(RecordSocket, ExtractedSecrets)> {
     let (socket, state) = match session {
         UserSession::Client(client) => {
             let (socket, state) = client.into_inner();
@@ -373,11 +390,8 @@ fn hand_over(session: UserSession, suite: Suite) -> io::Result<Stream> {
             (socket, Connection::Server(state))
         }
     };
-    let secrets = state
-        .dangerous_extract_secrets()
-        .map_err(io::Error::other)?;
-    give_keys(socket.descriptor(), suite, &secrets)?;
-    Ok(socket.stream)
+    let secrets = state.dangerous_extract_secrets();
+    Ok((socket, secrets.map_err(io::Error::other)?))
 }
 
 impl fmt::Debug for TlsStream {
