@@ -18,6 +18,10 @@ pub enum Mutant {
     TagWithoutReadIndex,
     /// `reuse-wiped-identity`: a node that lost its journal starts under its number.
     ReuseWipedIdentity,
+    /// `trust-old-state`: what is named by digest is served however old the state is.
+    TrustOldState,
+    /// `delete-without-barrier`: a delete is answered when it is committed.
+    DeleteWithoutBarrier,
 }
 
 impl Mutant {
@@ -33,6 +37,8 @@ impl Mutant {
             Self::DenyOnLocalMiss => "deny-on-local-miss",
             Self::TagWithoutReadIndex => "tag-without-read-index",
             Self::ReuseWipedIdentity => "reuse-wiped-identity",
+            Self::TrustOldState => "trust-old-state",
+            Self::DeleteWithoutBarrier => "delete-without-barrier",
         };
         chosen.as_deref() == Some(name)
     }

@@ -14,12 +14,15 @@ use crate::base::limits::WAITING_PROPOSALS_MAX;
 use crate::journal::Journal;
 use crate::runtime::{self, InFlight};
 
+use super::barrier::{Barrier, Barriers};
 use super::belonging::{Told, belong};
 use super::carry;
+use super::grants::Grants;
 use super::handle::Handle;
 use super::identity::Identity;
 use super::keeper::keep;
 use super::log_store::LogStore;
+use super::mark::{HIT_WAIT, Mark};
 use super::members::{Members, MembersError};
 use super::membership;
 use super::observer::observe;
@@ -53,6 +56,10 @@ pub(super) enum Request {
     Propose(Submitted),
     /// Confirm that what is applied here by then is the newest.
     ReadIndex(Reader),
+    /// Say when no node serves what an entry deleted.
+    Barrier(Barrier),
+    /// Say whether any other node was heard of just now.
+    Hears(oneshot::Sender<bool>),
     /// Say who belongs to the cluster, as the leader knows it.
     Members(oneshot::Sender<Result<Members, MembersError>>),
     /// Hand leadership over, to anybody when nobody is named.
@@ -83,6 +90,11 @@ pub(super) struct Core {
     pub receiver: SnapshotReceiver,
     pub needed: Rc<Needed>,
     pub reads: ReadRounds,
+    pub barriers: Barriers,
+    /// Whom this node gave a read index lately.
+    pub grants: Rc<Grants>,
+    /// How new the state is; read by every shard.
+    pub mark: Arc<Mark>,
     pub options: Options,
     /// Told when the membership may not be what the state wishes.
     pub wishes: Rc<Notify>,
@@ -127,6 +139,9 @@ impl Core {
             receiver: parts.receiver,
             needed: parts.needed,
             reads: ReadRounds::default(),
+            barriers: Barriers::default(),
+            grants: Rc::default(),
+            mark: Arc::new(Mark::new(clock.now())),
             options: parts.options,
             journal: parts.journal,
             started_at: clock.now(),
@@ -137,7 +152,9 @@ impl Core {
             status: statuses.clone(),
         });
         let published = core.machine.published();
-        let handle = Handle::new(requests, published, (statuses, memberships), &core.options);
+        let watched = (statuses, memberships);
+        let known = (&core.options, &core.mark);
+        let handle = Handle::new(requests, published, watched, known);
         runtime::spawn(observe(Rc::clone(&core), status, members)).detach();
         let tasks = [
             runtime::spawn(keep(Rc::clone(&core))),
@@ -178,6 +195,11 @@ impl Core {
             match futures_lite::future::or(asked.recv(), removed).await {
                 Some(Request::Propose(submitted)) => carry::propose(self, submitted).await,
                 Some(Request::ReadIndex(reader)) => ReadRounds::join(self, reader),
+                Some(Request::Barrier(barrier)) => Barriers::join(self, barrier),
+                Some(Request::Hears(answer)) => {
+                    // Whoever asked may be gone.
+                    let _ = answer.send(self.peers.hears_anybody(HIT_WAIT));
+                }
                 Some(Request::Members(answer)) => {
                     let core = Rc::clone(self);
                     let asking = async move { answer.send(membership::members(&core).await) };

@@ -15,13 +15,13 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::suite_tests::{is_linked, link};
-use super::{Handle, OpenError, Options, open, start};
+use crate::raft::suite_tests::{is_linked, link};
+use crate::raft::{Handle, OpenError, Options, open, start};
 use crate::runtime::{run_alone, spawn};
 use crate::telemetry::Metrics;
 
 /// Name of the test that is the child process.
-const CHILD: &str = "raft::crash_tests::child";
+const CHILD: &str = "raft::testing::crash_tests::child";
 /// Tells the child where its node lives.
 const DIRECTORY_VARIABLE: &str = "WINDLASS_TEST_NODE";
 /// Tells the child which number to propose first.

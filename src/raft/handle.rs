@@ -15,7 +15,9 @@ use crate::metadata::{Command, Outcome, Proposal};
 use crate::runtime;
 use crate::telemetry::{Metrics, ProposalEnd};
 
+use super::barrier::Barrier;
 use super::core::Request;
+use super::mark::{HIT_WAIT, HIT_WAIT_MAX, MARK_END, Mark, Standing};
 use super::members::{Members, MembersError};
 use super::options::Options;
 use super::proposal::{Committed, ProposeError, Submitted, Waiter, Waiting};
@@ -37,6 +39,7 @@ struct Shared {
     status: watch::Receiver<Status>,
     memberships: watch::Receiver<Arc<Members>>,
     waiting: Waiting,
+    mark: Arc<Mark>,
     propose_timeout: Duration,
     read_timeout: Duration,
     metrics: Arc<Metrics>,
@@ -63,7 +66,7 @@ impl Handle {
         requests: mpsc::Sender<Request>,
         generation: watch::Receiver<Generation>,
         (status, memberships): (watch::Receiver<Status>, watch::Receiver<Arc<Members>>),
-        options: &Options,
+        (options, mark): (&Options, &Arc<Mark>),
     ) -> Self {
         Self(Arc::new(Shared {
             requests,
@@ -71,6 +74,7 @@ impl Handle {
             status,
             memberships,
             waiting: Waiting::new(Arc::clone(&options.metrics)),
+            mark: Arc::clone(mark),
             propose_timeout: options.propose_timeout,
             read_timeout: options.read_timeout,
             metrics: Arc::clone(&options.metrics),
@@ -172,13 +176,102 @@ impl Handle {
         }
         let (answer, answered) = oneshot::channel();
         let deadline = Clock::system().now() + self.0.read_timeout;
-        let request = Request::ReadIndex(Reader { answer, deadline });
+        let request = Request::ReadIndex(Reader {
+            answer,
+            deadline,
+            is_patient: false,
+        });
         let asked = self.0.requests.try_send(request);
         asked.map_err(|_| ReadError::Unavailable)?;
         match runtime::timeout(self.0.read_timeout + ANSWER_SLACK, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(ReadError::Unavailable),
         }
+    }
+
+    /// Whether a view taken from now on may serve what is named by digest, without
+    /// asking anyone: nothing in it was deleted before, as far as a delete is
+    /// acknowledged. Costs a look at the clock; [`Handle::refresh`] otherwise.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        let now = Clock::system().now();
+        match self.0.mark.standing(now) {
+            Standing::Trusted => true,
+            Standing::Ageing => {
+                // Nobody waits for it; a core that is busy is asked again soon.
+                let (answer, _) = oneshot::channel();
+                let deadline = now + self.0.read_timeout;
+                let request = Request::ReadIndex(Reader {
+                    answer,
+                    deadline,
+                    is_patient: false,
+                });
+                drop(self.0.requests.try_send(request));
+                true
+            }
+            Standing::Unknown => self.0.status.borrow().is_sole_leader(),
+        }
+    }
+
+    /// Waits for what [`Handle::is_fresh`] asks for. Says whether every view taken from
+    /// now on sees all that was acknowledged before, as after [`Handle::read_index`]:
+    /// if not, no quorum is reached, and what is here is all there is to serve.
+    pub async fn refresh(&self) -> bool {
+        let (answer, mut answered) = oneshot::channel();
+        let deadline = Clock::system().now() + HIT_WAIT_MAX;
+        let request = Request::ReadIndex(Reader {
+            answer,
+            deadline,
+            is_patient: true,
+        });
+        let round = async {
+            self.0.requests.send(request).await.ok()?;
+            (&mut answered).await.ok()?.ok()
+        };
+        let mut round = std::pin::pin!(round);
+        let mut outcome = runtime::timeout(HIT_WAIT, round.as_mut()).await;
+        if outcome.is_err() && self.hears_anybody().await {
+            outcome = runtime::timeout(HIT_WAIT_MAX.saturating_sub(HIT_WAIT), round).await;
+        }
+        let is_confirmed = matches!(outcome, Ok(Some(())));
+        if !is_confirmed {
+            self.0.mark.excuse();
+        }
+        is_confirmed
+    }
+
+    /// Whether this node is in touch with any other one, or too busy to say.
+    async fn hears_anybody(&self) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let asked = async {
+            self.0.requests.send(Request::Hears(answer)).await.ok()?;
+            answered.await.ok()
+        };
+        let heard = runtime::timeout(HIT_WAIT, asked).await;
+        heard.map_or(true, |heard| heard == Some(true))
+    }
+
+    /// Returns when no node that reaches a quorum serves, by digest, what the committed
+    /// entry at `index` deleted: when all that could have applied it, or a second after.
+    pub async fn seen_everywhere(&self, index: u64) {
+        let clock = Clock::system();
+        let deadline = clock.now() + MARK_END;
+        let (answer, answered) = oneshot::channel();
+        let request = Request::Barrier(Barrier {
+            index,
+            deadline,
+            is_own: true,
+            answer,
+        });
+        let asked = async {
+            self.0.requests.send(request).await.ok()?;
+            answered.await.ok()
+        };
+        if matches!(runtime::timeout(MARK_END, asked).await, Ok(Some(true))) {
+            return;
+        }
+        let left = deadline.saturating_duration_since(clock.now());
+        runtime::sleep(left).await;
     }
 
     /// Returns once this node has caught up with what was committed before its

@@ -8,7 +8,8 @@
 //! read index   u8 version = 1
 //! index        u64: what must be applied before a read
 //! cluster      u8 version = 1 | u8 kind: 0 hello · 1 members · 2 transfer | u64 next leader
-//! told         0: u8 has_leader [u64 node] · 1: members · 2: nothing
+//!                · 3 barrier | u64 index · 4 seen | u64 index
+//! told         0: u8 has_leader [u64 node] · 1: members · 2, 3, 4: nothing
 //! members      u64 term | u8 has_last [u64 index of the last entry] | u8 is_changing
 //!                | u32 count · each:
 //!                u64 node | address (u32 length, UTF-8) | u8 is_voter | u8 is_leader
@@ -116,6 +117,16 @@ pub(super) enum ClusterRequest {
         /// The next leader.
         to: u64,
     },
+    /// To answer when no node serves what an entry deleted. Only the leader knows.
+    Barrier {
+        /// Index of the entry.
+        index: u64,
+    },
+    /// To answer when an entry is applied at the node that is asked.
+    Seen {
+        /// Index of the entry.
+        index: u64,
+    },
 }
 
 impl ClusterRequest {
@@ -127,6 +138,8 @@ impl ClusterRequest {
             Self::Hello => drop(writer.u8(0)),
             Self::Members => drop(writer.u8(1)),
             Self::Transfer { to } => drop(writer.u8(2).u64(to)),
+            Self::Barrier { index } => drop(writer.u8(3).u64(index)),
+            Self::Seen { index } => drop(writer.u8(4).u64(index)),
         }
         Bytes::from(writer.finish())
     }
@@ -139,6 +152,12 @@ impl ClusterRequest {
             0 => Self::Hello,
             1 => Self::Members,
             2 => Self::Transfer { to: reader.u64()? },
+            3 => Self::Barrier {
+                index: reader.u64()?,
+            },
+            4 => Self::Seen {
+                index: reader.u64()?,
+            },
             _ => return Err(CodecError::Invalid { field: "kind" }),
         };
         reader.end()?;

@@ -118,10 +118,12 @@ fn steps() -> [(&'static str, SnapshotMessage); 3] {
     .map(|(name, step)| (name, SnapshotMessage { transfer: 11, step }))
 }
 
-const CLUSTER: [(&str, ClusterRequest); 3] = [
+const CLUSTER: [(&str, ClusterRequest); 5] = [
     ("hello", ClusterRequest::Hello),
     ("members", ClusterRequest::Members),
     ("transfer_leader", ClusterRequest::Transfer { to: 7 }),
+    ("barrier", ClusterRequest::Barrier { index: 9 }),
+    ("seen", ClusterRequest::Seen { index: 9 }),
 ];
 
 fn members() -> Members {

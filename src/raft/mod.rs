@@ -12,6 +12,7 @@
 //! Crates: glommio, openraft, openraft_rt, serde_json, tokio
 
 mod async_runtime;
+mod barrier;
 mod belonging;
 mod blob_change;
 mod carry;
@@ -19,10 +20,12 @@ mod channels;
 mod cluster_handle;
 mod core;
 mod encoding;
+mod grants;
 mod handle;
 mod identity;
 mod keeper;
 mod log_store;
+mod mark;
 mod members;
 mod membership;
 mod message_append;
@@ -66,9 +69,6 @@ pub use view::StateView;
 
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-#[path = "crash_test.rs"]
-mod crash_tests;
 #[cfg(test)]
 #[path = "message_test.rs"]
 mod message_tests;

@@ -30,6 +30,7 @@ pub(super) async fn observe(
     let mut candidacies = Candidacies::default();
     let mut committed;
     let (peers, wishes) = (Rc::clone(&core.peers), Rc::clone(&core.wishes));
+    let (grants, clock) = (Rc::clone(&core.grants), core.clock.clone());
     let mut removal = peers.removal();
     // The core must be able to end while this waits.
     drop(core);
@@ -47,6 +48,9 @@ pub(super) async fn observe(
                 wishes.notify_one();
                 peers.learn(seen.membership_config.membership());
                 members.send_replace(Arc::new(local_members(&seen)));
+            }
+            if seen.state == ServerState::Leader {
+                grants.lead(seen.current_term, clock.now());
             }
             metrics.journal.follower_lags.set(lags(&seen));
             committed = seen.local_committed.map(|id| id.index);

@@ -28,6 +28,9 @@ pub(super) struct Reader {
     pub answer: oneshot::Sender<Result<(), ReadError>>,
     /// It is of no use after this.
     pub deadline: Instant,
+    /// Whether it waits until then even where a quorum has long been lost: a node that
+    /// stood still for a while has lost nothing.
+    pub is_patient: bool,
 }
 
 /// The readers of this node. Lives on the raft core.
@@ -59,8 +62,10 @@ async fn run(core: Rc<Core>) {
             rounds.is_out.set(false);
             return;
         }
+        let began = clock.now();
         let is_confirmed = round(&core).await;
         if is_confirmed {
+            core.mark.confirm(began);
             pauses = Pauses::default();
             for reader in readers {
                 // The reader may be gone; nobody else wants the answer.
@@ -72,7 +77,7 @@ async fn run(core: Rc<Core>) {
         let is_hopeless = core.is_cut_off(core.options.read_timeout);
         let now = clock.now();
         for reader in readers {
-            if is_hopeless || reader.deadline <= now {
+            if (is_hopeless && !reader.is_patient) || reader.deadline <= now {
                 let _ = reader.answer.send(Err(ReadError::Unavailable));
             } else {
                 rounds.waiting.borrow_mut().push(reader);

@@ -15,7 +15,9 @@ use crate::metadata::Proposal;
 use crate::peer::{Call, Refusal, RefusalCode, Service};
 use crate::runtime;
 
+use super::barrier::{Barrier, Barriers};
 use super::core::{Core, Route};
+use super::mark::MARK_END;
 use super::membership::{Acquaintance, admit, leading_members, transfer_here};
 use super::message_append::{decode_append, write_appended};
 use super::message_request::{
@@ -112,6 +114,7 @@ impl RaftService {
 
     /// Notes that a leader spoke to this node.
     fn led(&self) {
+        self.0.mark.lead(self.0.clock.now());
         self.0.peers.led();
         self.0.told_leader.set(None);
     }
@@ -175,6 +178,7 @@ impl RaftService {
 
     async fn read_index(&self, call: &Call) -> Result<Bytes, Refusal> {
         decode_read_index(&call.payload).map_err(malformed)?;
+        self.0.grants.note(call.from, self.0.clock.now());
         let asked = self.0.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
         let index = match asked {
             Ok(linearizer) => Ok(linearizer.read_log_id().index()),
@@ -254,7 +258,34 @@ impl RaftService {
                     .map_err(|error| Refusal::new(RefusalCode::NotAllowed, error.to_string()))?;
                 Ok(encode_reply(&Ok(()), |_, ()| {}))
             }
+            ClusterRequest::Barrier { index } => {
+                let mut seen = leads;
+                if seen.is_ok() && !self.barrier(index).await {
+                    seen = Err(Denial::NotLeader { hint: None });
+                }
+                Ok(encode_reply(&seen, |_, ()| {}))
+            }
+            ClusterRequest::Seen { index } => {
+                if !self.0.machine.wait_applied(index, MARK_END).await {
+                    let reason = "the entry is not applied yet";
+                    return Err(Refusal::new(RefusalCode::Failed, reason));
+                }
+                Ok(encode_reply(&Ok(()), |_, ()| {}))
+            }
         }
+    }
+
+    /// Whether no node serves what an entry deleted, if this one leads.
+    async fn barrier(&self, index: u64) -> bool {
+        let (answer, answered) = oneshot::channel();
+        let barrier = Barrier {
+            index,
+            deadline: self.0.clock.now() + MARK_END,
+            is_own: false,
+            answer,
+        };
+        Barriers::join(&self.0, barrier);
+        answered.await.unwrap_or(false)
     }
 }
 

@@ -35,6 +35,8 @@ use crate::telemetry::Metrics;
 mod cluster_crash_tests;
 #[path = "cluster_test.rs"]
 mod cluster_tests;
+#[path = "crash_test.rs"]
+mod crash_tests;
 #[path = "level_test.rs"]
 mod level_tests;
 #[path = "membership_test.rs"]

@@ -1,9 +1,12 @@
-//! Deletes: of a tag, of a manifest with its tags, of a blob's link.
+//! Deletes: of a tag, of a manifest with its tags, of a blob's link. Once one is
+//! answered, no node that reaches a quorum finds any more what is gone: by tag because
+//! that is asked of a quorum, by digest because the answer waits for all nodes.
 
 use super::error::Error;
 use super::journal::{Registry, refused};
 use crate::metadata::{Command, Outcome};
 use crate::oci::{Digest, Reference, Repository};
+use crate::raft::Committed;
 
 impl Registry {
     /// Removes a tag, or a manifest with every tag on it. Says which entry did it.
@@ -28,6 +31,9 @@ impl Registry {
             },
         };
         let committed = self.propose(command).await?;
+        if let Reference::Digest(_) = reference {
+            self.await_end(&committed).await;
+        }
         match committed.outcome {
             Outcome::Deleted => Ok(committed.index),
             Outcome::NotFound(_) => Err(Error::ManifestUnknown),
@@ -51,10 +57,19 @@ impl Registry {
             digest: *digest,
         };
         let committed = self.propose(command).await?;
+        self.await_end(&committed).await;
         match committed.outcome {
             Outcome::Deleted => Ok(committed.index),
             Outcome::NotFound(_) => Err(Error::BlobUnknown { digest: *digest }),
             outcome => Err(refused(&outcome)),
+        }
+    }
+
+    /// Waits until what is gone is gone on every node: also when somebody else deleted
+    /// it, for that may have been this client, whose first try got no answer.
+    async fn await_end(&self, committed: &Committed) {
+        if let Outcome::Deleted | Outcome::NotFound(_) = committed.outcome {
+            self.gone_everywhere(committed.index).await;
         }
     }
 

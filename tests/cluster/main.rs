@@ -26,6 +26,7 @@ mod support;
 mod broken_disk;
 mod certificates;
 mod client;
+mod deleting;
 mod disk;
 mod draining;
 mod failover;

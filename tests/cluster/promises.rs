@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// What a check found: nothing, or what is broken.
-type Verdict = Result<(), String>;
+pub(crate) type Verdict = Result<(), String>;
 
 /// Power cuts of one check.
 const CUTS: u64 = 4;
@@ -32,7 +32,7 @@ const HEALED: Duration = Duration::from_secs(60);
 const REPOSITORY: &str = "promised/app";
 
 /// The environment of a node that has the named bug, if any.
-fn options(mutant: Option<&str>) -> NodeOptions {
+pub(crate) fn options(mutant: Option<&str>) -> NodeOptions {
     let variable = mutant.map(|name| ("MUTANT".to_owned(), name.to_owned()));
     NodeOptions {
         environment: variable.into_iter().collect(),
@@ -271,6 +271,7 @@ fn a_node_that_lost_its_journal_does_not_vote_again() {
 /// The bugs, each found by the check that is made for it.
 #[cfg(feature = "mutants")]
 mod mutants {
+    use super::super::deleting::stale_hits;
     use super::{Verdict, denials, forgotten_votes, heavy, power_cuts, stale_tags};
 
     #[track_caller]
@@ -298,6 +299,16 @@ mod mutants {
     #[test]
     fn a_tag_read_without_read_index_is_found() {
         expect_found(stale_tags, "tag-without-read-index");
+    }
+
+    #[test]
+    fn an_old_state_that_is_trusted_is_found() {
+        expect_found(stale_hits, "trust-old-state");
+    }
+
+    #[test]
+    fn a_delete_that_waits_for_nobody_is_found() {
+        expect_found(stale_hits, "delete-without-barrier");
     }
 
     #[test]
