@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::gone::{Gone, Outages};
 use super::history::{Action, Operation};
 use crate::support::{
     Client, MANIFEST_TYPE, Random, Request, Response, digest_of, image, location,
@@ -74,6 +75,12 @@ pub(crate) struct Log {
     pub(crate) kept: Vec<Kept>,
     /// Blobs whose mount was acknowledged.
     pub(crate) mounted: Vec<KeptBlob>,
+    /// Images whose delete by digest was acknowledged.
+    pub(crate) gone: Vec<Gone>,
+    /// When nodes may have been kept from a quorum.
+    pub(crate) outages: Outages,
+    /// Answers with what is gone that an outage explains.
+    pub(crate) served_without_quorum: u64,
     /// Nodes that were removed with their disks, and when they had ended.
     removed: Vec<(SocketAddr, u64)>,
     /// Numbers of manifests by digest.
@@ -143,24 +150,31 @@ impl Run {
                 thread::sleep(REST);
             }
             let mut client = self.client(&mut random);
-            match random.below(20) {
+            match random.below(22) {
                 0..=7 => self.push(&mut client, &mut random),
                 8..=14 => self.read_tag(&mut client, &mut random),
                 15 => self.delete_tag(&mut client, &mut random),
                 16 => self.mount(&mut client, &mut random),
                 17 => self.read_manifest(&mut client, &mut random),
+                18 => self.push_and_delete(&mut client, &mut random),
+                19 => self.read_gone(&mut client, &mut random),
                 _ => self.read_kept(&mut client, &mut random),
             }
         }
     }
 
     /// A client of any of the nodes.
-    fn client(&self, random: &mut Random) -> Client {
+    pub(crate) fn client(&self, random: &mut Random) -> Client {
         let addresses = lock(&self.addresses);
         Client::with_patience(addresses[random.below(addresses.len())], PATIENCE)
     }
 
-    fn now(&self) -> u64 {
+    /// The next number of an image.
+    pub(crate) fn next_number(&self) -> u32 {
+        self.manifests.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn now(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_micros()).expect("a run is short")
     }
 
@@ -172,7 +186,7 @@ impl Run {
 
     fn push(&self, client: &mut Client, random: &mut Random) {
         let tag = self.tag(random);
-        let number = self.manifests.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_number();
         let size = [200, 20_000, 400_000, 2_500_000][random.below(4)];
         let layer = random.bytes(size + usize::try_from(number % 50).expect("small"));
         let config = format!("{{\"number\":{number}}}").into_bytes();
@@ -401,7 +415,7 @@ impl Run {
     }
 
     /// Counts an answer, and writes down one that no rule allows. The status, if any.
-    fn outcome(&self, answer: Option<&Response>, good: &[u16]) -> Option<u16> {
+    pub(crate) fn outcome(&self, answer: Option<&Response>, good: &[u16]) -> Option<u16> {
         self.judge(answer, good, None)
     }
 

@@ -90,6 +90,33 @@ pub(crate) const FAULTS: [Fault; 19] = [
     Fault::GrowAndShrink,
 ];
 
+impl Fault {
+    /// Whether a node may reach no quorum meanwhile, though it answers.
+    const fn is_outage(self) -> bool {
+        match self {
+            Self::KillAll
+            | Self::CutLeaderOff
+            | Self::CutOtherOff
+            | Self::DeafLeader
+            | Self::MuteLeader
+            | Self::CutPeerPortOfLeader
+            | Self::CutPeerPortOfOther
+            | Self::SlowLinkOfLeader
+            | Self::SlowLinkOfOther
+            | Self::BreakOffAtLeader
+            | Self::BreakOffAtOther => true,
+            Self::KillLeader
+            | Self::KillOther
+            | Self::PauseLeader
+            | Self::PauseOther
+            | Self::CutClientPort
+            | Self::FillDisk
+            | Self::ReplaceNode
+            | Self::GrowAndShrink => false,
+        }
+    }
+}
+
 /// A cluster in a network of its own, and the hand that breaks it.
 pub(crate) struct Nemesis {
     pub(crate) cluster: Cluster,
@@ -135,6 +162,9 @@ impl Nemesis {
         let lasting = FAULT_MIN + Duration::from_millis(self.random.next() % FAULT_MORE_MS);
         let term = self.term(leader);
         let deposed = Some((leader, term));
+        if fault.is_outage() {
+            run.begin_outage();
+        }
         let has_happened = match fault {
             Fault::KillLeader => self.kill(&[leader], lasting, deposed),
             Fault::KillOther => self.kill(&[other], lasting, None),
@@ -168,6 +198,7 @@ impl Nemesis {
             }
         };
         self.network.heal();
+        run.end_outage();
         if has_happened {
             *self.done.entry(fault).or_default() += 1;
         } else {

@@ -33,6 +33,7 @@ mod failover;
 mod faults;
 mod forming;
 mod gathering;
+mod gone;
 mod history;
 mod learner;
 mod mounts;

@@ -191,15 +191,19 @@ fn torment(seed: u64) {
     check_files(&mut nemesis, &run);
     let log = run.log();
     println!(
-        "{} operations succeeded, {} failed, {} tags, {} images kept, {:.0?} in all",
+        "{} operations succeeded, {} failed, {} tags, {} images kept, {} gone \
+         ({} times found without a quorum), {:.0?} in all",
         log.succeeded,
         log.failed,
         log.tags.len(),
         log.kept.len(),
+        log.gone.len(),
+        log.served_without_quorum,
         began.elapsed(),
     );
     // A run in which too little happened proves nothing.
     assert!(log.succeeded > 300, "only {} operations", log.succeeded);
+    assert!(log.gone.len() > 5, "only {} deletes", log.gone.len());
     assert_eq!(turns.len(), FAULTS.len());
     assert_eq!(nemesis.done, turns, "a planned fault did not happen");
 }
