@@ -7,8 +7,7 @@ use crate::oci::Digest;
 use crate::raft::{Handle, Member, StateView};
 use crate::runtime::{OffShardPanic, off_shard};
 
-/// Blobs that are looked at again one by one; beyond, a node that is in use goes only
-/// after a drain.
+/// Blobs that are looked at again one by one; beyond, all are.
 pub(super) const LEANING_BLOBS_MAX: usize = 4096;
 /// Blobs of one page: some milliseconds of a thread beside the shard.
 const PAGE_BLOBS: usize = 1000;
@@ -31,8 +30,10 @@ pub(super) struct Leaning {
     pub(super) left: u64,
     /// Those of them that no node holds which stays.
     pub(super) sole: u64,
-    /// Those, and others that nobody is known to hold: most likely they are new. No more
-    /// than `LEANING_BLOBS_MAX`.
+    /// Others that nobody is known to hold: they are new, or lost, or on a node that had
+    /// no time to say so.
+    pub(super) unheld: u64,
+    /// All of those, but no more than `LEANING_BLOBS_MAX`.
     pub(super) blobs: Vec<Digest>,
 }
 
@@ -77,6 +78,7 @@ impl Leaving {
         if census.left == 0 || !(is_held || holders.is_empty()) {
             return;
         }
+        leaning.unheld += u64::from(!is_held);
         leaning.left += u64::from(is_held);
         leaning.sole += if is_held { census.sole } else { 0 };
         if leaning.blobs.len() < LEANING_BLOBS_MAX {
@@ -239,6 +241,7 @@ mod tests {
         let lean = |holders: &[u64]| {
             let mut leaning = Leaning::default();
             leaving.lean(digest, holders, &mut leaning);
+            assert_eq!(leaning.unheld, u64::from(holders.is_empty()));
             (leaning.left, leaning.sole, leaning.blobs.len())
         };
         assert_eq!(lean(&[2]), (1, 1, 1));

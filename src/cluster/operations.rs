@@ -25,10 +25,13 @@ const REPORT_LIMIT: Duration = Duration::from_secs(2);
 const HAND_OVER_LOOK_PERIOD: Duration = Duration::from_millis(100);
 /// … and so many times: two elections.
 const HAND_OVER_LOOKS_MAX: u32 = 60;
-/// Blobs that lean on a node which is to go are looked at so often …
-const LEANING_LOOK_PERIOD: Duration = Duration::from_millis(250);
-/// … and so many times: an entry about holders follows a push within a second.
-const LEANING_LOOKS_MAX: u32 = 12;
+/// Nodes are asked so often whether the state knows all that they hold …
+const SAID_LOOK_PERIOD: Duration = Duration::from_millis(250);
+/// … and for so long: an entry about holders follows a push within a second, and waits
+/// for a leader like every other.
+const SAID_LIMIT: Duration = Duration::from_secs(15);
+/// A node of an older version does not say: this is left to it.
+const UNTOLD_LIMIT: Duration = Duration::from_secs(3);
 /// Blobs are counted anew after this.
 const COUNT_LIFE: Duration = Duration::from_secs(2);
 
@@ -95,8 +98,20 @@ pub enum OperationError {
     Lost {
         /// The node.
         node: u64,
-        /// Blobs that no node holds which stays.
+        /// Blobs that no node is known to hold which stays.
         sole: u64,
+    },
+    /// Of some blobs nobody knows where they are, and a node that is to go has not said
+    /// yet all that it holds.
+    #[error(
+        "{blobs} blobs may be on node {node} only, which has not said yet all that it holds: try \
+         again, or give them up with `windlass cluster remove {node} --force`"
+    )]
+    Unsaid {
+        /// The node.
+        node: u64,
+        /// Blobs that no node is known to hold.
+        blobs: u64,
     },
     /// The cluster refused, or cannot decide now.
     #[error(transparent)]
@@ -237,36 +252,55 @@ impl Operations {
 
     async fn check_spared(&self, node: u64) -> Result<(), OperationError> {
         let members = self.journal.members().await?.nodes;
-        let Some(member) = members.iter().find(|member| member.node == node) else {
+        if !members.iter().any(|member| member.node == node) {
             // Whether there was such a node is for the state to say.
             return Ok(());
-        };
+        }
         let leaving = Leaving::of(&members, node);
-        let confirmed = self.journal.read_index().await;
-        confirmed.map_err(|_| MembersError::NoLeader)?;
-        let me = self.journal.status().node;
-        let answers = self.report_of(me, member).await.is_some();
+        let said = self.until_said(&members).await?;
         let found = census::leaning(&self.journal, leaving.clone()).await;
         let mut found = found.ok_or(MembersError::NoLeader)?;
-        // Of a push that was just acknowledged the state may know too few holders.
-        for _ in 0..LEANING_LOOKS_MAX {
-            if found.blobs.is_empty() || found.blobs.len() >= LEANING_BLOBS_MAX {
-                break;
-            }
-            sleep(LEANING_LOOK_PERIOD).await;
-            let blobs = std::mem::take(&mut found.blobs);
-            let again = census::still_leaning(&self.journal, leaving.clone(), blobs).await;
+        let mut standing = said.of(node);
+        if !found.blobs.is_empty() {
+            // Of what was pushed meanwhile the state may know too few holders.
+            standing = self.until_said(&members).await?.of(node);
+            let again = if found.blobs.len() < LEANING_BLOBS_MAX {
+                census::still_leaning(&self.journal, leaving, found.blobs).await
+            } else {
+                census::leaning(&self.journal, leaving).await
+            };
             found = again.ok_or(MembersError::NoLeader)?;
         }
-        let Leaning { left, sole, .. } = found;
-        if sole == 0 && (left == 0 || !answers) {
-            return Ok(());
+        judge(node, standing, &found)
+    }
+
+    /// Waits until the state here knows what every node holds that answers; says how it
+    /// went with each. What a node does not hold by then came later.
+    async fn until_said(&self, members: &[Member]) -> Result<Said, OperationError> {
+        let clock = Clock::system();
+        let began = clock.now();
+        let me = self.journal.status().node;
+        let confirmed = self.journal.read_index().await;
+        confirmed.map_err(|_| MembersError::NoLeader)?;
+        let index = self.journal.view().applied_index().unwrap_or_default();
+        loop {
+            let reports = members.iter().map(|member| self.report_of(me, member));
+            let reports = join_all(reports).await;
+            let waited = clock.now().duration_since(began);
+            let standings = reports.iter().map(|report| match report {
+                None => Standing::Away,
+                Some(report) if has_said(report, index, waited) => Standing::Said,
+                Some(_) => Standing::Saying,
+            });
+            let standings: Vec<_> = standings.collect();
+            if !standings.contains(&Standing::Saying) || waited >= SAID_LIMIT {
+                let confirmed = self.journal.read_index().await;
+                confirmed.map_err(|_| MembersError::NoLeader)?;
+                let nodes = members.iter().map(|member| member.node);
+                return Ok(Said(nodes.zip(standings).collect()));
+            }
+            sleep(SAID_LOOK_PERIOD).await;
         }
-        Err(if answers {
-            OperationError::Leaned { node, left, sole }
-        } else {
-            OperationError::Lost { node, sole }
-        })
     }
 
     /// Lets another node lead.
@@ -331,5 +365,127 @@ impl Operations {
             .is_some()
             .then_some(())
             .ok_or(OperationError::Alone)
+    }
+}
+
+/// Whether the state knows what a node holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// It does.
+    Said,
+    /// Not yet.
+    Saying,
+    /// It does not answer.
+    Away,
+}
+
+/// Of each node, how it went.
+struct Said(Vec<(u64, Standing)>);
+
+impl Said {
+    fn of(&self, node: u64) -> Standing {
+        let mut nodes = self.0.iter();
+        let found = nodes.find(|(other, _)| *other == node);
+        found.map_or(Standing::Away, |(_, standing)| *standing)
+    }
+}
+
+/// Whether all that a node held when the entry at `index` was the last one is in the
+/// state by now.
+fn has_said(report: &Report, index: u64, waited: Duration) -> bool {
+    let is_surveyed = report.activity.as_ref();
+    let is_surveyed = is_surveyed.is_none_or(|activity| activity.copies.is_surveyed);
+    let is_written = report
+        .unsaid
+        .map_or(waited >= UNTOLD_LIMIT, |blobs| blobs == 0);
+    report.applied_index >= index && is_surveyed && is_written
+}
+
+/// Whether a node may go: with it goes no only copy, and, when it can still be copied
+/// off the node, nothing that a majority of the others lacks.
+fn judge(node: u64, standing: Standing, found: &Leaning) -> Result<(), OperationError> {
+    let Leaning {
+        left, sole, unheld, ..
+    } = *found;
+    match standing {
+        Standing::Away if sole + unheld > 0 => Err(OperationError::Lost {
+            node,
+            sole: sole + unheld,
+        }),
+        Standing::Saying if unheld > 0 => Err(OperationError::Unsaid {
+            node,
+            blobs: unheld,
+        }),
+        Standing::Said | Standing::Saying if left > 0 => {
+            Err(OperationError::Leaned { node, left, sole })
+        }
+        Standing::Said | Standing::Saying | Standing::Away => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(standing: Standing, (left, sole, unheld): (u64, u64, u64)) -> &'static str {
+        let found = Leaning {
+            left,
+            sole,
+            unheld,
+            blobs: Vec::new(),
+        };
+        match judge(7, standing, &found) {
+            Ok(()) => "goes",
+            Err(OperationError::Leaned { .. }) => "leaned",
+            Err(OperationError::Lost { .. }) => "lost",
+            Err(OperationError::Unsaid { .. }) => "unsaid",
+            Err(_) => "other",
+        }
+    }
+
+    #[test]
+    fn a_node_goes_when_nothing_goes_with_it() {
+        use Standing::{Away, Said, Saying};
+        let nothing = [Said, Saying, Away].map(|standing| verdict(standing, (0, 0, 0)));
+        assert_eq!(nothing, ["goes"; 3]);
+        // What a majority of the others lacks can be copied off it while it is there.
+        assert_eq!(verdict(Said, (2, 0, 0)), "leaned");
+        assert_eq!(verdict(Away, (2, 0, 0)), "goes");
+        assert_eq!(verdict(Away, (2, 1, 0)), "lost");
+        // What nobody is known to hold may be on it, unless it has said what is.
+        assert_eq!(verdict(Said, (0, 0, 3)), "goes");
+        assert_eq!(verdict(Saying, (0, 0, 3)), "unsaid");
+        assert_eq!(verdict(Away, (0, 0, 3)), "lost");
+    }
+
+    #[test]
+    fn a_node_has_said_what_it_holds_when_nothing_waits_to_be_written() {
+        let mut activity = crate::cluster::Activity::default();
+        activity.copies.is_surveyed = true;
+        let report = Report {
+            applied_index: 5,
+            activity: Some(activity.clone()),
+            unsaid: Some(0),
+            ..Report::default()
+        };
+        let none = Duration::ZERO;
+        assert!(has_said(&report, 5, none));
+        assert!(!has_said(&report, 6, none));
+        let saying = Report {
+            unsaid: Some(1),
+            ..report.clone()
+        };
+        assert!(!has_said(&saying, 5, UNTOLD_LIMIT));
+        let old = Report {
+            unsaid: None,
+            ..report.clone()
+        };
+        assert!(!has_said(&old, 5, none) && has_said(&old, 5, UNTOLD_LIMIT));
+        activity.copies.is_surveyed = false;
+        let looking = Report {
+            activity: Some(activity),
+            ..report
+        };
+        assert!(!has_said(&looking, 5, UNTOLD_LIMIT));
     }
 }

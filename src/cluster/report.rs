@@ -7,6 +7,7 @@
 //! report    u8 version | text build | u64 applied index | u64 blobs missing
 //!             | u64 bytes free | u64 bytes of the disk
 //!             | from version 2 on: consensus | copies
+//!             | from version 3 on: u64 blobs unsaid
 //! consensus u64 term | u64 leader, 0 for nobody | u64 last index | u64 committed index
 //!             | u64 elections | u64 leader changes
 //!             | u64 proposals | u64 p50 us | u64 p99 us | u64 mean us
@@ -24,8 +25,10 @@ use crate::telemetry::PeerCopies;
 
 /// The first version, which says nothing of consensus and copies.
 const PLAIN_VERSION: u8 = 1;
+/// The first version that says what is not written down yet.
+const UNSAID_VERSION: u8 = 3;
 /// The newest version of this build.
-const REPORT_VERSION: u8 = 2;
+const REPORT_VERSION: u8 = 3;
 
 /// A node at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -42,6 +45,8 @@ pub struct Report {
     pub disk_bytes: u64,
     /// What an older node does not say.
     pub activity: Option<Activity>,
+    /// News of its blobs that are not written down yet; an older node does not say.
+    pub unsaid: Option<u64>,
 }
 
 /// What a node does beside holding what it holds.
@@ -122,6 +127,9 @@ impl Report {
             activity.consensus.encode(&mut writer);
             activity.copies.encode(&mut writer);
         }
+        if version >= UNSAID_VERSION {
+            writer.u64(self.unsaid.unwrap_or_default());
+        }
         writer.finish().into()
     }
 
@@ -141,12 +149,16 @@ impl Report {
             free_bytes: reader.u64()?,
             disk_bytes: reader.u64()?,
             activity: None,
+            unsaid: None,
         };
         if version > PLAIN_VERSION {
             report.activity = Some(Activity {
                 consensus: Consensus::decode(&mut reader)?,
                 copies: Copies::decode(&mut reader)?,
             });
+        }
+        if version >= UNSAID_VERSION {
+            report.unsaid = Some(reader.u64()?);
         }
         reader.end()?;
         Ok(report)
@@ -274,16 +286,19 @@ mod tests {
                     peers: vec![peer(2), peer(0)],
                 },
             }),
+            unsaid: Some(23),
         }
     }
 
     #[test]
     fn a_report_reads_back_and_a_cut_or_newer_one_is_refused() {
-        for version in [1, 2] {
+        for version in [1, 2, 3] {
             let bytes = report().encode(version);
-            let activity = report().activity.filter(|_| version == 2);
+            let activity = report().activity.filter(|_| version >= 2);
+            let unsaid = report().unsaid.filter(|_| version >= 3);
             let expected = Report {
                 activity,
+                unsaid,
                 ..report()
             };
             assert_eq!(Report::decode(&bytes), Ok(expected));
@@ -292,11 +307,11 @@ mod tests {
             }
             assert!(Report::decode(&[&bytes[..], &[0]].concat()).is_err());
         }
-        let newer = [&[3], &report().encode(2)[1..]].concat();
+        let newer = [&[4], &report().encode(3)[1..]].concat();
         let refused = Report::decode(&newer);
         assert!(matches!(
             refused,
-            Err(CodecError::Version { version: 3, .. })
+            Err(CodecError::Version { version: 4, .. })
         ));
     }
 
@@ -305,9 +320,9 @@ mod tests {
         let version = |question: &[u8]| report().answer(question)[0];
         // An older node asks with nothing.
         assert_eq!((version(&[]), version(&[1])), (1, 1));
-        assert_eq!(version(&Report::question()), 2);
+        assert_eq!(version(&Report::question()), 3);
         // A newer one says more than this build knows.
-        assert_eq!((version(&[9]), version(&[2, 5])), (2, 2));
+        assert_eq!((version(&[9]), version(&[2, 5])), (3, 2));
         assert_eq!(version(&[0]), 1);
     }
 
@@ -315,7 +330,7 @@ mod tests {
     fn a_node_without_a_leader_says_so() {
         let mut leaderless = report();
         leaderless.activity.as_mut().unwrap().consensus.leader = None;
-        assert_eq!(Report::decode(&leaderless.encode(2)), Ok(leaderless));
+        assert_eq!(Report::decode(&leaderless.encode(3)), Ok(leaderless));
     }
 
     #[test]
@@ -326,10 +341,11 @@ mod tests {
             digits.collect::<String>()
         };
         let written = format!(
-            "question {}\nv1 {}\nv2 {}\n",
+            "question {}\nv1 {}\nv2 {}\nv3 {}\n",
             hex(&Report::question()),
             hex(&report().encode(1)),
             hex(&report().encode(2)),
+            hex(&report().encode(3)),
         );
         assert_eq!(written, golden, "the format has changed");
         assert_eq!(report().encode(1), super::golden("report "));

@@ -14,8 +14,9 @@ const BATCH_WAIT: Duration = Duration::from_millis(200);
 const BATCH_DIGESTS_MAX: usize = 1000;
 /// First pause after a failed proposal; doubled by each one that follows …
 const RETRY_MIN: Duration = Duration::from_millis(500);
-/// … up to this.
-const RETRY_MAX: Duration = Duration::from_secs(10);
+/// … up to this: a proposal itself waits for a leader, and whoever removes a node waits
+/// until this is done.
+const RETRY_MAX: Duration = Duration::from_secs(2);
 
 /// What the state should know of a blob.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +47,13 @@ pub(super) async fn announce(shared: Shared, queue: flume::Receiver<Said>) {
             sleep(BATCH_WAIT).await;
         }
         let rest = queue.try_iter().take(BATCH_DIGESTS_MAX - 1);
-        let mut waiting = Vec::new();
+        let (mut waiting, mut count) = (Vec::new(), 0);
         let announced = std::iter::once(first).chain(rest);
         let announced = announced.filter_map(|said| match said {
-            Said::Holds(announced) => Some(announced),
+            Said::Holds(announced) => {
+                count += 1;
+                Some(announced)
+            }
             Said::Tell(reply) => {
                 waiting.push(reply);
                 None
@@ -59,6 +63,7 @@ pub(super) async fn announce(shared: Shared, queue: flume::Receiver<Said>) {
         if !add.is_empty() || !remove.is_empty() {
             propose(&shared, (add, remove)).await;
         }
+        shared.metrics().replication.unsaid_blobs.add(-count);
         for reply in waiting {
             // Nobody may wait for it any more.
             let _ = reply.send(());

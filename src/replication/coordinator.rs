@@ -15,6 +15,7 @@ use super::candidates::is_live;
 use super::feed::{Feed, Stage};
 use super::leaving::LeavingFiles;
 use super::letter::{Answer, Interest, Letter, Order, Want};
+use super::message::NOBODY_ID;
 use super::plan::{Caps, Plan};
 use super::replicator::Worker;
 use super::survey::Survey;
@@ -65,6 +66,17 @@ impl Entry {
             origin: None,
             extent_checksums: None,
             feed: Feed::new(),
+        }
+    }
+
+    /// Takes over what somebody knows who wants the blob. Who knows of no holder, or of no
+    /// checksums, takes nothing from what others knew.
+    fn learn(&mut self, want: &Want) {
+        let origin = want.origin.filter(|origin| *origin != NOBODY_ID);
+        self.origin = origin.or(self.origin);
+        let checksums = want.extent_checksums.as_ref();
+        if let Some(checksums) = checksums.filter(|checksums| !checksums.is_empty()) {
+            self.extent_checksums = Some(Arc::clone(checksums));
         }
     }
 }
@@ -241,10 +253,7 @@ impl Coordinator {
             self.plan.add(file);
         }
         let entry = self.entry(file, want.size_bytes);
-        entry.origin = want.origin.or(entry.origin);
-        if want.extent_checksums.is_some() {
-            entry.extent_checksums = want.extent_checksums;
-        }
+        entry.learn(&want);
         let listener = entry.feed.listen();
         let letters = self.worker.shared.letters().0.clone();
         Answer::Coming(Interest { file, letters }, listener)
@@ -393,6 +402,7 @@ impl Coordinator {
     /// Has it written down whether this node holds a blob, behind all that was said.
     pub(super) fn say(&self, file: &BlobFile, is_here: bool) {
         let digest = file.digest;
+        self.worker.shared.metrics().replication.unsaid_blobs.rise();
         // The task that reads lives as long as this one.
         drop(
             self.announced
@@ -426,5 +436,39 @@ impl Coordinator {
         metrics
             .queued_blobs
             .set(to_u64(self.plan.count() - running));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::{Algorithm, Digest};
+
+    #[test]
+    fn who_knows_less_takes_nothing_from_what_is_known() {
+        let file = BlobFile {
+            digest: Digest::of(Algorithm::Sha256, b"blob"),
+            generation: 1,
+        };
+        let want = |origin, checksums: Option<&[u32]>| Want {
+            origin,
+            extent_checksums: checksums.map(Arc::from),
+            ..Want::of(&file, 4)
+        };
+        let mut entry = Entry::new(4);
+        // Then the state is asked for them.
+        entry.learn(&want(Some(NOBODY_ID), Some(&[])));
+        assert_eq!(
+            (entry.origin, entry.extent_checksums.as_deref()),
+            (None, None)
+        );
+        entry.learn(&want(Some(3), Some(&[7])));
+        for less in [want(None, None), want(Some(NOBODY_ID), Some(&[]))] {
+            entry.learn(&less);
+            assert_eq!(entry.origin, Some(3));
+            assert_eq!(entry.extent_checksums.as_deref(), Some(&[7][..]));
+        }
+        entry.learn(&want(Some(4), None));
+        assert_eq!(entry.origin, Some(4));
     }
 }

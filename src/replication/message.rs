@@ -17,11 +17,14 @@ use crate::oci::Digest;
 const CALL_VERSION: u8 = 1;
 const CALL: &str = "blob call";
 const HOLD_TAG: u8 = 1;
+/// In place of the node that has it: whoever fetches asks those that the state names, or
+/// everybody.
+pub(super) const NOBODY_ID: u64 = 0;
 
 /// Asks a node to fetch a blob that is being pushed, and to keep it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Hold {
-    /// The node that has it.
+    /// The node that has it, or `NOBODY_ID`.
     pub(super) origin: u64,
     /// The blob.
     pub(super) expected: Expected,

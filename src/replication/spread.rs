@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::blob_file::BlobFile;
 use super::hold::{HoldError, ask_all, voters};
+use super::message::NOBODY_ID;
 use super::replicator::{Replicator, Worker};
 use crate::blob::Expected;
 use crate::metadata;
@@ -19,9 +20,6 @@ use crate::runtime::timeout;
 const TOLD_LIFE: Duration = Duration::from_secs(30);
 /// Blobs of which that is kept, about 200 bytes each; of others they are asked again.
 const TOLD_BLOBS_MAX: usize = 1024;
-/// In place of the node that has it: whoever fetches asks those that the state names, or
-/// everybody.
-const NOBODY_ID: u64 = 0;
 
 /// Nodes that hold a blob and said so to this shard, before the state does.
 #[derive(Debug, Default)]

@@ -33,6 +33,7 @@ pub(super) fn report(
             consensus: consensus(status, &metrics.journal),
             copies,
         }),
+        unsaid: Some(count(&metrics.replication.unsaid_blobs)),
     }
 }
 

@@ -20,6 +20,8 @@ pub struct ReplicationMetrics {
     pub queued_blobs: Gauge,
     /// Blobs being fetched.
     pub fetching_blobs: Gauge,
+    /// News of this node's blobs that the journal does not have yet.
+    pub unsaid_blobs: Gauge,
     /// Readers of blobs that are being fetched.
     pub followers: Gauge,
     /// Files that cannot be read and stay, because no other node holds the blob.
@@ -115,6 +117,11 @@ impl ReplicationMetrics {
             "windlass_replication_fetching_blobs",
             "Blobs being fetched.",
             &self.fetching_blobs,
+        );
+        page.gauge(
+            "windlass_replication_unsaid_blobs",
+            "News that this node holds a blob, or lost it, which are not in the journal yet.",
+            &self.unsaid_blobs,
         );
         page.gauge(
             "windlass_replication_followers",

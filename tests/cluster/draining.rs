@@ -13,8 +13,7 @@ const COPIED_MIN: Duration = Duration::from_millis(700);
 /// Pushes there are acknowledged by the node that takes them.
 const ONE_COPY: (&str, &str) = ("WINDLASS_CLUSTER__ACK_PREFIXES", "[\"cache=one\"]");
 
-#[test]
-fn a_drained_leader_hands_over_leadership_and_every_blob_and_may_be_lost() {
+fn slow_cluster() -> Cluster {
     let variables = [FETCH_RATE, ONE_COPY];
     let options = NodeOptions {
         environment: variables
@@ -22,7 +21,40 @@ fn a_drained_leader_hands_over_leadership_and_every_blob_and_may_be_lost() {
             .to_vec(),
         ..NodeOptions::default()
     };
-    let mut cluster = Cluster::start_with(3, &options);
+    Cluster::start_with(3, &options)
+}
+
+#[test]
+fn a_dead_node_is_not_given_up_with_what_it_had_no_time_to_announce() {
+    let mut cluster = slow_cluster();
+    let leader = cluster.leader();
+    let victim = (leader + 1) % 3;
+    let number = cluster.status(victim).unwrap()["node"].to_string();
+    let layer = Random::new(29).bytes(2_000_000);
+    let mut registry = Registry::new(cluster.nodes[victim].node.address);
+    registry.push_blob("cache/app", &layer);
+    // News of blobs are written down together, a moment later.
+    cluster.nodes[victim].node.kill();
+
+    let removal = ["remove", number.as_str(), "--force"];
+    let refused = cluster.nodes[leader].operate(&removal[..2]);
+    let text = said(&refused);
+    assert!(!refused.status.success(), "{text}");
+    let reason = format!("node {number} does not answer, and 1 blobs are nowhere else");
+    assert!(text.contains(&reason), "{text}");
+    // Started again it says what it holds, and is worth to be drained.
+    cluster.nodes[victim].node.spawn();
+    cluster.nodes[victim].node.wait_ready();
+    let refused = said(&cluster.nodes[leader].operate(&removal[..2]));
+    assert!(refused.contains("1 of them nowhere else"), "{refused}");
+    // An operator may give it up.
+    let removed = cluster.nodes[leader].operate(&removal);
+    assert!(removed.status.success(), "{}", said(&removed));
+}
+
+#[test]
+fn a_drained_leader_hands_over_leadership_and_every_blob_and_may_be_lost() {
+    let mut cluster = slow_cluster();
     let leader = cluster.leader();
     let mut random = Random::new(23);
     let layer = random.bytes(2_000_000);
