@@ -73,9 +73,9 @@ impl Service {
     /// The lane of its calls.
     pub(super) const fn lane(self) -> Lane {
         match self {
-            Self::Append | Self::Vote | Self::ReadIndex => Lane::Consensus,
+            Self::Append | Self::Vote | Self::ReadIndex | Self::Cluster => Lane::Consensus,
             Self::Snapshot => Lane::Snapshot,
-            Self::Propose | Self::Cluster | Self::Blob | Self::Upload | Self::Report => Lane::Work,
+            Self::Propose | Self::Blob | Self::Upload | Self::Report => Lane::Work,
             Self::Join => Lane::Join,
         }
     }
@@ -85,7 +85,7 @@ impl Service {
 /// those of its own lane only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Lane {
-    /// What an election waits for.
+    /// What an election waits for, and other short questions about the journal.
     Consensus,
     /// Parts of snapshots.
     Snapshot,

@@ -2,10 +2,11 @@
 //! it deleted. Why a node could is in `mark`.
 //!
 //! The leader knows which nodes were given a read index lately (`grants`). It asks
-//! each of them, all at once, to answer when the entry is applied there; one that does
-//! not answer is outlasted, until what it was given is too old to be trusted. So a
-//! delete takes a round trip more where nodes are in use, nothing more where they are
-//! idle, and about a second while one does not answer that was in use just before.
+//! each of them and all others that it hears of, all at once, to answer when the entry
+//! is applied there or nothing older is trusted; one that does not answer is outlasted,
+//! until what it was given is too old to be trusted. So a delete takes a round trip
+//! more, however far a node lags, and about a second, once, when one does not answer
+//! that was in use just before.
 //!
 //! Who gives a read index later gives a newer one: a later leader has the entry, and an
 //! earlier one gets no quorum to confirm any. A node that the leader never gave any has
@@ -14,11 +15,13 @@
 //! One round is under way on a node at a time; who comes meanwhile shares the next.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver as _;
 use tokio::sync::oneshot;
 
 use crate::peer::Service;
@@ -29,6 +32,12 @@ use super::core::{Core, Route};
 use super::mark::MARK_END;
 use super::message_request::ClusterRequest;
 use super::peers::Question;
+
+/// An entry that is committed is applied by then on a node that keeps up.
+const APPLY_WAIT: Duration = Duration::from_millis(50);
+/// A node that was given nothing may trust nothing: it is told all the same, in case that
+/// it serves without a quorum, and not waited for.
+const COURTESY: Duration = Duration::from_millis(100);
 
 /// Somebody waits behind it until every node sees an entry.
 #[derive(Debug)]
@@ -66,7 +75,9 @@ async fn run(core: Rc<Core>) {
     let mut pauses = Pauses::default();
     loop {
         let waiting = core.barriers.waiting.take();
-        let Some(index) = waiting.iter().map(|barrier| barrier.index).max() else {
+        let newest = waiting.iter().map(|barrier| barrier.index).max();
+        let (Some(index), false) = (newest, matches!(core.route(), Route::Stopped)) else {
+            // Where consensus has ended, whoever waits is told by what is dropped here.
             core.barriers.is_out.set(false);
             return;
         };
@@ -110,16 +121,23 @@ async fn round(core: &Core, index: u64) -> bool {
 
 /// As [`round`], on the leader.
 async fn see_off(core: &Core, index: u64) -> bool {
-    // It serves as well; and only an entry that it has is older than what it gives.
-    if !core.machine.wait_applied(index, MARK_END).await {
-        return false;
-    }
+    // It serves as well.
+    see(core, index).await;
     let Some(term) = leading_term(core).await else {
         return false;
     };
     let outstanding = core.grants.outstanding(term, core.clock.now());
-    let nodes = outstanding.nodes.into_iter();
-    let seen = nodes.map(|(node, until)| outlast(core, node, index, until));
+    let near = near(core).into_iter();
+    let mut nodes: BTreeMap<u64, Option<Instant>> = near.map(|node| (node, None)).collect();
+    nodes.extend(
+        outstanding
+            .nodes
+            .into_iter()
+            .map(|(node, until)| (node, Some(until))),
+    );
+    let seen = nodes
+        .into_iter()
+        .map(|(node, until)| outlast(core, node, index, until));
     join_all(seen).await;
     if let Some(until) = outstanding.any_until {
         runtime::sleep(core.time_left(until)).await;
@@ -127,16 +145,37 @@ async fn see_off(core: &Core, index: u64) -> bool {
     true
 }
 
-/// Returns when a node has applied the entry, or trusts no older state any more.
-async fn outlast(core: &Core, node: u64, index: u64, until: Instant) {
+/// The other nodes that this one hears of.
+fn near(core: &Core) -> Vec<u64> {
+    let metrics = core.raft.metrics();
+    let seen = metrics.borrow_watched();
+    let nodes = seen.membership_config.membership().nodes();
+    let others = nodes
+        .map(|(node, _)| *node)
+        .filter(|node| *node != core.peers.me());
+    others.filter(|node| core.peers.is_near(*node)).collect()
+}
+
+/// Returns when a node sees the entry, or trusts no older state any more: it may until
+/// the time that is given.
+async fn outlast(core: &Core, node: u64, index: u64, until: Option<Instant>) {
+    let limit = until.map_or(COURTESY, |until| core.time_left(until));
     let question = Question {
         service: Service::Cluster,
         payload: ClusterRequest::Seen { index }.encode(),
-        limit: core.time_left(until),
+        limit,
     };
     if let Err(error) = core.peers.ask(node, question, |_| Ok(())).await {
         tracing::debug!(node, %error, "a node is outlasted by a delete");
-        runtime::sleep(core.time_left(until)).await;
+        runtime::sleep(until.map_or(Duration::ZERO, |until| core.time_left(until))).await;
+    }
+}
+
+/// Returns when this node serves nothing any more that the entry deleted: when it is
+/// applied, or soon, and then what is applied is not trusted until a round says so.
+pub(super) async fn see(core: &Core, index: u64) {
+    if !core.machine.wait_applied(index, APPLY_WAIT).await {
+        core.mark.revoke(core.clock.now());
     }
 }
 

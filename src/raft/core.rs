@@ -22,7 +22,7 @@ use super::handle::Handle;
 use super::identity::Identity;
 use super::keeper::keep;
 use super::log_store::LogStore;
-use super::mark::{HIT_WAIT, Mark};
+use super::mark::Mark;
 use super::members::{Members, MembersError};
 use super::membership;
 use super::observer::observe;
@@ -58,8 +58,6 @@ pub(super) enum Request {
     ReadIndex(Reader),
     /// Say when no node serves what an entry deleted.
     Barrier(Barrier),
-    /// Say whether any other node was heard of just now.
-    Hears(oneshot::Sender<bool>),
     /// Say who belongs to the cluster, as the leader knows it.
     Members(oneshot::Sender<Result<Members, MembersError>>),
     /// Hand leadership over, to anybody when nobody is named.
@@ -196,10 +194,6 @@ impl Core {
                 Some(Request::Propose(submitted)) => carry::propose(self, submitted).await,
                 Some(Request::ReadIndex(reader)) => ReadRounds::join(self, reader),
                 Some(Request::Barrier(barrier)) => Barriers::join(self, barrier),
-                Some(Request::Hears(answer)) => {
-                    // Whoever asked may be gone.
-                    let _ = answer.send(self.peers.hears_anybody(HIT_WAIT));
-                }
                 Some(Request::Members(answer)) => {
                     let core = Rc::clone(self);
                     let asking = async move { answer.send(membership::members(&core).await) };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,7 +17,7 @@ use crate::telemetry::{Metrics, ProposalEnd};
 
 use super::barrier::Barrier;
 use super::core::Request;
-use super::mark::{HIT_WAIT, HIT_WAIT_MAX, MARK_END, Mark, Standing};
+use super::mark::{MARK_END, Mark, Standing, TURN};
 use super::members::{Members, MembersError};
 use super::options::Options;
 use super::proposal::{Committed, ProposeError, Submitted, Waiter, Waiting};
@@ -176,11 +176,7 @@ impl Handle {
         }
         let (answer, answered) = oneshot::channel();
         let deadline = Clock::system().now() + self.0.read_timeout;
-        let request = Request::ReadIndex(Reader {
-            answer,
-            deadline,
-            is_patient: false,
-        });
+        let request = Request::ReadIndex(Reader { answer, deadline });
         let asked = self.0.requests.try_send(request);
         asked.map_err(|_| ReadError::Unavailable)?;
         match runtime::timeout(self.0.read_timeout + ANSWER_SLACK, answered).await {
@@ -198,57 +194,44 @@ impl Handle {
         match self.0.mark.standing(now) {
             Standing::Trusted => true,
             Standing::Ageing => {
-                // Nobody waits for it; a core that is busy is asked again soon.
-                let (answer, _) = oneshot::channel();
-                let deadline = now + self.0.read_timeout;
-                let request = Request::ReadIndex(Reader {
-                    answer,
-                    deadline,
-                    is_patient: false,
-                });
-                drop(self.0.requests.try_send(request));
+                self.ask_round(now);
                 true
             }
             Standing::Unknown => self.0.status.borrow().is_sole_leader(),
         }
     }
 
-    /// Waits for what [`Handle::is_fresh`] asks for. Says whether every view taken from
-    /// now on sees all that was acknowledged before, as after [`Handle::read_index`]:
-    /// if not, no quorum is reached, and what is here is all there is to serve.
-    pub async fn refresh(&self) -> bool {
-        let (answer, mut answered) = oneshot::channel();
-        let deadline = Clock::system().now() + HIT_WAIT_MAX;
-        let request = Request::ReadIndex(Reader {
-            answer,
-            deadline,
-            is_patient: true,
-        });
-        let round = async {
-            self.0.requests.send(request).await.ok()?;
-            (&mut answered).await.ok()?.ok()
-        };
-        let mut round = std::pin::pin!(round);
-        let mut outcome = runtime::timeout(HIT_WAIT, round.as_mut()).await;
-        if outcome.is_err() && self.hears_anybody().await {
-            outcome = runtime::timeout(HIT_WAIT_MAX.saturating_sub(HIT_WAIT), round).await;
+    /// Waits for what [`Handle::is_fresh`] asks for, with everybody else who does. Says
+    /// whether every view taken from now on sees all that was acknowledged before, as
+    /// after [`Handle::read_index`]: if not, what is here may be served, and no more.
+    ///
+    /// - Errors: `Unavailable` when this node reaches a quorum and lags behind it.
+    pub async fn refresh(&self) -> Result<bool, ReadError> {
+        let clock = Clock::system();
+        let mut moves = self.0.mark.moves();
+        let since = clock.now();
+        let mut now = since;
+        while !self.is_fresh() {
+            let left = self.0.read_timeout.saturating_sub(now - since);
+            if left.is_zero() || !self.0.status.borrow().is_running {
+                return Err(ReadError::Unavailable);
+            }
+            if self.0.mark.takes_turn(now) {
+                self.ask_round(now);
+            }
+            // Whatever happened, it looks again.
+            drop(runtime::timeout(left.min(TURN), moves.changed()).await);
+            now = clock.now();
         }
-        let is_confirmed = matches!(outcome, Ok(Some(())));
-        if !is_confirmed {
-            self.0.mark.excuse();
-        }
-        is_confirmed
+        Ok(self.0.mark.is_confirmed_since(since))
     }
 
-    /// Whether this node is in touch with any other one, or too busy to say.
-    async fn hears_anybody(&self) -> bool {
-        let (answer, answered) = oneshot::channel();
-        let asked = async {
-            self.0.requests.send(Request::Hears(answer)).await.ok()?;
-            answered.await.ok()
-        };
-        let heard = runtime::timeout(HIT_WAIT, asked).await;
-        heard.map_or(true, |heard| heard == Some(true))
+    /// Asks for a round that nobody waits for; a core that is busy is asked again soon.
+    fn ask_round(&self, now: Instant) {
+        let (answer, _) = oneshot::channel();
+        let deadline = now + self.0.read_timeout;
+        let request = Request::ReadIndex(Reader { answer, deadline });
+        drop(self.0.requests.try_send(request));
     }
 
     /// Returns when no node that reaches a quorum serves, by digest, what the committed

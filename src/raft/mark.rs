@@ -12,11 +12,12 @@
 //!   asks nothing. A request costs a look at the clock.
 //! - *Whoever deletes* answers when no node trusts a state that is older: `barrier`.
 //!
-//! A node that reaches no quorum serves what it has. It learns that by a wait of
-//! [`HIT_WAIT`] without a word from any other node, once: then it is excused until a
-//! round succeeds, which is tried in the background while it is in use, or a leader
-//! speaks to it that had been silent. One that hears of others may be slow, or may have
-//! been away until just now, or has no leader yet: it waits for up to [`HIT_WAIT_MAX`].
+//! A node that reaches no quorum serves what it has. The raft core says when that is so:
+//! no round has found one for some heartbeats, and no leader that gets on has spoken
+//! meanwhile (`read_rounds`). Such an excuse ends with [`EXCUSE_LIFE`], unless the rounds that are tried
+//! in the background while the node is in use fail, too; and at once when a leader
+//! brings news. A node that reaches a quorum and lags is never excused: a hit there
+//! waits as long as a read by tag does, and is then refused like one.
 //!
 //! This leans on one thing beyond consensus: that for a second the monotonic clocks of
 //! two nodes run equally fast, but for [`MARGIN`]. A machine that is stopped with its
@@ -25,7 +26,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::start::HEARTBEAT_MS;
+use tokio::sync::watch;
 
 /// A state is trusted so long after the round that confirmed it began: long enough for
 /// one round in a while, short enough for a delete to wait for it when a node is down.
@@ -34,18 +35,16 @@ const FRESH_MAX_US: u64 = 1_000_000;
 const FRESH_MAX: Duration = Duration::from_micros(FRESH_MAX_US);
 /// A mark is renewed when it is so old: what is left is enough for a slow round.
 const RENEW_AFTER_US: u64 = FRESH_MAX_US / 2;
-/// Nobody asks for a renewal again before this.
-const RENEW_PAUSE_US: u64 = FRESH_MAX_US / 4;
+/// Nobody asks for a round again before this.
+const TURN_US: u64 = FRESH_MAX_US / 4;
+/// See [`TURN_US`].
+pub(super) const TURN: Duration = Duration::from_micros(TURN_US);
 /// Clocks of two nodes differ by no more in the time that a mark lasts.
 const MARGIN: Duration = Duration::from_millis(100);
 /// By then no mark is trusted any more that was made before: anywhere.
 pub(super) const MARK_END: Duration = FRESH_MAX.saturating_add(MARGIN);
-/// A hit waits so long for a round on a node that hears nobody: ten heartbeats.
-pub(super) const HIT_WAIT: Duration = Duration::from_secs(1);
-/// And so long on one that hears of others: as long as an election may take.
-pub(super) const HIT_WAIT_MAX: Duration = Duration::from_secs(3);
-/// A leader that said nothing for so long had been away; it speaks in every heartbeat.
-const SILENCE_MAX_US: u64 = 3 * 1000 * HEARTBEAT_MS;
+/// An excuse outlives the slowest round that fails, and not much more.
+const EXCUSE_LIFE: Duration = Duration::from_secs(3);
 
 /// When this node was last shown to have everything. One per node: the raft core writes
 /// it, every shard reads it. Ends with the process, so that a node that starts, whose
@@ -53,15 +52,19 @@ const SILENCE_MAX_US: u64 = 3 * 1000 * HEARTBEAT_MS;
 #[derive(Debug)]
 pub(super) struct Mark {
     epoch: Instant,
-    /// When the newest round began that succeeded; 0 before the first. All times are in
+    /// When the newest round began that succeeded; 0 without one. All times are in
     /// microseconds, and begin with 1 at `epoch`.
     confirmed_us: AtomicU64,
-    /// From when on a renewal is asked for again.
-    renewal_us: AtomicU64,
-    /// When a leader spoke last.
-    led_us: AtomicU64,
-    /// Whether it serves without a quorum.
-    is_excused: AtomicBool,
+    /// Rounds that began by then confirm nothing. Of the core alone.
+    revoked_us: AtomicU64,
+    /// Until when it serves without a quorum.
+    excused_us: AtomicU64,
+    /// Whether the log says that it serves without a quorum. Of the core alone.
+    is_said: AtomicBool,
+    /// From when on a round is asked for again.
+    turn_us: AtomicU64,
+    /// Told when a hit that waits may be served.
+    moved: watch::Sender<()>,
 }
 
 /// What a shard may do with a hit.
@@ -69,7 +72,7 @@ pub(super) struct Mark {
 pub(super) enum Standing {
     /// Serve it.
     Trusted,
-    /// Serve it, and ask for a renewal that nobody waits for.
+    /// Serve it, and ask for a round that nobody waits for.
     Ageing,
     /// Wait for a round first.
     Unknown,
@@ -77,13 +80,15 @@ pub(super) enum Standing {
 
 impl Mark {
     /// Nothing is known at `now`.
-    pub(super) const fn new(now: Instant) -> Self {
+    pub(super) fn new(now: Instant) -> Self {
         Self {
             epoch: now,
             confirmed_us: AtomicU64::new(0),
-            renewal_us: AtomicU64::new(0),
-            led_us: AtomicU64::new(0),
-            is_excused: AtomicBool::new(false),
+            revoked_us: AtomicU64::new(0),
+            excused_us: AtomicU64::new(0),
+            is_said: AtomicBool::new(false),
+            turn_us: AtomicU64::new(0),
+            moved: watch::Sender::new(()),
         }
     }
 
@@ -101,50 +106,72 @@ impl Mark {
         let is_fresh = confirmed_us != 0 && age_us < FRESH_MAX_US;
         if is_fresh && age_us < RENEW_AFTER_US {
             Standing::Trusted
-        } else if !is_fresh && !self.is_excused.load(Ordering::Relaxed) {
+        } else if !is_fresh && now_us >= self.excused_us.load(Ordering::Acquire) {
             Standing::Unknown
-        } else if self.takes_turn(now_us) {
+        } else if self.takes_turn(now) {
             Standing::Ageing
         } else {
             Standing::Trusted
         }
     }
 
-    /// Whether the caller is the one to ask for a renewal.
-    fn takes_turn(&self, now_us: u64) -> bool {
-        let due_us = self.renewal_us.load(Ordering::Relaxed);
-        let next_us = now_us.saturating_add(RENEW_PAUSE_US);
+    /// Whether the caller is the one to ask for a round.
+    pub(super) fn takes_turn(&self, now: Instant) -> bool {
+        let now_us = self.micros(now);
+        let due_us = self.turn_us.load(Ordering::Relaxed);
+        let next_us = now_us.saturating_add(TURN_US);
         let (taken, missed) = (Ordering::Relaxed, Ordering::Relaxed);
-        let turn = &self.renewal_us;
+        let turn = &self.turn_us;
         due_us <= now_us
             && turn
                 .compare_exchange(due_us, next_us, taken, missed)
                 .is_ok()
     }
 
+    /// Whether a round succeeded that began then or later.
+    pub(super) fn is_confirmed_since(&self, since: Instant) -> bool {
+        self.confirmed_us.load(Ordering::Acquire) >= self.micros(since)
+    }
+
+    /// Tells when to look at the standing again.
+    pub(super) fn moves(&self) -> watch::Receiver<()> {
+        self.moved.subscribe()
+    }
+
     /// Notes that a round succeeded which began at `began`; what it found is applied.
     pub(super) fn confirm(&self, began: Instant) {
         let began_us = self.micros(began);
+        if began_us <= self.revoked_us.load(Ordering::Relaxed) {
+            return;
+        }
         self.confirmed_us.fetch_max(began_us, Ordering::AcqRel);
-        if self.is_excused.swap(false, Ordering::Relaxed) {
+        self.excused_us.store(0, Ordering::Release);
+        if self.is_said.swap(false, Ordering::Relaxed) {
             tracing::info!("a quorum confirms again what is served by digest");
         }
+        self.moved.send_replace(());
     }
 
-    /// Notes that a leader speaks.
-    pub(super) fn lead(&self, now: Instant) {
-        let now_us = self.micros(now);
-        let led_us = self.led_us.swap(now_us, Ordering::Relaxed);
-        if led_us == 0 || now_us.saturating_sub(led_us) > SILENCE_MAX_US {
-            self.is_excused.store(false, Ordering::Relaxed);
-        }
+    /// Trusts the state no more until a round succeeds that begins after `now`.
+    pub(super) fn revoke(&self, now: Instant) {
+        self.revoked_us.store(self.micros(now), Ordering::Relaxed);
+        self.excused_us.store(0, Ordering::Release);
+        self.confirmed_us.store(0, Ordering::Release);
     }
 
-    /// Notes that nobody confirms a round, however long it is waited for.
-    pub(super) fn excuse(&self) {
-        if !self.is_excused.swap(true, Ordering::Relaxed) {
+    /// Takes back what [`Mark::excuse`] gave.
+    pub(super) fn end_excuse(&self) {
+        self.excused_us.store(0, Ordering::Release);
+    }
+
+    /// Lets hits be served for a while, though no quorum confirms them.
+    pub(super) fn excuse(&self, now: Instant) {
+        let until_us = self.micros(now + EXCUSE_LIFE);
+        self.excused_us.store(until_us, Ordering::Release);
+        if !self.is_said.swap(true, Ordering::Relaxed) {
             tracing::warn!("no quorum confirms what is served by digest: it is served as it is");
         }
+        self.moved.send_replace(());
     }
 }
 
@@ -169,32 +196,49 @@ mod tests {
         assert_eq!(mark.standing(at(850)), Standing::Ageing, "and again");
         assert_eq!(mark.standing(at(1099)), Standing::Trusted);
         assert_eq!(mark.standing(at(1100)), Standing::Unknown);
+        assert!(mark.takes_turn(at(1100)) && !mark.takes_turn(at(1101)));
         // A clock that was read before the mark was made.
         mark.confirm(at(1200));
         assert_eq!(mark.standing(at(1199)), Standing::Trusted);
+        assert!(mark.is_confirmed_since(at(1200)) && !mark.is_confirmed_since(at(1201)));
     }
 
     #[test]
-    fn a_node_without_a_quorum_is_excused_until_it_hears_of_one() {
+    fn what_is_revoked_comes_back_by_a_round_that_begins_later() {
         let start = Clock::system().now();
         let at = |ms| start + Duration::from_millis(ms);
         let mark = Mark::new(start);
-        mark.excuse();
-        assert_eq!(mark.standing(at(5000)), Standing::Ageing, "it tries on");
-        assert_eq!(mark.standing(at(5001)), Standing::Trusted);
-        mark.lead(at(5100));
-        assert_eq!(mark.standing(at(5100)), Standing::Unknown);
-        // It hears a leader and still gets no answer.
-        mark.excuse();
-        mark.lead(at(5400));
-        assert_eq!(mark.standing(at(5400)), Standing::Trusted);
-        mark.lead(at(5700));
-        assert_eq!(mark.standing(at(5700)), Standing::Trusted);
-        mark.lead(at(6001));
-        assert_eq!(mark.standing(at(6001)), Standing::Unknown);
-        mark.excuse();
-        mark.confirm(at(6100));
-        assert_eq!(mark.standing(at(6101)), Standing::Trusted);
-        assert_eq!(mark.standing(at(7100)), Standing::Unknown);
+        mark.confirm(at(100));
+        mark.excuse(at(400));
+        mark.revoke(at(500));
+        assert_eq!(mark.standing(at(500)), Standing::Unknown);
+        // A round that was out meanwhile.
+        mark.confirm(at(500));
+        assert_eq!(mark.standing(at(501)), Standing::Unknown);
+        mark.confirm(at(501));
+        assert_eq!(mark.standing(at(502)), Standing::Trusted);
+    }
+
+    #[test]
+    fn a_node_without_a_quorum_is_excused_while_that_is_so() {
+        let start = Clock::system().now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mark = Mark::new(start);
+        let moves = mark.moves();
+        mark.excuse(at(300));
+        assert!(moves.has_changed().unwrap());
+        assert_eq!(mark.standing(at(300)), Standing::Ageing, "it tries on");
+        assert_eq!(mark.standing(at(301)), Standing::Trusted);
+        assert_eq!(mark.standing(at(3299)), Standing::Ageing);
+        assert_eq!(mark.standing(at(3300)), Standing::Unknown, "nobody tried");
+        mark.excuse(at(4000));
+        assert_eq!(mark.standing(at(4000)), Standing::Ageing);
+        mark.end_excuse();
+        assert_eq!(mark.standing(at(4100)), Standing::Unknown);
+        mark.excuse(at(4500));
+        assert_eq!(mark.standing(at(4500)), Standing::Ageing);
+        mark.confirm(at(6000));
+        assert_eq!(mark.standing(at(6001)), Standing::Trusted);
+        assert_eq!(mark.standing(at(7001)), Standing::Unknown);
     }
 }

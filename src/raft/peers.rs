@@ -181,13 +181,6 @@ impl Peers {
         heard_at.is_some_and(|at| now.saturating_duration_since(at) < REACHABLE_WITHIN)
     }
 
-    /// Whether any other node was heard of within this time.
-    pub(super) fn hears_anybody(&self, within: Duration) -> bool {
-        let (heard_at, now) = (self.heard_at.borrow(), self.clock.now());
-        let mut heard_at = heard_at.values();
-        heard_at.any(|at| now.saturating_duration_since(*at) < within)
-    }
-
     /// Whether this node hears of enough of `voters` for one of them to lead.
     pub(super) fn reaches_quorum(&self, voters: impl Iterator<Item = u64>) -> bool {
         let (mut reached_count, mut voter_count) = (0_u64, 0_u64);

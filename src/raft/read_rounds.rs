@@ -17,9 +17,12 @@ use super::core::{Core, Route};
 use super::handle::ReadError;
 use super::message_request::{encode_read_index, read_index};
 use super::peers::Question;
+use super::start::HEARTBEAT_MS;
 
 /// A round: the leader asks a quorum, this node applies what it lacks.
 const ROUND_LIMIT: Duration = Duration::from_secs(2);
+/// A quorum of which nothing was seen for so long is lost: three heartbeats.
+const LOST_AFTER: Duration = Duration::from_millis(3 * HEARTBEAT_MS);
 
 /// Somebody who waits for a confirmation.
 #[derive(Debug)]
@@ -28,9 +31,6 @@ pub(super) struct Reader {
     pub answer: oneshot::Sender<Result<(), ReadError>>,
     /// It is of no use after this.
     pub deadline: Instant,
-    /// Whether it waits until then even where a quorum has long been lost: a node that
-    /// stood still for a while has lost nothing.
-    pub is_patient: bool,
 }
 
 /// The readers of this node. Lives on the raft core.
@@ -38,6 +38,37 @@ pub(super) struct Reader {
 pub(super) struct ReadRounds {
     waiting: RefCell<Vec<Reader>>,
     is_out: Cell<bool>,
+    missed: Missed,
+}
+
+/// Since when nothing shows that there is a quorum.
+#[derive(Debug, Default)]
+struct Missed {
+    /// When the first round began of those that did not find it, one after the other.
+    since: Cell<Option<Instant>>,
+    /// When a leader said something new, which one without a quorum has not.
+    news_at: Cell<Option<Instant>>,
+}
+
+impl Missed {
+    /// Notes a round that began then and missed it; says whether it is lost.
+    fn is_lost(&self, began: Instant, now: Instant) -> bool {
+        let since = self.since.get().unwrap_or(began);
+        let since = self.news_at.get().map_or(since, |at| at.max(since));
+        self.since.set(Some(since));
+        now.saturating_duration_since(since) >= LOST_AFTER
+    }
+}
+
+/// How a round ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// Everything committed when it began is applied here.
+    Confirmed,
+    /// A quorum was found, and this node lags behind it.
+    Behind,
+    /// No quorum was found.
+    Missed,
 }
 
 impl ReadRounds {
@@ -48,6 +79,12 @@ impl ReadRounds {
         if !rounds.is_out.replace(true) {
             runtime::spawn(run(Rc::clone(core))).detach();
         }
+    }
+
+    /// Notes that a leader said something new.
+    pub(super) fn hear_news(core: &Core) {
+        core.reads.missed.news_at.set(Some(core.clock.now()));
+        core.mark.end_excuse();
     }
 }
 
@@ -63,9 +100,10 @@ async fn run(core: Rc<Core>) {
             return;
         }
         let began = clock.now();
-        let is_confirmed = round(&core).await;
-        if is_confirmed {
+        let end = round(&core).await;
+        if end == End::Confirmed {
             core.mark.confirm(began);
+            rounds.missed.since.set(None);
             pauses = Pauses::default();
             for reader in readers {
                 // The reader may be gone; nobody else wants the answer.
@@ -73,23 +111,30 @@ async fn run(core: Rc<Core>) {
             }
             continue;
         }
+        // What came in meanwhile is looked at before anything is made of it: a process
+        // that was stopped finds its timers at their end and a leader at the door.
+        core.leader_changed(pauses.next(ROUND_LIMIT)).await;
+        let now = clock.now();
+        if end == End::Behind {
+            rounds.missed.since.set(None);
+        } else if rounds.missed.is_lost(began, now) {
+            core.mark.excuse(now);
+        }
         // An election is waited out, a quorum that has long been lost is not.
         let is_hopeless = core.is_cut_off(core.options.read_timeout);
-        let now = clock.now();
         for reader in readers {
-            if (is_hopeless && !reader.is_patient) || reader.deadline <= now {
+            if is_hopeless || reader.deadline <= now {
                 let _ = reader.answer.send(Err(ReadError::Unavailable));
             } else {
                 rounds.waiting.borrow_mut().push(reader);
             }
         }
-        core.leader_changed(pauses.next(ROUND_LIMIT)).await;
     }
 }
 
 /// Confirms the leader with a quorum, and waits until everything committed by
 /// then is applied here.
-async fn round(core: &Core) -> bool {
+async fn round(core: &Core) -> End {
     core.options.metrics.journal.read_rounds.count();
     let index = match core.route() {
         Route::Here => confirmed_index(core).await,
@@ -99,16 +144,25 @@ async fn round(core: &Core) -> bool {
                 payload: encode_read_index(),
                 limit: ROUND_LIMIT,
             };
-            let asked = core.peers.ask(leader, question, read_index);
-            asked.await.map_err(|error| {
-                tracing::debug!(leader, %error, "the leader gave no read index");
-            })
+            let asking = async {
+                let asked = core.peers.ask(leader, question, read_index);
+                asked.await.map_err(|error| {
+                    tracing::debug!(leader, %error, "the leader gave no read index");
+                })
+            };
+            // One that leads no more may never answer.
+            let deposed = async {
+                core.leader_changed(ROUND_LIMIT).await;
+                Err(())
+            };
+            futures_lite::future::or(asking, deposed).await
         }
         Route::Nobody | Route::Stopped => Err(()),
     };
     match index {
-        Ok(index) => core.machine.wait_applied(index, ROUND_LIMIT).await,
-        Err(()) => false,
+        Ok(index) if core.machine.wait_applied(index, ROUND_LIMIT).await => End::Confirmed,
+        Ok(_) => End::Behind,
+        Err(()) => End::Missed,
     }
 }
 
@@ -120,4 +174,25 @@ async fn confirmed_index(core: &Core) -> Result<u64, ()> {
         tracing::debug!(%error, "no quorum confirms a read index");
     });
     Ok(confirmed?.read_log_id().index())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quorum_is_lost_when_it_was_missed_for_long_and_no_leader_brought_news() {
+        let start = Clock::system().now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let missed = Missed::default();
+        assert!(!missed.is_lost(at(0), at(10)));
+        assert!(!missed.is_lost(at(200), at(299)));
+        assert!(missed.is_lost(at(200), at(300)));
+        // A round that was stuck while a leader came.
+        missed.news_at.set(Some(at(500)));
+        assert!(!missed.is_lost(at(310), at(799)));
+        assert!(missed.is_lost(at(790), at(800)));
+        missed.since.set(None);
+        assert!(!missed.is_lost(at(900), at(1100)));
+    }
 }

@@ -15,7 +15,7 @@ use crate::metadata::Proposal;
 use crate::peer::{Call, Refusal, RefusalCode, Service};
 use crate::runtime;
 
-use super::barrier::{Barrier, Barriers};
+use super::barrier::{Barrier, Barriers, see};
 use super::core::{Core, Route};
 use super::mark::MARK_END;
 use super::membership::{Acquaintance, admit, leading_members, transfer_here};
@@ -27,6 +27,7 @@ use super::message_request::{
 use super::message_snapshot::{SnapshotMessage, SnapshotProgress, SnapshotStep, write_progress};
 use super::message_vote::{Ballot, write_transferred, write_voted};
 use super::proposal::{ProposalResponder, WriteResult};
+use super::read_rounds::ReadRounds;
 use super::reply::{Denial, Reply, encode_reply};
 use super::types::{Change, Types, Vote};
 use super::view::StateView;
@@ -114,7 +115,6 @@ impl RaftService {
 
     /// Notes that a leader spoke to this node.
     fn led(&self) {
-        self.0.mark.lead(self.0.clock.now());
         self.0.peers.led();
         self.0.told_leader.set(None);
     }
@@ -122,9 +122,23 @@ impl RaftService {
     async fn append(&self, call: &Call) -> Result<Bytes, Refusal> {
         let request = decode_append(&call.payload).map_err(malformed)?;
         check_leader(&request.vote, call.from)?;
+        if self.is_news(&request) {
+            ReadRounds::hear_news(&self.0);
+        }
         self.led();
         let appended = self.append_here(request).await;
         Ok(encode_reply(&appended, write_appended))
+    }
+
+    /// Whether it shows that the leader gets on: a word that one without a quorum repeats
+    /// is none.
+    fn is_news(&self, request: &AppendEntriesRequest<Types>) -> bool {
+        let metrics = self.0.raft.metrics();
+        let seen = metrics.borrow_watched();
+        let leader = request.vote.leader_id;
+        !request.entries.is_empty()
+            || request.leader_commit > seen.local_committed
+            || (leader.term, Some(leader.node_id)) != (seen.current_term, seen.current_leader)
     }
 
     async fn append_here(
@@ -167,6 +181,7 @@ impl RaftService {
                 return Ok(encode_reply(&refused, write_progress));
             }
         }
+        ReadRounds::hear_news(&self.0);
         self.led();
         let taken = self.0.receiver.take(&self.0.raft, message).await;
         let progress = taken.map_err(|error| {
@@ -266,10 +281,7 @@ impl RaftService {
                 Ok(encode_reply(&seen, |_, ()| {}))
             }
             ClusterRequest::Seen { index } => {
-                if !self.0.machine.wait_applied(index, MARK_END).await {
-                    let reason = "the entry is not applied yet";
-                    return Err(Refusal::new(RefusalCode::Failed, reason));
-                }
+                see(&self.0, index).await;
                 Ok(encode_reply(&Ok(()), |_, ()| {}))
             }
         }

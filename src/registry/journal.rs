@@ -80,8 +80,8 @@ impl Registry {
         }
     }
 
-    /// Asks the local state. A hit is final for what is named by digest; a miss,
-    /// and everything that is named by tag, counts only after [`Registry::settle`].
+    /// Asks the local state. What is named by digest goes through [`Registry::look`];
+    /// what is named by tag counts only after [`Registry::settle`].
     pub(super) fn view(&self) -> StateView {
         self.journal.view()
     }
@@ -108,14 +108,15 @@ impl Registry {
     }
 
     /// Looks locally, and looks again after a read index before it believes a miss:
-    /// read-your-writes on every node, at no cost on hits. A hit counts on a state that
+    /// read-your-writes on every node, and no more than a look at the clock on the hits
+    /// of a node in use. A hit counts on a state that
     /// was shown to be new just now; one that was not is shown to be first, if a quorum
     /// can be asked. So nothing is found any more whose delete was acknowledged.
     pub(super) async fn look<T>(
         &self,
         query: impl Fn(&StateView) -> Result<Option<T>, StateError>,
     ) -> Result<Option<T>, Error> {
-        let is_newest = !self.is_fresh() && self.journal.refresh().await;
+        let is_newest = !self.is_fresh() && self.refresh().await?;
         let found = query(&self.view()).map_err(broken)?;
         if found.is_some() || is_newest {
             return Ok(found);
@@ -124,6 +125,16 @@ impl Registry {
             self.settle().await?;
         }
         query(&self.view()).map_err(broken)
+    }
+
+    /// Waits until a hit counts; says whether a miss does.
+    ///
+    /// - Errors: `Unavailable` when this node lags too far behind the others.
+    async fn refresh(&self) -> Result<bool, Error> {
+        self.journal.refresh().await.map_err(|error| {
+            tracing::warn!(%error, "what is here is too old to be served by digest");
+            Error::Unavailable
+        })
     }
 
     /// Whether a hit counts at once. A node that runs alone has nobody to ask.
