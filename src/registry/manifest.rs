@@ -65,7 +65,8 @@ impl Registry {
         let blobs = put.parts.iter().filter(is_blob);
         let blobs: Vec<Digest> = blobs.map(|part| part.digest).collect();
         // They may have come by a mount, or when fewer copies were waited for.
-        self.spread(repository, &blobs).await?;
+        let linked = self.linked(repository, &blobs)?;
+        self.spread(repository, &linked).await?;
         let committed = self.propose(Command::PutManifest(Box::new(put))).await?;
         let pushed = ManifestPushed {
             digest,
@@ -74,7 +75,8 @@ impl Registry {
         };
         match committed.outcome {
             Outcome::Stored { .. } => {
-                self.spread_rest(repository, &blobs).await?;
+                let linked = self.linked(repository, &blobs)?;
+                self.spread_rest(repository, &linked).await?;
                 Ok(pushed)
             }
             // Pushing again what is there moves nothing.
@@ -87,6 +89,21 @@ impl Registry {
             Outcome::SizesDiffer(digests) => Err(Error::SizesDiffer { digests }),
             outcome => Err(refused(&outcome)),
         }
+    }
+
+    /// Those of `digests` that the repository holds. What only others hold is like what
+    /// nobody holds: no node works for it, and no client waits, which would tell.
+    fn linked(&self, repository: &Repository, digests: &[Digest]) -> Result<Vec<Digest>, Error> {
+        if self.copies.is_none() {
+            return Ok(Vec::new());
+        }
+        let view = self.view();
+        let mut linked = Vec::new();
+        for digest in digests {
+            let record = metadata::linked_blob(&view, repository, digest).map_err(broken)?;
+            linked.extend(record.map(|_| *digest));
+        }
+        Ok(linked)
     }
 
     /// Whether every tag points at the manifest already.
