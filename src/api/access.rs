@@ -134,14 +134,6 @@ pub(super) fn unready() -> Failure {
 mod tests {
     use super::*;
 
-    const METHODS: [Method; 6] = [
-        Method::Get,
-        Method::Head,
-        Method::Post,
-        Method::Put,
-        Method::Patch,
-        Method::Delete,
-    ];
     const DIGEST: &str = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
     #[test]
@@ -159,7 +151,7 @@ mod tests {
             "/v2/a/blobs/uploads/x".to_owned(),
         ] {
             let route = Route::parse(&path).unwrap();
-            for method in METHODS {
+            for method in Method::ALL {
                 let is_allowed = allowed(&route)
                     .split(", ")
                     .any(|allowed| allowed == method.as_str());

@@ -11,6 +11,7 @@ mod access;
 mod answer;
 mod audit;
 mod door;
+mod endpoint;
 mod failure;
 mod list;
 mod manifest;
@@ -21,3 +22,4 @@ mod token;
 mod upload;
 
 pub use door::{Door, Options};
+pub use endpoint::endpoints;

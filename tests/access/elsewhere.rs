@@ -4,10 +4,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::server::{bearing, configured, token, trusting};
+use serde_json::json;
+
+use super::server::{TokenMaker, bearing, configured, token, trusting};
 use super::table::{Right, bearers, check_refusal};
 use crate::support::{
-    Client, Cluster, Node, Random, Registry, Request, Response, digest_of, sha256, wait_for,
+    Client, Cluster, INDEX_TYPE, MANIFEST_TYPE, Node, Random, Registry, Request, Response,
+    digest_of, image, sha256, wait_for,
 };
 
 /// Comes in the background at 16 KiB a second: not while a test runs.
@@ -47,7 +50,7 @@ fn push(address: SocketAddr, repository: &str, content: &[u8]) -> String {
 
 /// Three nodes, of which one holds the blob; its digest and content, and who holds it.
 fn lacking() -> (tempfile::TempDir, Cluster, (String, Vec<u8>), usize) {
-    let text = "[cluster]\nack = 'one'\nfetch_rate_max = '64KiB'\n";
+    let text = "[cluster]\nack_prefixes = ['team=one']\nfetch_rate_max = '64KiB'\n";
     let (home, options) = configured(&(trusting("") + text));
     let mut cluster = Cluster::start_with(3, &options);
     let holder = (cluster.leader() + 1) % 3;
@@ -64,13 +67,14 @@ fn lacking() -> (tempfile::TempDir, Cluster, (String, Vec<u8>), usize) {
 #[test]
 fn a_node_without_the_blob_decides_as_one_with_it_and_fetches_for_nobody_who_may_not() {
     let (_home, cluster, (digest, content), holder) = lacking();
+    let maker = TokenMaker::elsewhere();
     let target = format!("/v2/{REPOSITORY}/blobs/{digest}");
     let mount = format!("/v2/other/app/blobs/uploads/?mount={digest}&from={REPOSITORY}");
     for (index, member) in cluster.nodes.iter().enumerate() {
         let node = &member.node;
         let mut registry = Registry::new(node.address);
         let mut refused = 0;
-        for caller in bearers(REPOSITORY) {
+        for caller in bearers(REPOSITORY, &maker) {
             if caller.rights.contains(&Right::Pull) {
                 continue;
             }
@@ -82,7 +86,8 @@ fn a_node_without_the_blob_decides_as_one_with_it_and_fetches_for_nobody_who_may
                 };
                 let about = format!("node {index} {method}: {}", caller.name);
                 let response = registry.send(&request);
-                check_refusal(&response, Right::Pull, REPOSITORY, caller.refusal, &about);
+                let at = (REPOSITORY, &maker);
+                check_refusal(&response, Right::Pull, at, caller.refusal, &about);
                 refused += 1;
             }
         }
@@ -113,44 +118,117 @@ fn said(response: &Response, digest: &str) -> (u16, Vec<(String, String)>, Strin
     let headers = response.headers.iter();
     let headers =
         headers.filter(|(name, _)| !own.iter().any(|each| name.eq_ignore_ascii_case(each)));
+    let unnamed =
+        |(name, value): &(String, String)| (name.clone(), value.replace(digest, "DIGEST"));
     let body = String::from_utf8(response.body.clone()).unwrap();
     (
         response.status,
-        headers.cloned().collect(),
+        headers.map(unnamed).collect(),
         body.replace(digest, "DIGEST"),
     )
 }
 
 /// What a node did: how often it asked the leader, other nodes and its disk.
-fn work(node: &Node) -> [u64; 5] {
+fn work(node: &Node) -> [u64; 7] {
     [
         metric(node, "windlass_peer_calls_total", "read_index"),
         metric(node, "windlass_raft_read_rounds_total", ""),
         metric(node, "windlass_proposals_total", ""),
         metric(node, "windlass_replication_fetches_total", ""),
         metric(node, "windlass_blob_read_bytes_total", ""),
+        metric(node, "windlass_replication_holds_total", ""),
+        metric(node, "windlass_replication_sent_bytes_total", ""),
     ]
+}
+
+/// Manifests that name a digest as what only a push could have brought, and as what may
+/// be anywhere, or nowhere.
+fn manifests(digest: &str, bytes: usize) -> Vec<String> {
+    let config = sha256(b"another one");
+    let empty = image((&config, 11), &[]);
+    let with = |member: &str, value: serde_json::Value| {
+        let mut manifest = empty.clone();
+        manifest[member] = value;
+        manifest.to_string()
+    };
+    let layer = |kind: &str| {
+        let media_type = format!("application/vnd.oci.image.layer.{kind}");
+        let urls = ["https://example.org/layer"];
+        json!([{ "mediaType": media_type, "digest": digest, "size": bytes, "urls": urls }])
+    };
+    let child = json!({ "mediaType": MANIFEST_TYPE, "digest": digest, "size": bytes });
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [child] });
+    vec![
+        image((digest, bytes), &[]).to_string(),
+        with("layers", layer("v1.tar+gzip")),
+        with("layers", layer("nondistributable.v1.tar+gzip")),
+        with("subject", child),
+        index.to_string(),
+    ]
+}
+
+/// Asks for three digests, of which nobody may be told from the others.
+#[track_caller]
+fn check_alike(
+    node: &Node,
+    digests: [&str; 3],
+    about: &str,
+    mut ask: impl FnMut(&str) -> Response,
+) {
+    const ROUNDS: u64 = 5;
+    let told = digests.map(|digest| {
+        let before = work(node);
+        let mut last = None;
+        for _ in 0..ROUNDS {
+            last = Some(ask(digest));
+        }
+        let mut after = work(node);
+        for (after, before) in after.iter_mut().zip(before) {
+            *after -= before;
+        }
+        (said(&last.unwrap(), digest), after)
+    });
+    assert_eq!(told[0], told[2], "{about}");
+    assert_eq!(told[1], told[2], "{about}");
+}
+
+/// Pushes manifests that name each of the digests.
+fn check_manifests(
+    node: &Node,
+    about: &str,
+    digests: [&str; 3],
+    ask: &mut dyn FnMut(Request) -> Response,
+) {
+    for (kind, manifest) in manifests("DIGEST", CONTENT_BYTES).iter().enumerate() {
+        let is_index = manifest.contains("\"manifests\"");
+        let media_type = if is_index { INDEX_TYPE } else { MANIFEST_TYPE };
+        let about = format!("{about}: a manifest of kind {kind}");
+        check_alike(node, digests, &about, |digest| {
+            let manifest = manifest.replace("DIGEST", digest);
+            let own = sha256(manifest.as_bytes());
+            let target = format!("/v2/other/app/manifests/{own}");
+            let request = Request::new("PUT", target).header("Content-Type", media_type);
+            let mut response = ask(request.body(manifest));
+            for (_, value) in &mut response.headers {
+                *value = value.replace(&own, "OWN");
+            }
+            response
+        });
+    }
 }
 
 #[test]
 fn what_another_repository_holds_and_what_nobody_holds_are_told_apart_by_nothing() {
-    const ROUNDS: u64 = 5;
-    let (_home, cluster, (large, _), _) = lacking();
+    let (_home, cluster, (large, _), holder) = lacking();
     let small = push(cluster.addresses()[0], REPOSITORY, b"a small blob");
     // The repository of the caller is there.
     push(cluster.addresses()[0], "other/app", b"another one");
     let token = token("repository:other/app:*");
+    let digests = [&*large, &*small, ABSENT];
     for (index, member) in cluster.nodes.iter().enumerate() {
         let node = &member.node;
         let mut registry = Registry::new(node.address);
-        let mut ask = |method: &str, target: &str| {
-            let request = Request::new(method, target).body("");
-            let request = match method {
-                "POST" => request,
-                _ => Request::new(method, target),
-            };
-            registry.send(&bearing(request, &token))
-        };
+        let mut ask = |request| registry.send(&bearing(request, &token));
         for (method, target) in [
             ("GET", "/v2/other/app/blobs/DIGEST"),
             ("HEAD", "/v2/other/app/blobs/DIGEST"),
@@ -164,23 +242,22 @@ fn what_another_repository_holds_and_what_nobody_holds_are_told_apart_by_nothing
             ),
             ("PUT", "/v2/other/app/blobs/uploads/absent?digest=DIGEST"),
         ] {
-            let mut told = Vec::new();
-            for digest in [&*large, &*small, ABSENT] {
-                let before = work(node);
-                let mut last = None;
-                for _ in 0..ROUNDS {
-                    last = Some(ask(method, &target.replace("DIGEST", digest)));
-                }
-                let mut after = work(node);
-                for (after, before) in after.iter_mut().zip(before) {
-                    *after -= before;
-                }
-                told.push((said(&last.unwrap(), digest), after));
-            }
             let about = format!("node {index}: {method} {target}");
-            assert_eq!(told[0], told[2], "{about}");
-            assert_eq!(told[1], told[2], "{about}");
+            check_alike(node, digests, &about, |digest| {
+                let request = Request::new(method, target.replace("DIGEST", digest));
+                ask(match method {
+                    "POST" => request.body(""),
+                    _ => request,
+                })
+            });
         }
     }
-    assert_eq!(sha256(b"a small blob"), small);
+    for (index, member) in cluster.nodes.iter().enumerate() {
+        let mut client = Registry::new(member.node.address);
+        let mut ask = |request| client.send(&bearing(request, &token));
+        check_manifests(&member.node, &format!("node {index}"), digests, &mut ask);
+        // None of it had the blob come here.
+        let lacks = u64::from(index != holder);
+        assert_eq!(missing(&member.node), lacks);
+    }
 }

@@ -39,4 +39,5 @@ mod robots;
 mod secrets;
 mod server;
 mod table;
+mod timing;
 mod users;

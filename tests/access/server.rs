@@ -48,7 +48,37 @@ pub(crate) fn trusting(more: &str) -> String {
     )
 }
 
-/// The claims of a token for scopes such as `repository:a/b:pull`.
+/// Who makes tokens, and where clients are sent for them.
+#[derive(Clone)]
+pub(crate) struct TokenMaker {
+    pub(crate) realm: String,
+    pub(crate) service: &'static str,
+    pub(crate) issuer: &'static str,
+    /// Whether that is the registry itself.
+    pub(crate) is_here: bool,
+}
+
+impl TokenMaker {
+    /// The other server.
+    pub(crate) fn elsewhere() -> Self {
+        Self {
+            realm: REALM.to_owned(),
+            service: SERVICE,
+            issuer: ISSUER,
+            is_here: false,
+        }
+    }
+
+    /// The claims of a token for scopes such as `repository:a/b:pull`.
+    pub(crate) fn claims(&self, scopes: &str) -> Value {
+        let mut claims = claims(scopes);
+        claims["iss"] = self.issuer.into();
+        claims["aud"] = self.service.into();
+        claims
+    }
+}
+
+/// The claims of a token of the other server.
 pub(crate) fn claims(scopes: &str) -> Value {
     let access = scopes.split_whitespace().map(|scope| {
         let (kind, rest) = scope.split_once(':').unwrap();

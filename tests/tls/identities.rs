@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertificateParams, DistinguishedName, DnType, SanType};
 
 use super::material::{Material, Pair};
-use super::server::{token, trusting};
+use super::server::{TokenMaker, token, trusting};
 use super::session::{Session, Wishes, get};
 use super::support::{Node, Registry, Request, sha256};
 use super::table::Right::{Catalog, Credentials, Pull, Push};
@@ -211,9 +211,9 @@ actions = ['pull']
     let node = material.node(&(requesting(&material, "['dns']") + &trusting(rule)));
     let (_, silent) = client(&node, &material, None);
     let (_, certified) = client(&node, &material, Some(rich(&material)));
-    let (session, manifest) = prepare(silent, "team/app");
-    let at = (session.as_str(), manifest.as_str());
-    let walked = walk(silent, "team/app", at, &super::table::bearers("team/app"));
+    let maker = TokenMaker::elsewhere();
+    let mut place = prepare(silent, ("team/app", &maker));
+    let walked = walk(&place, &super::table::bearers("team/app", &maker));
     assert!(walked > 400, "{walked}");
     let good = token("repository:team/app:push");
     let callers = [
@@ -226,5 +226,6 @@ actions = ['pull']
         ),
         Caller::bearer("certificate and a bad token", "a.b.c", "invalid_token", &[]),
     ];
-    walk(certified, "team/app", at, &callers);
+    place.address = certified;
+    walk(&place, &callers);
 }
