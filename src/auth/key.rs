@@ -8,6 +8,7 @@ use aws_lc_rs::signature::{
 };
 
 use super::key_set::KeySet;
+use super::small_order::is_of_small_order;
 
 /// Keys of one file, and of one issuer.
 pub(super) const KEYS_MAX: usize = 64;
@@ -141,7 +142,8 @@ impl Key {
     }
 
     pub(super) fn of_ed25519(key: &[u8]) -> Result<Self, KeyError> {
-        if key.len() != COORDINATE_BYTES {
+        let point = key.try_into().map_err(|_| KeyError::Kind)?;
+        if is_of_small_order(point) {
             return Err(KeyError::Kind);
         }
         Self::parsed(Algorithm::EdDsa, &ED25519, key)
@@ -223,3 +225,7 @@ impl Key {
 #[cfg(test)]
 #[path = "key_test.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "signature_test.rs"]
+mod signatures;

@@ -25,6 +25,7 @@ mod rule_error;
 mod rules;
 mod scope;
 mod sign;
+mod small_order;
 mod strict_json;
 mod subject;
 mod token;
