@@ -53,6 +53,12 @@ pub(super) fn start_keeper(
     if auth.mode == AuthMode::None && !config.listen.ip().is_loopback() {
         tracing::warn!(listen = %config.listen, "`auth.insecure` is set: whoever reaches this address may push, pull and delete");
     }
+    if let Some(realm) = realm_of_others(config) {
+        tracing::warn!(
+            realm,
+            "clients are sent to `auth.realm`: users of this registry who log in show their passwords there, unless it is {TOKEN_PATH} of this registry"
+        );
+    }
     let signer = match auth.mode {
         AuthMode::Users => Some(signer(config, consensus.membership.as_ref())?),
         AuthMode::None | AuthMode::Token => None,
@@ -172,6 +178,20 @@ fn realm(config: &Config) -> Option<String> {
     let own = |url: &String| format!("{}{TOKEN_PATH}", url.trim_end_matches('/'));
     let named = config.auth.realm.clone();
     named.or_else(|| config.public_url.as_ref().map(own))
+}
+
+/// Where clients of a registry with users are sent, when that is not here.
+fn realm_of_others(config: &Config) -> Option<&str> {
+    let auth = &config.auth;
+    let has_users =
+        !auth.users.is_empty() || auth.users_file.is_some() || !auth.identities.is_empty();
+    let realm = auth.realm.as_deref()?;
+    let is_here = |own: &String| realm == format!("{}{TOKEN_PATH}", own.trim_end_matches('/'));
+    let is_other = auth.mode == AuthMode::Users
+        && auth.has_token_server()
+        && !config.public_url.as_ref().is_some_and(is_here)
+        && realm != realm_at(config.listen, config.tls.certificate_file.is_some());
+    (has_users && is_other).then_some(realm)
 }
 
 /// Where clients get tokens when nothing says so: at the address of the registry.
