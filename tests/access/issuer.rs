@@ -32,6 +32,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) enum Behaviour {
     /// Publishes this document as its keys.
     Keys(String),
+    /// The same, good for a day.
+    Lasting(String),
     /// Asks for this bearer token, and publishes.
     Guarded(String, String),
     /// Hangs up on everybody.
@@ -243,7 +245,7 @@ impl Serving {
             Behaviour::Guarded(secret, _) if !is_shown(head, secret) => {
                 return Some("HTTP/1.1 401 No\r\nContent-Length: 0\r\n\r\n".to_owned());
             }
-            Behaviour::Keys(keys) | Behaviour::Guarded(_, keys) => keys,
+            Behaviour::Keys(keys) | Behaviour::Lasting(keys) | Behaviour::Guarded(_, keys) => keys,
         };
         let body = if path == "/keys" {
             keys.clone()
@@ -252,8 +254,10 @@ impl Serving {
             json!({ "issuer": self.url, "jwks_uri": keys }).to_string()
         };
         let bytes = body.len();
+        let is_lasting = matches!(self.behaviour, Behaviour::Lasting(_));
+        let age = if is_lasting { 86_400 } else { 0 };
         Some(format!(
-            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age=0\r\n\
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: max-age={age}\r\n\
              Content-Length: {bytes}\r\n\r\n{body}"
         ))
     }

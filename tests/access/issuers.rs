@@ -331,3 +331,25 @@ fn tokens_of_another_server_are_checked_by_the_keys_that_it_publishes() {
     assert!(wait_for(PATIENCE, || status(&new) == 404));
     assert_eq!(status(&old), 404);
 }
+
+#[test]
+fn keys_are_fetched_again_however_long_their_issuer_says_they_last() {
+    let [old, new] = ["old", "new"].map(Signer::p256);
+    let issuer = TestIssuer::start(Behaviour::Lasting(key_set(&[&old])));
+    let within = |fresh_max: &str| {
+        let pace = format!("fresh_min = '1s'\nfresh_max = '{fresh_max}'");
+        node(&issuer, &["gitlab"], &pace, "")
+    };
+    let (_home, hasty) = within("2s");
+    let (_home, patient) = within("1h");
+    let token = old.sign(&job(&issuer, "main"));
+    let status = |node: &Node| {
+        let mut registry = Registry::new(node.address);
+        push(&mut registry, "production/app", "gitlab", &token).status
+    };
+    assert_eq!([status(&hasty), status(&patient)], [201, 201]);
+    // The issuer gives a key up a day too early.
+    issuer.becomes(Behaviour::Lasting(key_set(&[&new])));
+    assert!(wait_for(PATIENCE, || status(&hasty) == 401));
+    assert_eq!(status(&patient), 201);
+}

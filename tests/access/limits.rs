@@ -116,6 +116,39 @@ fn a_user_has_one_rate_whatever_it_shows() {
 #[test]
 fn uploads_at_a_time_are_bounded_and_places_come_back() {
     let (_home, node) = node("[limits.address]\nuploads_max = 2\n");
+    let limit = || limited(&node, "address_uploads");
+    check_uploads(&node, "", limit, |request| request);
+}
+
+#[test]
+fn uploads_of_one_user_at_a_time_are_bounded_and_those_of_others_are_not() {
+    let (_home, node) = node(&trusting("[limits.subject]\nuploads_max = 2\n"));
+    let of = |user: &str| {
+        let mut claims = super::server::claims("repository:a/b:pull,push");
+        claims["sub"] = user.into();
+        signed(&claims)
+    };
+    let [bob, eve] = ["bob", "eve"].map(of);
+    let others = || {
+        let post = Request::new("POST", "/v2/a/b/blobs/uploads/");
+        Registry::new(node.address)
+            .send(&bearing(post, &eve))
+            .expect(202);
+        limited(&node, "subject_uploads")
+    };
+    let authorization = format!("Authorization: Bearer {bob}\r\n");
+    check_uploads(&node, &authorization, others, |request| {
+        bearing(request, &bob)
+    });
+}
+
+/// Holds as many uploads as one may have; `limited` is asked meanwhile, too.
+fn check_uploads(
+    node: &Node,
+    authorization: &str,
+    limited: impl Fn() -> u64,
+    show: impl Fn(Request) -> Request,
+) {
     let target = "/v2/a/b/blobs/uploads/";
     let digest = crate::support::sha256(b"whole");
     // Two that do not come to an end.
@@ -123,7 +156,7 @@ fn uploads_at_a_time_are_bounded_and_places_come_back() {
         let mut stream = TcpStream::connect(node.address).unwrap();
         let head = format!(
             "POST {target}?digest={digest} HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\
-             Expect: 100-continue\r\n\r\n"
+             {authorization}Expect: 100-continue\r\n\r\n"
         );
         stream.write_all(head.as_bytes()).unwrap();
         let mut word = [0; 12];
@@ -133,12 +166,15 @@ fn uploads_at_a_time_are_bounded_and_places_come_back() {
     };
     let held = [slow(), slow()];
     let mut registry = Registry::new(node.address);
-    let post = || Request::new("POST", target).body("");
+    let post = || show(Request::new("POST", target).body(""));
     let refused = registry.send(&post());
     assert_eq!(refused.status, 429);
     check_refusal(&refused);
     // What brings no bytes goes on.
-    registry.get("/v2/").expect(200);
+    registry
+        .send(&show(Request::new("GET", "/v2/")))
+        .expect(200);
+    assert!(limited() >= 1);
     drop(held);
     assert!(wait_for(Duration::from_secs(10), || {
         registry.send(&post()).status == 202
@@ -146,7 +182,6 @@ fn uploads_at_a_time_are_bounded_and_places_come_back() {
     for _ in 0..20 {
         registry.send(&post()).expect(202);
     }
-    assert!(limited(&node, "address_uploads") >= 1);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::material::Material;
 use super::robots::{basic, create};
-use super::server::{TokenMaker, claims, configured, signed, trusting};
+use super::server::{HASH, TokenMaker, claims, configured, signed, trusting};
 use super::table::Right::{Catalog, Credentials, Delete, Pull, Push};
 use super::table::{
     Caller, Place, Refusal, bearers, check_rows, prepare, walk, walk_at_once, walk_lacking,
@@ -88,8 +88,6 @@ fn every_route_gives_the_same_under_tls() {
     assert!(count > 800, "{count}");
 }
 
-/// A hash (bcrypt of cost 4) of `sesame`.
-const HASH: &str = "$2b$04$/A30yEJFPP44kizfGSyG..OFyoCm2ol/RNYNhOb8CIqy3wEEe6k/i";
 const RULES: &str = "
 [limits]
 exempt_networks = ['127.0.0.0/8']

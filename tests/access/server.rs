@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
@@ -13,6 +14,8 @@ use crate::support::{NodeOptions, Request};
 
 pub(crate) const REALM: &str = "https://auth.example.org/token";
 pub(crate) const SERVICE: &str = "registry.example.org";
+/// A cheap hash (bcrypt of cost 4) of `sesame`.
+pub(crate) const HASH: &str = "$2b$04$/A30yEJFPP44kizfGSyG..OFyoCm2ol/RNYNhOb8CIqy3wEEe6k/i";
 const ISSUER: &str = "auth.example.org";
 const KEY: &[u8] = include_bytes!("../fixtures/auth/ec.key");
 const OTHER_KEY: &[u8] = include_bytes!("../fixtures/auth/other.key");
@@ -95,9 +98,26 @@ pub(crate) fn signed(claims: &Value) -> String {
     signed_by(KEY, claims)
 }
 
+/// Signs claims as a refresh token of a registry with that key.
+pub(crate) fn refreshing(claims: &Value) -> String {
+    let header = Header {
+        typ: Some("windlass-refresh+jwt".to_owned()),
+        ..Header::new(Algorithm::ES256)
+    };
+    encode(&header, claims, &EncodingKey::from_ec_pem(KEY).unwrap()).unwrap()
+}
+
 /// Signs claims as somebody does who is not trusted.
 pub(crate) fn forged(claims: &Value) -> String {
     signed_by(OTHER_KEY, claims)
+}
+
+/// Puts a file in the place of another, whole.
+pub(crate) fn put(path: &Path, text: &str) {
+    let beside = path.with_extension("new");
+    fs::write(&beside, text).unwrap();
+    fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(beside, path).unwrap();
 }
 
 fn signed_by(key: &[u8], claims: &Value) -> String {

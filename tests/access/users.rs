@@ -349,9 +349,11 @@ fn more_logins_than_can_wait_are_told_to_come_again() {
                 .client
                 .set_patience(Duration::from_secs(120))
                 .unwrap();
-            let status = get(&mut registry, "/v2/", &format!("bob:{number}")).status;
+            let answer = get(&mut registry, "/v2/", &format!("bob:{number}"));
             answered.fetch_add(1, Ordering::Relaxed);
-            status
+            let is_told = answer.header("Retry-After") == Some("2");
+            assert_eq!(is_told, answer.status == 429, "{:?}", answer.headers);
+            answer.status
         };
         let crowd: Vec<_> = (0..80)
             .map(|number| scope.spawn(move || ask(number)))

@@ -18,7 +18,7 @@ use super::support::{Node, wait_for};
 const SEEN_MAX: Duration = Duration::from_secs(30);
 const END_MAX: Duration = Duration::from_secs(30);
 
-fn hang_up(node: &Node) {
+pub(crate) fn hang_up(node: &Node) {
     let pid = Pid::from_raw(i32::try_from(node.pid()).unwrap()).unwrap();
     kill_process(pid, Signal::HUP).unwrap();
 }

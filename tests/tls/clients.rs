@@ -1,13 +1,17 @@
 //! Clients that prove themselves, and operators.
 
+use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use super::certificates::hang_up;
 use super::material::{Material, NAME};
 use super::session::{Session, Wishes, get};
 use super::support::{Client, Node, Request, wait_for};
 
 const NEWS_MAX: Duration = Duration::from_secs(10);
+/// Files are looked at every five seconds, and twice.
+const RELOAD_MAX: Duration = Duration::from_secs(30);
 
 /// The page of a node whose operators are spoken to in the open.
 pub(crate) fn metrics(node: &Node) -> String {
@@ -69,6 +73,44 @@ fn a_requested_certificate_may_be_left_out_but_not_be_wrong() {
 }
 
 #[test]
+fn authorities_of_clients_are_exchanged_and_connections_stay() {
+    let (material, next) = (Material::new(), Material::new());
+    let path = material.path("clients.pem");
+    let install = |text: &str| {
+        let beside = material.path("beside");
+        fs::write(&beside, text).unwrap();
+        fs::rename(&beside, &path).unwrap();
+    };
+    install(&material.trusted);
+    let node = material.node(&format!("client_ca_file = '{}'", path.display()));
+    let [old, new] = [&material, &next].map(|by| by.pair("robot.example", 2090));
+    let is_in = |own| asked(&node, &material.trusted, Some(own)) == "HTTP/1.1 200 OK";
+    assert_eq!([is_in(&old), is_in(&new)], [true, false]);
+    let mut kept = Session::open(
+        node.address,
+        &material.trusted,
+        &Wishes::default(),
+        Some(&old),
+    )
+    .unwrap();
+    let mut is_kept = || kept.ask(&get("/v2/")).unwrap().starts_with("HTTP/1.1 200 ");
+    assert!(is_kept());
+    install(&next.trusted);
+    // Without a signal; each shard has it by and by.
+    assert!(wait_for(RELOAD_MAX, || is_in(&new) && !is_in(&old)));
+    assert!(is_kept(), "a connection was dropped");
+    let times = |text: &str| node.log_text().matches(text).count();
+    install("no certificate");
+    hang_up(&node);
+    assert!(wait_for(NEWS_MAX, || times("the old one stays in use") == 1));
+    assert_eq!([is_in(&old), is_in(&new)], [false, true]);
+    install(&(material.trusted.clone() + &next.trusted));
+    hang_up(&node);
+    assert!(wait_for(NEWS_MAX, || is_in(&old)));
+    assert!(is_in(&new) && is_kept());
+}
+
+#[test]
 fn operators_are_spoken_to_in_tls_when_that_is_asked_for() {
     let material = Material::new();
     material.install(&material.pair(NAME, 2090));
@@ -109,7 +151,7 @@ fn operators_are_spoken_to_in_tls_when_that_is_asked_for() {
     let table = String::from_utf8_lossy(&shown.stdout);
     assert!(table.contains("leader"), "{shown:?}");
     let other = material.pair(NAME, 2090);
-    std::fs::write(material.path("tls.pem"), other.certificate).unwrap();
+    fs::write(material.path("tls.pem"), other.certificate).unwrap();
     let refused = status();
     assert!(!refused.status.success(), "{refused:?}");
 }
@@ -127,7 +169,7 @@ fn the_pair_for_trials_works_as_printed() {
     let printed = String::from_utf8(made.stdout).unwrap();
     let path = material.path("printed.toml");
     let node = Node::start_with(super::material::configured(&path, &printed));
-    let trusted = std::fs::read_to_string(folder.join("tls.pem")).unwrap();
+    let trusted = fs::read_to_string(folder.join("tls.pem")).unwrap();
     let mut session = Session::plain(node.address, &trusted);
     assert!(
         session

@@ -183,6 +183,30 @@ fn the_configuration_says_which_name_counts() {
 }
 
 #[test]
+fn a_mail_address_is_a_name_where_that_is_said() {
+    let material = Material::new();
+    let rule = "
+[[auth.rules]]
+subject.username = 'ci@example.org'
+resource.repository = 'mail/app'
+actions = ['push']
+";
+    let text = requesting(&material, "['email']") + "[auth]\nmode = 'users'\n" + RULES + rule;
+    let node = material.node(&text);
+    let mut params = CertificateParams::new(vec!["robot.example".to_owned()]).unwrap();
+    for address in ["ci@example.org", "other@example.org"] {
+        let address = SanType::Rfc822Name(address.try_into().unwrap());
+        params.subject_alt_names.push(address);
+    }
+    let (mut named, _) = client(&node, &material, Some(material.signed(params, 2090)));
+    named.send(&push("mail/app")).expect(201);
+    // Its other names do not count there.
+    named.send(&push("team/app")).expect(401);
+    let (mut unnamed, _) = client(&node, &material, Some(rich(&material)));
+    unnamed.send(&ping()).expect(401);
+}
+
+#[test]
 fn a_certificate_proves_nothing_where_that_is_not_asked_for() {
     let material = Material::new();
     let node = node(&material, "[]");
