@@ -277,6 +277,12 @@ fn a_rule_on_networks_believes_the_proxy_protocol_of_listed_proxies() {
         assert_eq!(status, 400, "{before:?}");
     }
     check(at, (UNLISTED, b"", lies), (ELSEWHERE, "127.0.0.6"));
+}
+
+#[test]
+fn a_listed_proxy_that_says_nothing_sensible_is_not_listened_to() {
+    let (_home, _audit, node) = node("proxy-protocol", "");
+    let line = |text: &str| text.as_bytes().to_vec();
     for junk in [
         line(""),
         line("PROXY TCP4 192.0.2.7\r\n"),

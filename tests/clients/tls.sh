@@ -213,10 +213,10 @@ whoever_shows_none_pulls_what_is_public() {
 begin_testssl() {
     (
         cd "$SCRATCH"
-        code=0
+        ended=0
         timeout "$TESTSSL_SECONDS_MAX" testssl --quiet --color 0 --warnings off --ip "$2" \
-            --jsonfile "$SCRATCH/testssl.$1.json" "https://$HOST:$3/" >"$SCRATCH/testssl.$1.log" 2>&1 || code=$?
-        echo "$code" >"$SCRATCH/testssl.$1.code"
+            --jsonfile "$SCRATCH/testssl.$1.json" "https://$HOST:$3/" >"$SCRATCH/testssl.$1.log" 2>&1 || ended=$?
+        echo "$ended" >"$SCRATCH/testssl.$1.code"
     ) &
 }
 

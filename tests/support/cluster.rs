@@ -192,7 +192,9 @@ impl Member {
         let mut command = self.same_environment();
         command.arg("cluster").args(words);
         command.args(["--admin-listen", &address]);
-        command.output().expect("the binary runs")
+        let output = command.output().expect("the binary runs");
+        gathered::command(&output);
+        output
     }
 
     /// Runs a command of the binary with this node's addresses and directory.
@@ -201,7 +203,9 @@ impl Member {
         let mut command = self.same_environment();
         let own = serve.get_args().skip_while(|word| *word != "serve").skip(1);
         command.args(words).args(own);
-        command.output().expect("the binary runs")
+        let output = command.output().expect("the binary runs");
+        gathered::command(&output);
+        output
     }
 
     /// The binary, in the environment that the node has.

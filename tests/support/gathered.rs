@@ -5,12 +5,14 @@
 //! word of the tests: what requests show, the keys of nodes and of their
 //! configuration, what answers grant. Only what never passes by says so itself.
 
+use std::cell::RefCell;
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, OnceLock};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -39,11 +41,14 @@ pub(crate) fn folder() -> Option<&'static Path> {
 
 /// Keeps a secret: `kind` says what it is.
 pub(crate) fn secret(kind: &str, secret: impl AsRef<[u8]>) {
-    static SEEN: Mutex<Option<HashSet<Vec<u8>>>> = Mutex::new(None);
+    thread_local! {
+        /// Most are shown many times.
+        static SEEN: RefCell<HashSet<Vec<u8>>> = RefCell::default();
+    }
     let Some(folder) = folder() else { return };
     let secret = secret.as_ref();
-    let mut seen = SEEN.lock().expect("nobody fails with it in hand");
-    if secret.is_empty() || !seen.get_or_insert_default().insert(secret.to_owned()) {
+    let is_new = SEEN.try_with(|seen| seen.borrow_mut().insert(secret.to_owned()));
+    if secret.is_empty() || is_new == Ok(false) {
         return;
     }
     // One write: other processes write here, too.
@@ -115,6 +120,14 @@ pub(crate) fn answer(target: &str, response: &Response) {
             &folder.join(format!("{}.answers", std::process::id())),
             &text,
         );
+    }
+}
+
+/// Keeps what a command said beside its result.
+pub(crate) fn command(output: &Output) {
+    if let Some(folder) = folder() {
+        let name = format!("{}.answers", std::process::id());
+        append(&folder.join(name), &output.stderr);
     }
 }
 

@@ -271,9 +271,11 @@ impl Node {
             }
         }
         let words = self.options.arguments.windows(2);
-        let files = words.filter(|pair| pair[0] == "--config");
-        let said = files.filter_map(|pair| gathered::configuration(Path::new(&pair[1])));
-        audit.or(said.last())
+        for file in words.filter(|pair| pair[0] == "--config") {
+            let said = gathered::configuration(Path::new(&file[1]));
+            audit = audit.or(said);
+        }
+        audit
     }
 
     /// Keeps what the node showed, and its own secrets.
