@@ -124,22 +124,30 @@ resource.repository = 'public/app'
 actions = ['pull']
 ";
 
+/// Users, and an issuer of identities, in `[auth]`; and what each may do.
+fn users_and_rules() -> String {
+    let names = [
+        "reader", "writer", "tagger", "remover", "owner", "stranger", "nothing",
+    ];
+    let users = names.map(|name| format!("'{name}:{HASH}'")).join(", ");
+    let public = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/auth/ec.pub");
+    format!(
+        "users = [{users}]\n\
+         identities = [{{ name = 'ci', issuer = 'auth.example.org', \
+         audiences = ['registry.example.org'], key_files = ['{public}'] }}]\n{RULES}"
+    )
+}
+
 /// A node that makes tokens, by the key of the tests.
 fn with_users() -> ([TempDir; 2], NodeOptions) {
     let home = tempfile::tempdir().unwrap();
     let key = home.path().join("token.key");
     fs::write(&key, include_bytes!("../fixtures/auth/ec.key")).unwrap();
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    let names = [
-        "reader", "writer", "tagger", "remover", "owner", "stranger", "nothing",
-    ];
-    let users = names.map(|name| format!("'{name}:{HASH}'")).join(", ");
-    let public = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/auth/ec.pub");
     let text = format!(
-        "[auth]\nmode = 'users'\nsigning_key_file = '{}'\nusers = [{users}]\n\
-         identities = [{{ name = 'ci', issuer = 'auth.example.org', \
-         audiences = ['registry.example.org'], key_files = ['{public}'] }}]\n{RULES}",
-        key.display()
+        "[auth]\nmode = 'users'\nsigning_key_file = '{}'\n{}",
+        key.display(),
+        users_and_rules()
     );
     let (configuration, options) = configured(&text);
     ([home, configuration], options)
@@ -274,15 +282,21 @@ fn push(address: SocketAddr, content: &[u8], maker: &TokenMaker) -> String {
 #[test]
 fn every_node_of_a_cluster_decides_alike_and_so_does_one_without_the_blob() {
     let copies = "[cluster]\nack = 'one'\nfetches_max = 1\nfetch_rate_max = '64KiB'\n";
-    let (_home, options) = configured(&(trusting("") + copies));
+    // Tokens of another server, and users and tokens of its own.
+    let both = trusting(&users_and_rules()).replace("mode = 'token'", "mode = 'users'");
+    let (_home, options) = configured(&(both + copies));
     let mut cluster = Cluster::start_with(3, &options);
-    let maker = TokenMaker::elsewhere();
+    let maker = TokenMaker {
+        is_here: true,
+        ..TokenMaker::elsewhere()
+    };
     let leader = cluster.leader();
     let [holder, lacking] = [(leader + 1) % 3, (leader + 2) % 3];
     let addresses = cluster.addresses();
     let place = prepare(addresses[holder], (REPOSITORY, &maker));
     let admin = cluster.nodes[0].node.admin_address;
-    let callers = callers(admin, &maker);
+    let mut callers = callers(admin, &maker);
+    callers.extend(users(addresses[holder]));
     let last = create(admin, "last", &["catalog"], &[]);
     for address in &addresses {
         let mut registry = Registry::new(*address);
