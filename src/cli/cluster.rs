@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::arguments::ClusterCommand;
 use super::operator::{Operator, OperatorError, parse};
+use super::plain::Plain;
 use super::status::{Status, render};
 use super::watch::Bars;
 use crate::config::Config;
@@ -88,7 +89,7 @@ fn drain(operator: &Operator, node: u64) -> Result<(), OperatorError> {
     let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
     let bar = ProgressBar::new(0).with_style(style);
     bar.set_prefix(format!("node {node}"));
-    let mut refused = 0;
+    let (mut refused, mut plain) = (0, Plain::beside_bars());
     loop {
         match operator.post("cluster/drain", &[("node", node.to_string())]) {
             Ok(answer) => {
@@ -109,6 +110,8 @@ fn drain(operator: &Operator, node: u64) -> Result<(), OperatorError> {
             }
             Err(error) => return Err(error),
         }
+        let (done, all) = (bar.position(), bar.length().unwrap_or_default());
+        plain.say(node, &format!("{done}/{all} blobs {}", bar.message()))?;
         thread::park_timeout(LOOK_PERIOD);
     }
 }

@@ -9,6 +9,7 @@ mod arguments;
 mod cluster;
 mod command;
 mod operator;
+mod plain;
 mod secured;
 mod status;
 mod token;

@@ -1,7 +1,8 @@
-//! Bars that show how nodes fill, until none lacks anything.
+//! Bars that show how nodes fill, until none lacks anything; lines where nobody watches.
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::plain::Plain;
 use super::status::{Node, Replication, Status, rate};
 
 /// Entries that an older node may lack and yet count as whole: the cluster is in use.
@@ -16,6 +17,7 @@ pub(super) struct Bars {
     screen: MultiProgress,
     style: ProgressStyle,
     shown: Vec<(u64, ProgressBar)>,
+    plain: Plain,
     /// What some node had applied when this began: all that is waited for.
     target_index: Option<u64>,
     whole_looks: u32,
@@ -29,6 +31,7 @@ impl Bars {
             screen,
             style: style.unwrap_or_else(|_| ProgressStyle::default_bar()),
             shown: Vec::new(),
+            plain: Plain::beside_bars(),
             target_index: None,
             whole_looks: 0,
         }
@@ -40,7 +43,12 @@ impl Bars {
         for node in &status.nodes {
             let known = self.shown.iter().find(|(number, _)| *number == node.number);
             let bar = known.map(|(_, bar)| bar.clone());
-            show(&bar.unwrap_or_else(|| self.add(node.number)), node);
+            let bar = bar.unwrap_or_else(|| self.add(node.number));
+            show(&bar, node);
+            let (done, all) = (bar.position(), bar.length().unwrap_or_default());
+            let line = format!("{done}/{all} blobs, {}", bar.message());
+            // Without anybody who reads it goes on, and ends when nothing is missing.
+            drop(self.plain.say(node.number, &line));
         }
         let reports = status.nodes.iter().filter_map(|node| node.report.as_ref());
         let newest = reports.map(|report| report.applied_index).max();

@@ -99,7 +99,8 @@ fn be_admitted(config: &Config, invitation: &Invitation) -> Result<String, Serve
     write(config, &wish, &joined)?;
     let wanted = wanted_certificate(config, joined.cluster, joined.node);
     Ok(format!(
-        "this is node {} of cluster {} now; `windlass serve` fills it{wanted}",
+        "this is node {} of cluster {} now; `windlass serve` fills it, and \
+         `windlass cluster status --watch` shows how far it is{wanted}",
         joined.node, joined.cluster
     ))
 }
