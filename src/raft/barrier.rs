@@ -34,7 +34,7 @@ use super::message_request::ClusterRequest;
 use super::peers::Question;
 
 /// An entry that is committed is applied by then on a node that keeps up.
-const APPLY_WAIT: Duration = Duration::from_millis(50);
+const APPLY_WAIT: Duration = Duration::from_millis(200);
 /// A node that was given nothing may trust nothing: it is told all the same, in case that
 /// it serves without a quorum, and not waited for.
 const COURTESY: Duration = Duration::from_millis(100);
@@ -121,11 +121,11 @@ async fn round(core: &Core, index: u64) -> bool {
 
 /// As [`round`], on the leader.
 async fn see_off(core: &Core, index: u64) -> bool {
-    // It serves as well.
-    see(core, index).await;
-    let Some(term) = leading_term(core).await else {
+    let Some(term) = leading_term(core, index).await else {
         return false;
     };
+    // It serves as well.
+    see(core, index).await;
     let outstanding = core.grants.outstanding(term, core.clock.now());
     let near = near(core).into_iter();
     let mut nodes: BTreeMap<u64, Option<Instant>> = near.map(|node| (node, None)).collect();
@@ -175,16 +175,18 @@ async fn outlast(core: &Core, node: u64, index: u64, until: Option<Instant>) {
 /// applied, or soon, and then what is applied is not trusted until a round says so.
 pub(super) async fn see(core: &Core, index: u64) {
     if !core.machine.wait_applied(index, APPLY_WAIT).await {
-        core.mark.revoke(core.clock.now());
+        core.mark.revoke(core.clock.now(), index);
     }
 }
 
-/// The term in which this node leads, by the word of consensus itself: what it publishes
-/// may be a moment old.
-async fn leading_term(core: &Core) -> Option<u64> {
-    let asked = core.raft.with_raft_state(|state| {
+/// The term in which this node leads and knows the entry as committed, by the word of
+/// consensus itself: what it publishes may be a moment old. One that was deposed and has
+/// not heard of it yet knows of no such entry.
+async fn leading_term(core: &Core, index: u64) -> Option<u64> {
+    let asked = core.raft.with_raft_state(move |state| {
         let leads = state.server_state == ServerState::Leader;
-        leads.then(|| state.vote_ref().leader_id.term)
+        let has = state.local_committed().is_some_and(|id| id.index >= index);
+        (leads && has).then(|| state.vote_ref().leader_id.term)
     });
     asked.await.ok()?
 }

@@ -6,7 +6,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::{Home, Node, agree, cluster, leader, soon, stop, until};
+use crate::base::Clock;
 use crate::metadata::manifest;
+use crate::raft::mark::MARK_END;
 use crate::raft::node_tests::{LARGE_BYTES, put, repository};
 use crate::raft::{Options, ProposeError};
 use crate::runtime::{Task, run_alone, sleep, spawn};
@@ -383,6 +385,52 @@ fn the_largest_changes_cross_the_cluster_beside_small_ones() {
         assert!(!numbers.is_empty() && failed.is_empty(), "{failed:?}");
         leader(&nodes).await;
         agree(&nodes).await;
+        stop(nodes);
+    });
+}
+
+#[test]
+fn a_delete_waits_for_no_node_that_lags_and_that_one_serves_nothing_old() {
+    run_alone(|| async {
+        let nodes = cluster(3, as_usual).await;
+        let leads = leader(&nodes).await;
+        let (leading, lagging) = (&nodes[leads], &nodes[(leads + 1) % 3]);
+        let commit = async |number: u64| {
+            let change = crate::raft::suite_tests::link(number);
+            leading.handle.commit(change).await.unwrap().index
+        };
+        let barrier = async |index: u64| {
+            let began = Clock::system().now();
+            leading.handle.seen_everywhere(index).await;
+            began.elapsed()
+        };
+        // An earlier leader may have given read indexes until a second ago.
+        sleep(MARK_END).await;
+        lagging.handle.refresh().await.unwrap();
+        let seen = barrier(commit(1).await).await;
+        assert!(seen < MARK_END, "{seen:?}");
+        assert!(lagging.holds(1) || !lagging.handle.is_fresh());
+
+        lagging.handle.refresh().await.unwrap();
+        let gate = lagging.hold_journal().await;
+        let mut last = 2;
+        // What was under way before it is held up still comes through.
+        loop {
+            let seen = barrier(commit(last).await).await;
+            let is_trusted = lagging.handle.is_fresh();
+            assert!(lagging.holds(last) || !is_trusted, "after {seen:?}");
+            assert!(seen < MARK_END && last < 100, "{seen:?}");
+            if lagging.handle.refresh().await.is_err() {
+                break;
+            }
+            assert!(lagging.holds(last));
+            last += 1;
+        }
+        // It reaches a quorum, so that nothing excuses it.
+        assert!(!lagging.handle.is_fresh() && !lagging.holds(last));
+        drop(gate);
+        until("it catches up", || lagging.holds(last)).await;
+        lagging.handle.refresh().await.unwrap();
         stop(nodes);
     });
 }

@@ -232,6 +232,18 @@ impl Core {
         self.status.borrow().is_recovered
     }
 
+    /// Index of the last entry that is applied here.
+    pub(super) fn applied_index(&self) -> u64 {
+        self.status.borrow().applied_index.unwrap_or_default()
+    }
+
+    /// Whether entries that are known as committed wait to be applied here.
+    pub(super) fn lags(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let seen = metrics.borrow_watched();
+        seen.last_applied < seen.local_committed
+    }
+
     /// Time until a deadline.
     pub(super) fn time_left(&self, deadline: Instant) -> Duration {
         deadline.saturating_duration_since(self.clock.now())

@@ -55,8 +55,11 @@ pub(super) struct Mark {
     /// When the newest round began that succeeded; 0 without one. All times are in
     /// microseconds, and begin with 1 at `epoch`.
     confirmed_us: AtomicU64,
-    /// Rounds that began by then confirm nothing. Of the core alone.
+    /// Rounds that began by then confirm nothing, unless `revoked_index` is applied. Of
+    /// the core alone.
     revoked_us: AtomicU64,
+    /// Index of the newest entry for which the state was not new enough. Of the core alone.
+    revoked_index: AtomicU64,
     /// Until when it serves without a quorum.
     excused_us: AtomicU64,
     /// Whether the log says that it serves without a quorum. Of the core alone.
@@ -85,6 +88,7 @@ impl Mark {
             epoch: now,
             confirmed_us: AtomicU64::new(0),
             revoked_us: AtomicU64::new(0),
+            revoked_index: AtomicU64::new(0),
             excused_us: AtomicU64::new(0),
             is_said: AtomicBool::new(false),
             turn_us: AtomicU64::new(0),
@@ -138,10 +142,12 @@ impl Mark {
         self.moved.subscribe()
     }
 
-    /// Notes that a round succeeded which began at `began`; what it found is applied.
-    pub(super) fn confirm(&self, began: Instant) {
+    /// Notes that a round succeeded which began at `began`; what it found is applied, as
+    /// everything is up to the entry at `applied`.
+    pub(super) fn confirm(&self, began: Instant, applied: u64) {
         let began_us = self.micros(began);
-        if began_us <= self.revoked_us.load(Ordering::Relaxed) {
+        let is_older = began_us <= self.revoked_us.load(Ordering::Relaxed);
+        if is_older && applied < self.revoked_index.load(Ordering::Relaxed) {
             return;
         }
         self.confirmed_us.fetch_max(began_us, Ordering::AcqRel);
@@ -152,8 +158,10 @@ impl Mark {
         self.moved.send_replace(());
     }
 
-    /// Trusts the state no more until a round succeeds that begins after `now`.
-    pub(super) fn revoke(&self, now: Instant) {
+    /// Trusts the state no more until a round succeeds that begins after `now`, or the
+    /// entry at `index` is applied.
+    pub(super) fn revoke(&self, now: Instant, index: u64) {
+        self.revoked_index.fetch_max(index, Ordering::Relaxed);
         self.revoked_us.store(self.micros(now), Ordering::Relaxed);
         self.excused_us.store(0, Ordering::Release);
         self.confirmed_us.store(0, Ordering::Release);
@@ -187,8 +195,8 @@ mod tests {
         let mark = Mark::new(start);
         assert_eq!(mark.standing(at(0)), Standing::Unknown);
         // It took 300 ms; an older one that comes late changes nothing.
-        mark.confirm(at(100));
-        mark.confirm(at(50));
+        mark.confirm(at(100), 0);
+        mark.confirm(at(50), 0);
         assert_eq!(mark.standing(at(400)), Standing::Trusted);
         assert_eq!(mark.standing(at(599)), Standing::Trusted);
         assert_eq!(mark.standing(at(600)), Standing::Ageing);
@@ -198,7 +206,7 @@ mod tests {
         assert_eq!(mark.standing(at(1100)), Standing::Unknown);
         assert!(mark.takes_turn(at(1100)) && !mark.takes_turn(at(1101)));
         // A clock that was read before the mark was made.
-        mark.confirm(at(1200));
+        mark.confirm(at(1200), 0);
         assert_eq!(mark.standing(at(1199)), Standing::Trusted);
         assert!(mark.is_confirmed_since(at(1200)) && !mark.is_confirmed_since(at(1201)));
     }
@@ -208,15 +216,21 @@ mod tests {
         let start = Clock::system().now();
         let at = |ms| start + Duration::from_millis(ms);
         let mark = Mark::new(start);
-        mark.confirm(at(100));
+        mark.confirm(at(100), 0);
         mark.excuse(at(400));
-        mark.revoke(at(500));
+        mark.revoke(at(500), 7);
         assert_eq!(mark.standing(at(500)), Standing::Unknown);
         // A round that was out meanwhile.
-        mark.confirm(at(500));
+        mark.confirm(at(500), 0);
         assert_eq!(mark.standing(at(501)), Standing::Unknown);
-        mark.confirm(at(501));
-        assert_eq!(mark.standing(at(502)), Standing::Trusted);
+        mark.confirm(at(499), 7);
+        assert_eq!(mark.standing(at(501)), Standing::Trusted);
+        mark.revoke(at(600), 9);
+        mark.revoke(at(700), 8);
+        mark.confirm(at(650), 8);
+        assert_eq!(mark.standing(at(700)), Standing::Unknown);
+        mark.confirm(at(701), 0);
+        assert_eq!(mark.standing(at(702)), Standing::Trusted);
     }
 
     #[test]
@@ -237,7 +251,7 @@ mod tests {
         assert_eq!(mark.standing(at(4100)), Standing::Unknown);
         mark.excuse(at(4500));
         assert_eq!(mark.standing(at(4500)), Standing::Ageing);
-        mark.confirm(at(6000));
+        mark.confirm(at(6000), 0);
         assert_eq!(mark.standing(at(6001)), Standing::Trusted);
         assert_eq!(mark.standing(at(7001)), Standing::Unknown);
     }

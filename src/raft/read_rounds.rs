@@ -16,13 +16,17 @@ use super::carry::Pauses;
 use super::core::{Core, Route};
 use super::handle::ReadError;
 use super::message_request::{encode_read_index, read_index};
-use super::peers::Question;
+use super::peers::{AskError, Question};
+use super::reply::Denial;
 use super::start::HEARTBEAT_MS;
 
 /// A round: the leader asks a quorum, this node applies what it lacks.
 const ROUND_LIMIT: Duration = Duration::from_secs(2);
 /// A quorum of which nothing was seen for so long is lost: three heartbeats.
 const LOST_AFTER: Duration = Duration::from_millis(3 * HEARTBEAT_MS);
+
+/// Rounds further apart than this do not follow each other.
+const GAP_MAX: Duration = Duration::from_secs(1);
 
 /// Somebody who waits for a confirmation.
 #[derive(Debug)]
@@ -46,16 +50,27 @@ pub(super) struct ReadRounds {
 struct Missed {
     /// When the first round began of those that did not find it, one after the other.
     since: Cell<Option<Instant>>,
+    /// When the last one of them ended.
+    until: Cell<Option<Instant>>,
     /// When a leader said something new, which one without a quorum has not.
     news_at: Cell<Option<Instant>>,
 }
 
 impl Missed {
-    /// Notes a round that began then and missed it; says whether it is lost.
+    /// Notes a round that missed it, from when to when; says whether it is lost.
     fn is_lost(&self, began: Instant, now: Instant) -> bool {
-        let since = self.since.get().unwrap_or(began);
+        let is_next = |until: Instant| began.saturating_duration_since(until) < GAP_MAX;
+        let since = self
+            .since
+            .get()
+            .filter(|_| self.until.get().is_some_and(is_next));
+        let since = since.unwrap_or(began);
         let since = self.news_at.get().map_or(since, |at| at.max(since));
+        // A process that stood still has seen nothing in all that time.
+        let stood_still = now.saturating_duration_since(began) > ROUND_LIMIT + GAP_MAX;
+        let since = if stood_still { now } else { since };
         self.since.set(Some(since));
+        self.until.set(Some(now));
         now.saturating_duration_since(since) >= LOST_AFTER
     }
 }
@@ -102,7 +117,7 @@ async fn run(core: Rc<Core>) {
         let began = clock.now();
         let end = round(&core).await;
         if end == End::Confirmed {
-            core.mark.confirm(began);
+            core.mark.confirm(began, core.applied_index());
             rounds.missed.since.set(None);
             pauses = Pauses::default();
             for reader in readers {
@@ -115,7 +130,7 @@ async fn run(core: Rc<Core>) {
         // that was stopped finds its timers at their end and a leader at the door.
         core.leader_changed(pauses.next(ROUND_LIMIT)).await;
         let now = clock.now();
-        if end == End::Behind {
+        if end == End::Behind || core.lags() {
             rounds.missed.since.set(None);
         } else if rounds.missed.is_lost(began, now) {
             core.mark.excuse(now);
@@ -139,31 +154,50 @@ async fn round(core: &Core) -> End {
     let index = match core.route() {
         Route::Here => confirmed_index(core).await,
         Route::Leader(leader) => {
-            let question = Question {
-                service: Service::ReadIndex,
-                payload: encode_read_index(),
-                limit: ROUND_LIMIT,
-            };
-            let asking = async {
-                let asked = core.peers.ask(leader, question, read_index);
-                asked.await.map_err(|error| {
-                    tracing::debug!(leader, %error, "the leader gave no read index");
-                })
-            };
             // One that leads no more may never answer.
             let deposed = async {
                 core.leader_changed(ROUND_LIMIT).await;
                 Err(())
             };
-            futures_lite::future::or(asking, deposed).await
+            futures_lite::future::or(given_index(core, leader), deposed).await
         }
         Route::Nobody | Route::Stopped => Err(()),
     };
-    match index {
-        Ok(index) if core.machine.wait_applied(index, ROUND_LIMIT).await => End::Confirmed,
-        Ok(_) => End::Behind,
-        Err(()) => End::Missed,
+    let Ok(index) = index else {
+        return End::Missed;
+    };
+    // There is a quorum.
+    core.mark.end_excuse();
+    if core.machine.wait_applied(index, ROUND_LIMIT).await {
+        End::Confirmed
+    } else {
+        End::Behind
     }
+}
+
+/// Index of what must be applied before a read, as the leader gives it; of the one that it
+/// names when it leads no more.
+async fn given_index(core: &Core, leader: u64) -> Result<u64, ()> {
+    let ask = async |leader: u64| {
+        let question = Question {
+            service: Service::ReadIndex,
+            payload: encode_read_index(),
+            limit: ROUND_LIMIT,
+        };
+        let asked = core.peers.ask(leader, question, read_index).await;
+        asked.inspect_err(|error| {
+            tracing::debug!(leader, %error, "the leader gave no read index");
+        })
+    };
+    let given = match ask(leader).await {
+        Err(AskError::Denied(Denial::NotLeader { hint: Some(next) }))
+            if next != leader && next != core.peers.me() =>
+        {
+            ask(next).await
+        }
+        given => given,
+    };
+    given.map_err(drop)
 }
 
 /// Index of what must be applied before a read, confirmed by a quorum. Only the
@@ -194,5 +228,12 @@ mod tests {
         assert!(missed.is_lost(at(790), at(800)));
         missed.since.set(None);
         assert!(!missed.is_lost(at(900), at(1100)));
+        assert!(missed.is_lost(at(1110), at(1200)));
+        // Nobody tried for a while.
+        assert!(!missed.is_lost(at(2200), at(2210)));
+        assert!(missed.is_lost(at(2220), at(2500)));
+        // It was stopped in the middle of a round.
+        assert!(!missed.is_lost(at(2510), at(9000)));
+        assert!(missed.is_lost(at(9010), at(9300)));
     }
 }

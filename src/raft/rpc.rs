@@ -130,15 +130,15 @@ impl RaftService {
         Ok(encode_reply(&appended, write_appended))
     }
 
-    /// Whether it shows that the leader gets on: a word that one without a quorum repeats
-    /// is none.
+    /// Whether it shows that the leader has a quorum: what one without repeats is no news,
+    /// and neither are entries that it may never commit.
     fn is_news(&self, request: &AppendEntriesRequest<Types>) -> bool {
         let metrics = self.0.raft.metrics();
         let seen = metrics.borrow_watched();
         let leader = request.vote.leader_id;
-        !request.entries.is_empty()
-            || request.leader_commit > seen.local_committed
-            || (leader.term, Some(leader.node_id)) != (seen.current_term, seen.current_leader)
+        let is_new =
+            (leader.term, Some(leader.node_id)) != (seen.current_term, seen.current_leader);
+        leader.term >= seen.current_term && (is_new || request.leader_commit > seen.local_committed)
     }
 
     async fn append_here(
@@ -180,8 +180,8 @@ impl RaftService {
                 let refused = Ok(SnapshotProgress::Done { vote: mine });
                 return Ok(encode_reply(&refused, write_progress));
             }
+            ReadRounds::hear_news(&self.0);
         }
-        ReadRounds::hear_news(&self.0);
         self.led();
         let taken = self.0.receiver.take(&self.0.raft, message).await;
         let progress = taken.map_err(|error| {

@@ -83,6 +83,8 @@ impl Registry {
             Outcome::Refused(Refusal::TagMoved(_))
                 if self.are_at(repository, &tags, &digest)? =>
             {
+                let linked = self.linked(repository, &blobs)?;
+                self.spread_rest(repository, &linked).await?;
                 Ok(pushed)
             }
             Outcome::BlobsMissing(digests) => Err(Error::ContentMissing { digests }),

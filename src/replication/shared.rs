@@ -98,10 +98,15 @@ impl Shared {
     #[must_use]
     pub fn missing_count(&self) -> u64 {
         // In the order in which a change goes, so that it is seen in one of the three.
-        let is_unsure = !self.blob_changes().is_empty();
-        let is_unsure = is_unsure || self.0.is_unsure.load(Ordering::Acquire);
+        let is_unsure = self.is_behind();
         let known = self.metrics().replication.missing_blobs.value();
         u64::try_from(known).unwrap_or(0).max(u64::from(is_unsure))
+    }
+
+    /// Whether what is counted leaves something out that the state has.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        !self.blob_changes().is_empty() || self.0.is_unsure.load(Ordering::Acquire)
     }
 
     /// Says whether the plan has heard of everything that is missing.

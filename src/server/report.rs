@@ -22,6 +22,8 @@ pub(super) fn report(
     shared: Option<&replication::Shared>,
 ) -> Report {
     let mut copies = copies(&metrics.replication);
+    // What is applied is seen in what is counted, or in what waits to be.
+    copies.is_surveyed &= shared.is_none_or(|shared| !shared.is_behind());
     copies.is_surveyed |= shared.is_none();
     Report {
         build: env!("CARGO_PKG_VERSION").to_owned(),
