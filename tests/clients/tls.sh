@@ -27,6 +27,7 @@ echo '{}' >"$REGISTRY_AUTH_FILE"
 ABOUT_THE_TRIAL='cert_chain_of_trust|cert_revocation|cert_trust|DNS_CAArecord|engine_problem'
 # Both at a time take two minutes on a busy machine of two CPUs.
 TESTSSL_SECONDS_MAX=420
+TESTSSL_PIDS=()
 PODMAN=(podman --root "$SCRATCH/podman" --runroot "$SCRATCH/podman-run" --storage-driver vfs)
 CERTS=$SCRATCH/certs
 
@@ -51,7 +52,8 @@ start_engine() {
 }
 
 end_client() {
-    local hosts
+    local hosts pid
+    for pid in "${TESTSSL_PIDS[@]}"; do end_process "$pid" 5; done
     [ -z "$ENGINE_PID" ] || end_process "$ENGINE_PID" 30
     rm -rf "$DOCKER_CERTIFICATES"
     ip address del "$LISTEN/32" dev lo
@@ -214,10 +216,13 @@ begin_testssl() {
     (
         cd "$SCRATCH"
         ended=0
+        trap 'kill "$!"' TERM
         timeout "$TESTSSL_SECONDS_MAX" testssl --quiet --color 0 --warnings off --ip "$2" \
-            --jsonfile "$SCRATCH/testssl.$1.json" "https://$HOST:$3/" >"$SCRATCH/testssl.$1.log" 2>&1 || ended=$?
+            --jsonfile "$SCRATCH/testssl.$1.json" "https://$HOST:$3/" >"$SCRATCH/testssl.$1.log" 2>&1 &
+        wait "$!" || ended=$?
         echo "$ended" >"$SCRATCH/testssl.$1.code"
     ) &
+    TESTSSL_PIDS+=("$!")
 }
 
 # nothing_bad_is_offered NAME
