@@ -22,8 +22,9 @@ use super::start::HEARTBEAT_MS;
 
 /// A round: the leader asks a quorum, this node applies what it lacks.
 const ROUND_LIMIT: Duration = Duration::from_secs(2);
-/// A quorum of which nothing was seen for so long is lost: three heartbeats.
-const LOST_AFTER: Duration = Duration::from_millis(3 * HEARTBEAT_MS);
+/// A quorum of which nothing was seen for so long is lost: ten heartbeats, in which a
+/// leader finds a node that had been away.
+const LOST_AFTER: Duration = Duration::from_millis(10 * HEARTBEAT_MS);
 
 /// Rounds further apart than this do not follow each other.
 const GAP_MAX: Duration = Duration::from_secs(1);
@@ -220,20 +221,22 @@ mod tests {
         let at = |ms| start + Duration::from_millis(ms);
         let missed = Missed::default();
         assert!(!missed.is_lost(at(0), at(10)));
-        assert!(!missed.is_lost(at(200), at(299)));
-        assert!(missed.is_lost(at(200), at(300)));
+        assert!(!missed.is_lost(at(800), at(999)));
+        assert!(missed.is_lost(at(900), at(1000)));
         // A round that was stuck while a leader came.
-        missed.news_at.set(Some(at(500)));
-        assert!(!missed.is_lost(at(310), at(799)));
-        assert!(missed.is_lost(at(790), at(800)));
+        missed.news_at.set(Some(at(1500)));
+        assert!(!missed.is_lost(at(1010), at(2499)));
+        assert!(missed.is_lost(at(2490), at(2500)));
         missed.since.set(None);
-        assert!(!missed.is_lost(at(900), at(1100)));
-        assert!(missed.is_lost(at(1110), at(1200)));
+        assert!(!missed.is_lost(at(2510), at(3500)));
+        assert!(missed.is_lost(at(3510), at(3520)));
         // Nobody tried for a while.
-        assert!(!missed.is_lost(at(2200), at(2210)));
-        assert!(missed.is_lost(at(2220), at(2500)));
+        assert!(!missed.is_lost(at(4520), at(4530)));
+        assert!(!missed.is_lost(at(5000), at(5510)));
+        assert!(missed.is_lost(at(5510), at(5520)));
         // It was stopped in the middle of a round.
-        assert!(!missed.is_lost(at(2510), at(9000)));
-        assert!(missed.is_lost(at(9010), at(9300)));
+        assert!(!missed.is_lost(at(5530), at(9000)));
+        assert!(!missed.is_lost(at(9010), at(9990)));
+        assert!(missed.is_lost(at(9990), at(10_000)));
     }
 }
