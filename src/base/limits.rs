@@ -105,7 +105,7 @@ pub const LAST_CALL_CONNECTIONS_MAX: usize = 256;
 /// supervisors, however many clients there are.
 pub const OPERATOR_CONNECTIONS_MAX: usize = 64;
 /// Connections of operators on their way through a TLS handshake; at the bound the oldest
-/// gives way to the newest. Half of all: whoever only holds places keeps nobody out.
+/// gives way to the newest. Half of all: whoever does not get through keeps nobody out.
 pub const OPERATOR_ENTRANTS_MAX: usize = OPERATOR_CONNECTIONS_MAX / 2;
 /// After a last answer, bytes that still come are dropped for this long, so that
 /// a reset does not overtake the answer.

@@ -10,8 +10,9 @@ use super::secured::agent;
 use crate::admin::OPERATOR_HEADER;
 use crate::config::Config;
 
-/// A change of the membership may take two elections.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// A removal waits twice for what the nodes have to say, and a change of the membership
+/// may take two elections.
+const ANSWER_LIMIT: Duration = Duration::from_secs(120);
 
 /// Why a command to a running node came to nothing.
 #[derive(Debug, thiserror::Error)]
