@@ -2,7 +2,7 @@
 //! decides, and whose does not.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::server::configured;
-use crate::support::{Node, wait_for};
+use crate::support::{Client, Node, Request, wait_for};
 
 /// A proxy that is listed, and an address that is not.
 const LISTED: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 5);
@@ -35,7 +35,7 @@ subject.network = { or = ['0.0.0.0/0', '::/0'] }
 resource.repository = 'known'
 actions = ['pull']
 ";
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The repositories that the rules are about: for clients in the office, by either kind
 /// of address, and for whoever's address is known at all.
@@ -61,7 +61,8 @@ fn node(word: &str, more: &str) -> ([TempDir; 2], PathBuf, Node) {
 }
 
 /// What the node says to these bytes from one of this machine's addresses: the status
-/// and the number of the request, or nothing.
+/// and the number of the request, or nothing before it closes.
+#[track_caller]
 fn said(from: Ipv4Addr, to: SocketAddr, bytes: &[u8]) -> Option<(u16, String)> {
     let open = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
     bind(&open, &SocketAddrV4::new(from, 0)).unwrap();
@@ -70,8 +71,11 @@ fn said(from: Ipv4Addr, to: SocketAddr, bytes: &[u8]) -> Option<(u16, String)> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.write_all(bytes).unwrap();
     let mut said = Vec::new();
-    // A reset ends it as well.
-    drop(stream.read_to_end(&mut said));
+    // A reset ends it as well; silence does not.
+    if let Err(error) = stream.read_to_end(&mut said) {
+        let text = String::from_utf8_lossy(&said);
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "after {text:?}");
+    }
     let said = String::from_utf8(said).unwrap();
     let status = said.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().unwrap();
     let id = said
@@ -283,6 +287,7 @@ fn a_rule_on_networks_believes_the_proxy_protocol_of_listed_proxies() {
 fn a_listed_proxy_that_says_nothing_sensible_is_not_listened_to() {
     let (_home, _audit, node) = node("proxy-protocol", "");
     let line = |text: &str| text.as_bytes().to_vec();
+    let mut refused = 0;
     for junk in [
         line(""),
         line("PROXY TCP4 192.0.2.7\r\n"),
@@ -294,7 +299,15 @@ fn a_listed_proxy_that_says_nothing_sensible_is_not_listened_to() {
     ] {
         let bytes = [&junk[..], request("known", "").as_bytes()].concat();
         assert_eq!(said(LISTED, node.address, &bytes), None, "{junk:?}");
+        refused += 1;
     }
+    // For what they said, and not because nothing more came.
+    let line = format!("windlass_entrances_total{{end=\"proxy_header\"}} {refused}\n");
+    let are_counted = || {
+        let page = Client::new(node.admin_address).send(&Request::new("GET", "/metrics"));
+        String::from_utf8(page.body).unwrap().contains(&line)
+    };
+    assert!(wait_for(PATIENCE, are_counted), "not {line}");
 }
 
 #[test]
