@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -233,6 +233,41 @@ fn a_crash_leaves_its_memory_only_where_that_is_allowed() {
     assert!(found.contains(&"the hash of a password"), "{found:?}");
 }
 
+/// A command of somebody without rights, of whom another process could look, which was
+/// told the first half of a line and waits for the rest.
+#[track_caller]
+fn waiting(program: &Path, words: &[&str], prompt: &str) -> (Child, ChildStdin) {
+    let mut child = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .arg(program)
+        .args(words)
+        .env_clear()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("setpriv of util-linux");
+    let mut input = child.stdin.take().unwrap();
+    // One that is gone is seen below.
+    drop(input.write_all(prompt.as_bytes()));
+    let status = format!("/proc/{}/status", child.id());
+    let mut is_over = false;
+    let is_reading_or_over = || {
+        is_over = child.try_wait().unwrap().is_some();
+        is_over || {
+            let status = fs::read_to_string(&status).unwrap();
+            status.contains("windlass") && status.contains("sleeping")
+        }
+    };
+    assert!(wait_for(END_MAX, is_reading_or_over), "{words:?}");
+    if is_over {
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        panic!("uid 65534 cannot run {}: {said}", program.display());
+    }
+    (child, input)
+}
+
 /// Others read the arguments of every process, and whoever runs a process as the same
 /// user its environment and its memory.
 #[test]
@@ -261,33 +296,8 @@ fn commands_that_are_told_secrets_show_them_to_nobody() {
         (&["hash-password", "bob"][..], PASSWORD),
         (&join[..], "wlj-1-of-a-cluster"),
     ] {
-        // Somebody without rights, of whom another process could look.
-        let mut child = Command::new("setpriv")
-            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-            .arg(&program)
-            .args(words)
-            .env_clear()
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("setpriv of util-linux");
-        // It waits for the rest of the line. One that is gone is seen below.
-        let mut input = child.stdin.take().unwrap();
-        drop(input.write_all(prompt.as_bytes()));
+        let (mut child, _input) = waiting(&program, words, prompt);
         let process = PathBuf::from(format!("/proc/{}", child.id()));
-        let is_reading = || {
-            let status = fs::read_to_string(process.join("status")).unwrap();
-            status.contains("windlass") && status.contains("sleeping")
-        };
-        let mut is_over = || child.try_wait().unwrap().is_some();
-        let is_reading_or_over = || is_over() || is_reading();
-        assert!(wait_for(END_MAX, is_reading_or_over), "{words:?}");
-        if is_over() {
-            let output = child.wait_with_output().unwrap();
-            let said = String::from_utf8_lossy(&output.stderr);
-            panic!("uid 65534 cannot run {}: {said}", program.display());
-        }
         let is_private = || fs::metadata(process.join("mem")).unwrap().uid() == 0;
         assert!(
             wait_for(END_MAX, is_private),
