@@ -20,7 +20,7 @@ const ABSENT: &str = "sha256:000000000000000000000000000000000000000000000000000
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The sum of a metric over its labels, as far as they hold `label`.
-fn metric(node: &Node, name: &str, label: &str) -> u64 {
+pub(super) fn metric(node: &Node, name: &str, label: &str) -> u64 {
     let page = Client::new(node.admin_address).send(&Request::new("GET", "/metrics"));
     let page = String::from_utf8(page.body).unwrap();
     let is_it = |line: &&str| {
@@ -130,7 +130,7 @@ fn said(response: &Response, digest: &str) -> (u16, Vec<(String, String)>, Strin
 
 /// How often a node asked the leader, proposed, and read and sent blobs; some of that it
 /// does at times on its own.
-fn steps(node: &Node) -> [u64; 5] {
+pub(super) fn steps(node: &Node) -> [u64; 5] {
     [
         metric(node, "windlass_peer_calls_total", "read_index"),
         metric(node, "windlass_raft_read_rounds_total", ""),
