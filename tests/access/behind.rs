@@ -300,14 +300,14 @@ fn a_listed_proxy_that_says_nothing_sensible_is_not_listened_to() {
         let bytes = [&junk[..], request("known", "").as_bytes()].concat();
         assert_eq!(said(LISTED, node.address, &bytes), None, "{junk:?}");
         refused += 1;
+        // For what it said, and not because nothing more came.
+        let line = format!("windlass_entrances_total{{end=\"proxy_header\"}} {refused}\n");
+        let are_counted = || {
+            let page = Client::new(node.admin_address).send(&Request::new("GET", "/metrics"));
+            String::from_utf8(page.body).unwrap().contains(&line)
+        };
+        assert!(wait_for(PATIENCE, are_counted), "not {line}");
     }
-    // For what they said, and not because nothing more came.
-    let line = format!("windlass_entrances_total{{end=\"proxy_header\"}} {refused}\n");
-    let are_counted = || {
-        let page = Client::new(node.admin_address).send(&Request::new("GET", "/metrics"));
-        String::from_utf8(page.body).unwrap().contains(&line)
-    };
-    assert!(wait_for(PATIENCE, are_counted), "not {line}");
 }
 
 #[test]
