@@ -36,7 +36,7 @@ use super::peers::Question;
 /// An entry that is committed is applied by then on a node that keeps up.
 const APPLY_WAIT: Duration = Duration::from_millis(200);
 /// A node that was given nothing may trust nothing: it is told all the same, in case that
-/// it serves without a quorum, and not waited for.
+/// it serves without a quorum, and waited for no longer than this.
 const COURTESY: Duration = Duration::from_millis(100);
 
 /// Somebody waits behind it until every node sees an entry.

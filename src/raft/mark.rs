@@ -14,10 +14,11 @@
 //!
 //! A node that reaches no quorum serves what it has. The raft core says when that is so:
 //! no round has found one for some heartbeats, and no leader that gets on has spoken
-//! meanwhile (`read_rounds`). Such an excuse ends with [`EXCUSE_LIFE`], unless the rounds that are tried
-//! in the background while the node is in use fail, too; and at once when a leader
-//! brings news. A node that reaches a quorum and lags is never excused: a hit there
-//! waits as long as a read by tag does, and is then refused like one.
+//! meanwhile (`read_rounds`). Such an excuse ends with [`EXCUSE_LIFE`], unless the rounds
+//! that are tried in the background while the node is in use fail, too; and at once when
+//! a leader brings news or a round finds a quorum. A node that reaches a quorum and lags
+//! is never excused: a hit there waits as long as a read by tag does, and is then refused
+//! like one.
 //!
 //! This leans on one thing beyond consensus: that for a second the monotonic clocks of
 //! two nodes run equally fast, but for [`MARGIN`]. A machine that is stopped with its
