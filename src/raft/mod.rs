@@ -8,7 +8,7 @@
 //! that the leader carries out.
 //!
 //! Floor: services.
-//! Uses: base, journal, metadata, oci, peer, runtime, telemetry
+//! Uses: base, disk, journal, metadata, oci, peer, runtime, telemetry
 //! Crates: glommio, openraft, openraft_rt, serde_json, tokio
 
 mod async_runtime;

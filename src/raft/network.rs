@@ -22,7 +22,7 @@ use super::message_append::{Sent, encode_append, read_appended};
 use super::message_vote::{Ballot, read_transferred, read_voted};
 use super::peers::{AskError, Peers, Question};
 use super::snapshot::SnapshotData;
-use super::snapshot_send::SnapshotSender;
+use super::snapshot_send::{SendError, SnapshotSender};
 use super::types::{Snapshot, Types, Vote};
 
 /// An append waits this long for its answer: a follower answers after its sync,
@@ -172,7 +172,12 @@ impl RaftNetworkV2<Types> for Client {
         let sending = async {
             let sent = sender.send(self.target, vote, snapshot).await;
             sent.map(SnapshotResponse::new).map_err(|error| {
-                tracing::warn!(target_node = self.target, %error, "a snapshot was not sent");
+                let node = self.target;
+                if matches!(error, SendError::Absent(_) | SendError::Resting) {
+                    tracing::debug!(node, %error, "a snapshot waits");
+                } else {
+                    tracing::warn!(node, %error, "a snapshot was not sent");
+                }
                 StreamingError::Unreachable(Unreachable::new(&error))
             })
         };

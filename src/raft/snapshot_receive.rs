@@ -19,7 +19,11 @@ use crate::telemetry::Metrics;
 use super::message_snapshot::{SnapshotMessage, SnapshotProgress, SnapshotStep};
 use super::snapshot::SnapshotData;
 use super::snapshot_file;
+use super::snapshot_send::has_room;
 use super::types::{Raft, Snapshot, SnapshotMeta, Vote};
+
+/// A file, and the state that it becomes.
+const COPIES: u64 = 2;
 
 /// Receives snapshots. One per raft core.
 #[derive(Debug)]
@@ -84,6 +88,13 @@ impl SnapshotReceiver {
                     return Ok(progress);
                 }
                 let path = self.path();
+                // It becomes a file, and then the state beside the one that is here.
+                if !has_room(&path, file_bytes.saturating_mul(COPIES)) {
+                    return Err(io::Error::new(
+                        io::ErrorKind::StorageFull,
+                        format!("the disk has no room for twice {file_bytes} bytes of state"),
+                    ));
+                }
                 let fresh = |file| Receiving {
                     transfer,
                     vote,
