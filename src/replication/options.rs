@@ -8,8 +8,9 @@ use crate::base::units::MIB;
 /// Blobs fetched at a time that nobody waits for: enough to keep one source and one
 /// disk busy, few enough to leave most of both to clients.
 const BACKGROUND_FETCHES_DEFAULT: usize = 4;
-/// Blobs fetched at a time, those that somebody waits for included.
-const FETCHES_DEFAULT: usize = 16;
+/// Blobs fetched at a time, those that somebody waits for included: a new node that a
+/// fleet pulls from at once. Their buffers come from the pools of the shards, in turn.
+const FETCHES_DEFAULT: usize = 64;
 /// Another node has this long for the first bytes of a copy …
 const HOLD_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// … and more for a large blob: so many bytes in a second are far below what any
