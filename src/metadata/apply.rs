@@ -9,6 +9,7 @@ use super::command::Command;
 use super::delta::Delta;
 use super::draft::Draft;
 use super::key;
+use super::once::once;
 use super::outcome::Outcome;
 use super::policy::Policy;
 use super::record::StateError;
@@ -43,7 +44,8 @@ pub fn apply(
     Ok((outcome, draft.finish()?))
 }
 
-fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome, StateError> {
+/// What a command does to a draft.
+pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome, StateError> {
     match command {
         Command::LinkBlob { .. } => link(draft, command),
         Command::MountBlob {
@@ -71,6 +73,7 @@ fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome, StateErro
         Command::Probe => Ok(Outcome::Applied),
         Command::Node(command) => change_node(draft, command),
         Command::Robot(command) => change_robot(draft, command),
+        Command::Once { id, command } => once(draft, *id, command),
     }
 }
 

@@ -6,6 +6,7 @@ use super::level::{raise_without, set_level};
 use super::node_address::NodeAddress;
 use super::node_command::{JoinTokenHash, NodeCommand, NodeUuid};
 use super::node_record::{NodeRecord, NodeState, TokenRecord, node, nodes};
+use super::once::forget;
 use super::outcome::{Outcome, Refusal, What};
 use super::record::{StateError, read};
 use super::view::View;
@@ -202,6 +203,7 @@ fn remove(draft: &mut Draft<'_>, number: u64) -> Result<Outcome, StateError> {
     };
     draft.put(key::node(number), removed.encode());
     raise_without(draft, number)?;
+    forget(draft, number)?;
     Ok(Outcome::Applied)
 }
 

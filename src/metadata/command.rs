@@ -8,8 +8,8 @@ use super::put_manifest::PutManifest;
 use super::robot_command::RobotCommand;
 use crate::oci::{Digest, Repository, Tag};
 
-/// A change to the registry. Repeating one is safe: the second application
-/// finds its work done.
+/// A change to the registry. Repeating one finds its work done, unless others changed
+/// the same meanwhile: see [`Repeat`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// A sealed blob becomes part of a repository and gets a lease.
@@ -102,6 +102,58 @@ pub enum Command {
     Node(NodeCommand),
     /// A change of robots; from `ROBOTS_LEVEL` on.
     Robot(RobotCommand),
+    /// A change that takes effect once, however often it is proposed; from `ONCE_LEVEL` on.
+    Once {
+        /// Which of its proposer's.
+        id: ChangeId,
+        /// The change; not another one of these.
+        command: Box<Self>,
+    },
+}
+
+/// Names a change among all that are to take effect once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeId {
+    /// The node that proposes it.
+    pub node: u64,
+    /// Its number there: grows, also over restarts.
+    pub number: u64,
+}
+
+/// What may be done when nobody knows whether a change was committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    /// It may be proposed again: twice is as good as once.
+    Safe,
+    /// It may be proposed again as [`Command::Once`]: a change that came between would
+    /// be undone otherwise.
+    Once,
+    /// Whoever proposed it looks again and decides.
+    Never,
+}
+
+impl Command {
+    /// Whether this change may be proposed again by whoever carries it.
+    #[must_use]
+    pub const fn repeat(&self) -> Repeat {
+        match self {
+            Self::LinkBlob { .. }
+            | Self::MountBlob { .. }
+            | Self::ExtendLeases { .. }
+            | Self::Probe => Repeat::Safe,
+            Self::UnlinkBlob { .. }
+            | Self::PutManifest(_)
+            | Self::DeleteManifest { .. }
+            | Self::DeleteTag { .. }
+            | Self::SetPolicy { .. }
+            | Self::Robot(_) => Repeat::Once,
+            Self::Condemn { .. }
+            | Self::Holders { .. }
+            | Self::YieldFile { .. }
+            | Self::Node(_)
+            | Self::Once { .. } => Repeat::Never,
+        }
+    }
 }
 
 /// A command and when it was proposed.

@@ -25,13 +25,14 @@
 //! add robot    18 | 8 id | text name | 32 hash | u32 count, text scope… | u8 has_end [u64 ms]
 //! revoke robot 19 | 8 id
 //! yield file   20 | u64 node | digest | u64 generation
+//! once         21 | u64 node | u64 number | u8 command | fields
 //! part          u8 role (0 config, 1 layer, 2 child, 3 subject) | u8 may_be_absent
 //!                 | digest | u64 size
 //! referrer      digest subject | u8 has_type [text type] | bytes descriptor
 //! text, bytes   u32 length | content
 //! ```
 
-use super::command::{Command, Proposal};
+use super::command::{ChangeId, Command, Proposal};
 use super::node_command::NodeCommand;
 use super::policy::{Policy, flag};
 use super::put_manifest::{Expected, Part, PutManifest};
@@ -41,6 +42,12 @@ use crate::base::{CodecError, Reader, Writer};
 use crate::oci::{Digest, MediaType, Referrer, Repository, Role, Tag};
 
 const PROPOSAL_VERSION: u8 = 1;
+/// `once`
+const ONCE_TAG: u8 = 21;
+/// Bytes of a proposal before its command.
+const HEAD_BYTES: usize = 1 + 8;
+/// Bytes of `once` before the command in it.
+const ONCE_BYTES: usize = 1 + 8 + 8;
 /// Room for the fixed fields of most commands.
 const SMALL_COMMAND_BYTES: usize = 512;
 /// Items reserved before they are read; longer lists grow as they prove themselves.
@@ -75,6 +82,21 @@ impl Proposal {
         reader.end()?;
         Ok(Self { time_ms, command })
     }
+
+    /// The bytes of the same change as one that takes effect once, from those that
+    /// [`Proposal::encode`] wrote.
+    #[must_use]
+    pub fn once(record: &[u8], id: ChangeId) -> Vec<u8> {
+        let (head, command) = record.split_at_checked(HEAD_BYTES).unwrap_or((record, &[]));
+        let mut writer = Writer::with_capacity(record.len() + ONCE_BYTES);
+        encode_id(id, writer.raw(head));
+        writer.raw(command);
+        writer.finish()
+    }
+}
+
+fn encode_id(id: ChangeId, writer: &mut Writer) {
+    writer.u8(ONCE_TAG).u64(id.node).u64(id.number);
 }
 
 fn encode_command(command: &Command, writer: &mut Writer) {
@@ -132,6 +154,10 @@ fn encode_command(command: &Command, writer: &mut Writer) {
         }
         Command::Node(command) => command.encode(writer),
         Command::Robot(command) => command.encode(writer),
+        Command::Once { id, command } => {
+            encode_id(*id, writer);
+            encode_command(command, writer);
+        }
     }
 }
 
@@ -192,7 +218,22 @@ fn encode_put_manifest(put: &PutManifest, writer: &mut Writer) {
 }
 
 fn decode_command(reader: &mut Reader<'_>) -> Result<Command, CodecError> {
-    Ok(match reader.u8()? {
+    let number = reader.u8()?;
+    if number != ONCE_TAG {
+        return decode_plain(number, reader);
+    }
+    let id = ChangeId {
+        node: reader.u64()?,
+        number: reader.u64()?,
+    };
+    let number = reader.u8()?;
+    let command = Box::new(decode_plain(number, reader)?);
+    Ok(Command::Once { id, command })
+}
+
+/// Takes the fields of any command but `once`.
+fn decode_plain(number: u8, reader: &mut Reader<'_>) -> Result<Command, CodecError> {
+    Ok(match number {
         1 => decode_link_blob(reader)?,
         2 => Command::MountBlob {
             source: optional(reader, "has_source", repository)?,

@@ -46,6 +46,7 @@ fn every_command() -> Vec<(&'static str, Command)> {
         other_commands(),
         node_commands(),
         robot_commands(),
+        once_commands(),
     ]
     .concat()
 }
@@ -201,6 +202,29 @@ fn robot_commands() -> Vec<(&'static str, Command)> {
     ]
 }
 
+const CHANGE: ChangeId = ChangeId {
+    node: 41,
+    number: 1 << 50,
+};
+
+fn once_commands() -> Vec<(&'static str, Command)> {
+    let delete = Command::DeleteTag {
+        repository: name("a/b"),
+        tag: Tag::parse("v1.0").unwrap(),
+    };
+    let once = |command| Command::Once {
+        id: CHANGE,
+        command: Box::new(command),
+    };
+    vec![
+        (
+            "put_manifest_once",
+            once(Command::PutManifest(Box::new(put()))),
+        ),
+        ("delete_tag_once", once(delete)),
+    ]
+}
+
 #[test]
 fn every_command_is_written_as_it_always_was() {
     let line = |(name, command): (&str, Command)| {
@@ -258,6 +282,34 @@ fn a_newer_version_is_named() {
 }
 
 #[test]
+fn a_change_becomes_one_that_takes_effect_once() {
+    for (name, command) in every_command() {
+        let proposal = |command| Proposal {
+            time_ms: 1,
+            command,
+        };
+        let record = Proposal::once(&proposal(command.clone()).encode(), CHANGE);
+        let read = Proposal::decode(&record);
+        if matches!(command, Command::Once { .. }) {
+            assert!(read.is_err(), "{name}: once is enough");
+            continue;
+        }
+        let once = proposal(Command::Once {
+            id: CHANGE,
+            command: Box::new(command),
+        });
+        assert_eq!(once.encode(), record, "{name}");
+        assert_eq!(read, Ok(once), "{name}");
+    }
+    // However deep, it costs no stack.
+    let nested = [&[ONCE_TAG][..], &[0; 16]].concat().repeat(100_000);
+    let record = [&[PROPOSAL_VERSION][..], &[0; 8], &nested].concat();
+    assert!(Proposal::decode(&record).is_err());
+    // What is no proposal stays none.
+    assert!(Proposal::decode(&Proposal::once(&[1, 2], CHANGE)).is_err());
+}
+
+#[test]
 fn a_robot_that_nobody_may_make_is_refused() {
     let refused = |name: &str, scopes: &[&str]| {
         let robot = NewRobot {
@@ -301,7 +353,7 @@ proptest! {
     #[test]
     fn any_bytes_are_answered(bytes: Vec<u8>) {
         drop(Proposal::decode(&bytes));
-        for command in 0..20 {
+        for command in 0..=ONCE_TAG {
             let record = [&[1, 0, 0, 0, 0, 0, 0, 0, 0, command], bytes.as_slice()].concat();
             drop(Proposal::decode(&record));
         }

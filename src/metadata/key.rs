@@ -27,6 +27,7 @@
 //! token/      hash                        admits one machine, once
 //! level/      node or 0                   the formats it knows, and the cluster may write
 //! robot/      id                          a machine with a secret of its own
+//! done/       node slot                   a change that takes effect once
 //! state                                   running hash, clock
 //! ```
 
@@ -237,6 +238,17 @@ pub(super) fn level(node: u64) -> Vec<u8> {
 /// `robot/id`
 pub(super) fn robot(id: &[u8]) -> Vec<u8> {
     joined(&[Raw(ROBOTS), Raw(id)])
+}
+
+/// `done/node`
+pub(super) fn all_done(node: u64) -> Vec<u8> {
+    joined(&[Raw(b"done/"), Raw(&node.to_be_bytes())])
+}
+
+/// `done/node slot`
+pub(super) fn done(node: u64, slot: u16) -> Vec<u8> {
+    let (node, slot) = (node.to_be_bytes(), slot.to_be_bytes());
+    joined(&[Raw(b"done/"), Raw(&node), Raw(&slot)])
 }
 
 /// Whether a value is named by its key already, so that hashing the key hashes both.

@@ -18,11 +18,13 @@ use super::view::View;
 use crate::base::{CodecError, Reader};
 
 /// The newest formats that this build reads and writes.
-pub const FORMAT_LEVEL: u32 = 2;
+pub const FORMAT_LEVEL: u32 = 3;
 /// From here on a node asks before it gives up a file.
 pub const YIELD_FILE_LEVEL: u32 = 2;
 /// From here on there are robots.
 pub const ROBOTS_LEVEL: u32 = 2;
+/// From here on there are changes that take effect once.
+pub const ONCE_LEVEL: u32 = 3;
 /// What a node knows that says nothing.
 const FIRST_LEVEL: u32 = 1;
 /// Stands for the cluster; no node has this number.

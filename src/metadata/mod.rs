@@ -23,6 +23,7 @@ mod level;
 mod node_address;
 mod node_command;
 mod node_record;
+mod once;
 mod outcome;
 mod outcome_codec;
 mod overlay;
@@ -46,14 +47,17 @@ mod world;
 
 pub use apply::{Context, apply};
 pub use apply_node::token_fault;
-pub use command::{Command, Proposal};
+pub use command::{ChangeId, Command, Proposal, Repeat};
 pub use delta::Delta;
 pub use event::{Event, EventKind};
 pub use holder::{holders, is_holder};
-pub use level::{FORMAT_LEVEL, ROBOTS_LEVEL, YIELD_FILE_LEVEL, format_level, node_level};
+pub use level::{
+    FORMAT_LEVEL, ONCE_LEVEL, ROBOTS_LEVEL, YIELD_FILE_LEVEL, format_level, node_level,
+};
 pub use node_address::{AddressError, NodeAddress};
 pub use node_command::{JoinTokenHash, NodeCommand, NodeUuid};
 pub use node_record::{NodeRecord, NodeState, node, nodes};
+pub use once::ONCE_SLOTS;
 pub use outcome::{Kept, Outcome, Refusal, What};
 pub use overlay::Overlay;
 pub use policy::{Acknowledge, Policy};

@@ -51,6 +51,12 @@ pub enum Refusal {
     RobotKnown,
     /// So many robots have not ended that none is added.
     RobotsExhausted,
+    /// A change that takes effect once came after a later one of its proposer had taken
+    /// its place: a copy that was long on its way, or a clock that went back.
+    Outdated {
+        /// The number in its place.
+        newest: u64,
+    },
 }
 
 /// Why a blob was not condemned, or a file of it not given up.

@@ -13,7 +13,8 @@
 //! refused       8 | u8 why (0 tag immutable, 1 tag moved: each with text tag;
 //!                 2 deletes refused, 3 token unknown, 4 token used, 5 token expired,
 //!                 6 tokens exhausted, 7 node known, 8 node removed, 9 last voter,
-//!                 10 address taken: with u64 node; 11 robot known, 12 robots exhausted)
+//!                 10 address taken: with u64 node; 11 robot known, 12 robots exhausted,
+//!                 13 outdated: with u64 newest)
 //! condemned     9
 //! kept         10 | u8 why (0 referenced, 1 leased, 2 other generation, 3 absent,
 //!                 4 last holder)
@@ -145,6 +146,7 @@ fn encode_refusal(refusal: &Refusal, writer: &mut Writer) {
         Refusal::AddressTaken { node } => drop(writer.u8(10).u64(*node)),
         Refusal::RobotKnown => drop(writer.u8(11)),
         Refusal::RobotsExhausted => drop(writer.u8(12)),
+        Refusal::Outdated { newest } => drop(writer.u8(13).u64(*newest)),
     }
 }
 
@@ -165,6 +167,9 @@ fn decode_refusal(reader: &mut Reader<'_>) -> Result<Refusal, CodecError> {
         },
         11 => Refusal::RobotKnown,
         12 => Refusal::RobotsExhausted,
+        13 => Refusal::Outdated {
+            newest: reader.u64()?,
+        },
         _ => return Err(CodecError::Invalid { field: "refusal" }),
     })
 }

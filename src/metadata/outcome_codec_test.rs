@@ -56,6 +56,10 @@ fn every_outcome() -> Vec<(&'static str, Outcome)> {
             "robots_exhausted",
             Outcome::Refused(Refusal::RobotsExhausted),
         ),
+        (
+            "outdated",
+            Outcome::Refused(Refusal::Outdated { newest: 41 }),
+        ),
         ("condemned", Outcome::Condemned),
         ("referenced", Outcome::Kept(Kept::Referenced)),
         ("leased", Outcome::Kept(Kept::Leased)),

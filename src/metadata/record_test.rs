@@ -3,10 +3,11 @@
 use super::*;
 use crate::metadata::level;
 use crate::metadata::node_record::TokenRecord;
+use crate::metadata::once::Done;
 use crate::metadata::policy::Policy;
 use crate::metadata::state_record::StateRecord;
 use crate::metadata::world::hex;
-use crate::metadata::{Event, EventKind, NodeAddress, NodeRecord, NodeState, RobotRecord};
+use crate::metadata::{Event, EventKind, NodeAddress, NodeRecord, NodeState, Outcome, RobotRecord};
 use crate::oci::{Algorithm, Repository, Tag};
 use proptest::prelude::*;
 
@@ -80,6 +81,13 @@ fn node(state: NodeState, token: Option<[u8; 32]>) -> NodeRecord {
     }
 }
 
+fn done() -> Done {
+    Done {
+        number: 9,
+        outcome: Outcome::Deleted,
+    }
+}
+
 const TOKEN: TokenRecord = TokenRecord {
     expires_ms: 8,
     node: 41,
@@ -122,6 +130,7 @@ fn every_record() -> Vec<(&'static str, Vec<u8>)> {
         ("robot", robot(None, None).encode()),
         ("robot_ended", robot(Some(8), Some(9)).encode()),
         ("level", level::encode(2)),
+        ("done", done().encode()),
     ]
 }
 
@@ -150,6 +159,7 @@ fn check(bytes: &[u8]) -> usize {
         TokenRecord::decode(bytes).map(TokenRecord::encode),
         RobotRecord::decode(bytes).map(|one| one.encode()),
         level::decode(bytes).map(level::encode),
+        Done::decode(bytes).map(|one| one.encode()),
     ];
     again
         .into_iter()
@@ -177,6 +187,7 @@ fn every_record_reads_back() {
     assert_eq!(TokenRecord::decode(&TOKEN.encode()), Ok(TOKEN));
     let ended = robot(Some(8), Some(9));
     assert_eq!(RobotRecord::decode(&ended.encode()), Ok(ended));
+    assert_eq!(Done::decode(&done().encode()), Ok(done()));
     for (name, record) in every_record() {
         let is_readable = check(&record) > 0 || name == "mark" || name == "policy";
         assert!(is_readable, "{name}");

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::metadata::{
     self, Command, NodeAddress, NodeCommand, NodeState, NodeUuid, Outcome, Proposal, Refusal,
+    Repeat,
 };
 use crate::peer::Service;
 use crate::runtime;
@@ -115,6 +116,8 @@ async fn say(core: &Rc<Core>, command: NodeCommand) -> Option<Outcome> {
     let submitted = Submitted {
         change: Bytes::from(proposal.encode()),
         deadline: core.clock.now() + core.options.propose_timeout,
+        // It looks again by itself.
+        repeat: Repeat::Never,
         waiter,
     };
     carry::propose(core, submitted).await;

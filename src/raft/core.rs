@@ -16,7 +16,7 @@ use crate::runtime::{self, InFlight};
 
 use super::barrier::{Barrier, Barriers};
 use super::belonging::{Told, belong};
-use super::carry;
+use super::carry::{self, Numbers};
 use super::grants::Grants;
 use super::handle::Handle;
 use super::identity::Identity;
@@ -33,7 +33,7 @@ use super::read_rounds::{ReadRounds, Reader};
 use super::snapshot_receive::SnapshotReceiver;
 use super::snapshot_send::Needed;
 use super::stall::watch_journal;
-use super::start::HEARTBEAT_MS;
+use super::start::{HEARTBEAT_MS, QUORUM_LOSS_MS};
 use super::state_machine::StateMachine;
 use super::status::Status;
 use super::steward::tend;
@@ -45,6 +45,8 @@ const OTHER_REQUESTS_MAX: usize = 1024;
 /// appended itself.
 const HAND_OVER_LIMIT: Duration = Duration::from_secs(2);
 const HAND_OVER_LOOK_PERIOD: Duration = Duration::from_millis(50);
+/// A leader that no quorum answers for so long proposes nothing.
+const QUORUM_LOST_AFTER: Duration = Duration::from_millis(QUORUM_LOSS_MS);
 /// After that it stays for two heartbeats of the next leader: then every node knows
 /// whom to ask, and no change meets a node that ends in the middle of it.
 const HAND_OVER_STAY: Duration = Duration::from_millis(2 * HEARTBEAT_MS);
@@ -101,6 +103,8 @@ pub(super) struct Core {
     pub started_at: Instant,
     /// Changes of other nodes that are being proposed here.
     pub proposals: InFlight,
+    /// Numbers of changes of this node that take effect once.
+    pub numbers: Rc<Numbers>,
     /// Set when this node ends: it takes no more of them, since it may not answer.
     pub is_ending: Cell<bool>,
     /// Who leads, as another node says, while no leader speaks to this one.
@@ -144,6 +148,7 @@ impl Core {
             journal: parts.journal,
             started_at: clock.now(),
             proposals: InFlight::new(),
+            numbers: Rc::new(Numbers::new(clock.unix_ms())),
             is_ending: Cell::new(false),
             told_leader: Cell::new(None),
             clock,
@@ -225,6 +230,21 @@ impl Core {
             Some(leader) if leader != seen.id => Route::Leader(leader),
             Some(_) | None => Route::Nobody,
         }
+    }
+
+    /// Whether nodes other than this one vote.
+    pub(super) fn has_others(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let seen = metrics.borrow_watched();
+        let mut voters = seen.membership_config.voter_ids();
+        voters.any(|voter| voter != self.peers.me())
+    }
+
+    /// Whether this node leads and could commit: what a leader without a quorum puts into
+    /// its log may be committed an hour later, long after it was given up.
+    pub(super) fn could_commit(&self) -> bool {
+        matches!(self.route(), Route::Here)
+            && !(self.has_others() && self.is_cut_off(QUORUM_LOST_AFTER))
     }
 
     /// Whether this node has caught up since its start.

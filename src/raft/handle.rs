@@ -11,7 +11,7 @@ use crate::base::Clock;
 use crate::base::limits::ENTRY_BYTES_MAX;
 use crate::base::units::to_usize;
 use crate::journal::Generation;
-use crate::metadata::{Command, Outcome, Proposal};
+use crate::metadata::{Command, Outcome, Proposal, Repeat};
 use crate::runtime;
 use crate::telemetry::{Metrics, ProposalEnd};
 
@@ -113,15 +113,16 @@ impl Handle {
     async fn commit_at(&self, command: Command, time_ms: u64) -> Result<Committed, ProposeError> {
         let clock = Clock::system();
         let started = clock.now();
+        let repeat = command.repeat();
         let change = Bytes::from(Proposal { time_ms, command }.encode());
-        let outcome = self.submit(change).await;
+        let outcome = self.submit(change, repeat).await;
         let counted = &self.0.metrics.journal;
         counted.proposal_seconds.observe(clock.now() - started);
         counted.proposals.of(end_of(&outcome)).count();
         outcome
     }
 
-    async fn submit(&self, change: Bytes) -> Result<Committed, ProposeError> {
+    async fn submit(&self, change: Bytes, repeat: Repeat) -> Result<Committed, ProposeError> {
         if change.len() > to_usize(ENTRY_BYTES_MAX) {
             return Err(ProposeError::TooLarge {
                 bytes: change.len(),
@@ -136,6 +137,7 @@ impl Handle {
         let request = Request::Propose(Submitted {
             change,
             deadline,
+            repeat,
             waiter,
         });
         self.0

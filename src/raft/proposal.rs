@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::base::limits::{ENTRY_BYTES_MAX, WAITING_PROPOSALS_MAX};
 use crate::base::units::{MIB, to_usize};
-use crate::metadata::Outcome;
+use crate::metadata::{Outcome, Repeat};
 use crate::telemetry::Metrics;
 
 use super::types::Types;
@@ -86,6 +86,8 @@ pub(super) struct Submitted {
     pub change: Bytes,
     /// It is proposed no later than this.
     pub deadline: Instant,
+    /// What may be done when nobody knows what became of it.
+    pub repeat: Repeat,
     /// Who waits for it.
     pub waiter: Waiter,
 }

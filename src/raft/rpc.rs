@@ -220,6 +220,10 @@ impl RaftService {
             let denied: Reply<Proposed> = Err(Denial::Stopped);
             return Ok(encode_reply(&denied, write_proposed));
         }
+        if matches!(self.0.route(), Route::Here) && !self.0.could_commit() {
+            let denied: Reply<Proposed> = Err(Denial::NotLeader { hint: None });
+            return Ok(encode_reply(&denied, write_proposed));
+        }
         let _answered = self.0.proposals.enter();
         let (answer, answered) = oneshot::channel();
         let responder = ProposalResponder::new(move |written: WriteResult| {

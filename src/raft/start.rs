@@ -38,7 +38,7 @@ pub(super) const ELECTION_MS_MAX: u64 = 800;
 /// Milliseconds of the phases in which a leader that reaches no quorum is silent
 /// and speaks in turn: silence lets others elect one, where it is heard but hears
 /// nobody.
-const QUORUM_LOSS_MS: u64 = 2 * ELECTION_MS_MAX;
+pub(super) const QUORUM_LOSS_MS: u64 = 2 * ELECTION_MS_MAX;
 /// A node that lags more entries than this gets a snapshot.
 const LAG_ENTRIES_MAX: u64 = 100_000;
 /// Entries of one message to a follower; bytes bound it first, but for the

@@ -27,7 +27,7 @@ const OUTLASTED: Duration = Duration::from_secs(3);
 /// How long a node without a quorum is asked: some times as long as one wait.
 const ASKED: Duration = Duration::from_secs(6);
 
-fn signal(node: &Node, signal: Signal) {
+pub(crate) fn signal(node: &Node, signal: Signal) {
     let pid = i32::try_from(node.pid()).expect("a pid");
     let pid = Pid::from_raw(pid).expect("a pid");
     kill_process(pid, signal).expect("the process takes a signal");
