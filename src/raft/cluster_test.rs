@@ -10,7 +10,7 @@ use crate::base::Clock;
 use crate::metadata::manifest;
 use crate::raft::mark::MARK_END;
 use crate::raft::node_tests::{LARGE_BYTES, put, repository};
-use crate::raft::{Options, ProposeError};
+use crate::raft::{Options, ProposeError, ReadError};
 use crate::runtime::{Task, run_alone, sleep, spawn};
 use crate::telemetry::{CallEnd, PeerService};
 
@@ -420,6 +420,10 @@ fn the_largest_changes_cross_the_cluster_beside_small_ones() {
     });
 }
 
+async fn refresh(node: &Node) -> Result<bool, ReadError> {
+    node.handle.refresh(node.handle.read_deadline()).await
+}
+
 #[test]
 fn a_delete_waits_for_no_node_that_lags_and_that_one_serves_nothing_old() {
     run_alone(|| async {
@@ -437,12 +441,12 @@ fn a_delete_waits_for_no_node_that_lags_and_that_one_serves_nothing_old() {
         };
         // An earlier leader may have given read indexes until a second ago.
         sleep(MARK_END).await;
-        lagging.handle.refresh().await.unwrap();
+        refresh(lagging).await.unwrap();
         let seen = barrier(commit(1).await).await;
         assert!(seen < MARK_END, "{seen:?}");
         assert!(lagging.holds(1) || !lagging.handle.is_fresh());
 
-        lagging.handle.refresh().await.unwrap();
+        refresh(lagging).await.unwrap();
         let gate = lagging.hold_journal().await;
         let mut last = 2;
         // What was under way before it is held up still comes through.
@@ -451,7 +455,7 @@ fn a_delete_waits_for_no_node_that_lags_and_that_one_serves_nothing_old() {
             let is_trusted = lagging.handle.is_fresh();
             assert!(lagging.holds(last) || !is_trusted, "after {seen:?}");
             assert!(seen < MARK_END && last < 100, "{seen:?}");
-            if lagging.handle.refresh().await.is_err() {
+            if refresh(lagging).await.is_err() {
                 break;
             }
             assert!(lagging.holds(last));
@@ -459,9 +463,15 @@ fn a_delete_waits_for_no_node_that_lags_and_that_one_serves_nothing_old() {
         }
         // It reaches a quorum, so that nothing excuses it.
         assert!(!lagging.handle.is_fresh() && !lagging.holds(last));
+        // A read that waits twice has the time of one.
+        let began = Clock::system().now();
+        let deadline = began + Duration::from_millis(300);
+        assert!(lagging.handle.refresh(deadline).await.is_err());
+        assert!(lagging.handle.read_index_by(deadline).await.is_err());
+        assert!(began.elapsed() < Duration::from_secs(2));
         drop(gate);
         until("it catches up", || lagging.holds(last)).await;
-        lagging.handle.refresh().await.unwrap();
+        refresh(lagging).await.unwrap();
         stop(nodes);
     });
 }

@@ -171,17 +171,28 @@ impl Handle {
     /// before, by any node. A sole voter knows that without asking anyone; on
     /// other nodes everybody who asks at the same time shares one round.
     ///
-    /// - Errors: `Unavailable` when no quorum confirms it.
+    /// - Errors: `Unavailable` when no quorum confirms it in the time that a read has.
     pub async fn read_index(&self) -> Result<(), ReadError> {
+        self.read_index_by(self.read_deadline()).await
+    }
+
+    /// When a read that begins now is given up, however many waits it is made of.
+    #[must_use]
+    pub fn read_deadline(&self) -> Instant {
+        Clock::system().now() + self.0.read_timeout
+    }
+
+    /// As [`Handle::read_index`], for a read that has waited before: until `deadline`.
+    pub async fn read_index_by(&self, deadline: Instant) -> Result<(), ReadError> {
         if self.0.status.borrow().is_sole_leader() {
             return Ok(());
         }
         let (answer, answered) = oneshot::channel();
-        let deadline = Clock::system().now() + self.0.read_timeout;
+        let left = deadline.saturating_duration_since(Clock::system().now());
         let request = Request::ReadIndex(Reader { answer, deadline });
         let asked = self.0.requests.try_send(request);
         asked.map_err(|_| ReadError::Unavailable)?;
-        match runtime::timeout(self.0.read_timeout + ANSWER_SLACK, answered).await {
+        match runtime::timeout(left, answered).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_)) | Err(_) => Err(ReadError::Unavailable),
         }
@@ -207,14 +218,15 @@ impl Handle {
     /// whether every view taken from now on sees all that was acknowledged before, as
     /// after [`Handle::read_index`]: if not, what is here may be served, and no more.
     ///
-    /// - Errors: `Unavailable` when this node reaches a quorum and lags behind it.
-    pub async fn refresh(&self) -> Result<bool, ReadError> {
+    /// - Errors: `Unavailable` when by `deadline` this node lags behind a quorum that it
+    ///   reaches, or does not know yet that it reaches none.
+    pub async fn refresh(&self, deadline: Instant) -> Result<bool, ReadError> {
         let clock = Clock::system();
         let mut moves = self.0.mark.moves();
         let since = clock.now();
         let mut now = since;
         while !self.is_fresh() {
-            let left = self.0.read_timeout.saturating_sub(now - since);
+            let left = deadline.saturating_duration_since(now);
             if left.is_zero() || !self.0.status.borrow().is_running {
                 return Err(ReadError::Unavailable);
             }

@@ -1,5 +1,7 @@
 //! The registry of one shard, and how its use cases speak to the journal.
 
+use std::time::Instant;
+
 use super::copies::{AcknowledgeRules, Copies};
 use super::error::Error;
 use super::freshness::{Freshness, StaleReads};
@@ -90,7 +92,11 @@ impl Registry {
     ///
     /// - Errors: `Unavailable` when no quorum answers.
     pub(super) async fn settle(&self) -> Result<(), Error> {
-        self.journal.read_index().await.map_err(|error| {
+        self.settle_by(self.journal.read_deadline()).await
+    }
+
+    async fn settle_by(&self, deadline: Instant) -> Result<(), Error> {
+        self.journal.read_index_by(deadline).await.map_err(|error| {
             tracing::warn!(%error, "a read could not be confirmed");
             Error::Unavailable
         })
@@ -111,18 +117,20 @@ impl Registry {
     /// read-your-writes on every node, and no more than a look at the clock on the hits
     /// of a node in use. A hit counts on a state that
     /// was shown to be new just now; one that was not is shown to be first, if a quorum
-    /// can be asked. So nothing is found any more whose delete was acknowledged.
+    /// can be asked. So nothing is found any more whose delete was acknowledged. Both waits
+    /// together end with the time that one read has.
     pub(super) async fn look<T>(
         &self,
         query: impl Fn(&StateView) -> Result<Option<T>, StateError>,
     ) -> Result<Option<T>, Error> {
-        let is_newest = !self.is_fresh() && self.refresh().await?;
+        let deadline = self.journal.read_deadline();
+        let is_newest = !self.is_fresh() && self.refresh(deadline).await?;
         let found = query(&self.view()).map_err(broken)?;
         if found.is_some() || is_newest {
             return Ok(found);
         }
         if !Mutant::DenyOnLocalMiss.is_on() {
-            self.settle().await?;
+            self.settle_by(deadline).await?;
         }
         query(&self.view()).map_err(broken)
     }
@@ -130,8 +138,8 @@ impl Registry {
     /// Waits until a hit counts; says whether a miss does.
     ///
     /// - Errors: `Unavailable` when this node lags too far behind the others.
-    async fn refresh(&self) -> Result<bool, Error> {
-        self.journal.refresh().await.map_err(|error| {
+    async fn refresh(&self, deadline: Instant) -> Result<bool, Error> {
+        self.journal.refresh(deadline).await.map_err(|error| {
             tracing::warn!(%error, "what is here is too old to be served by digest");
             Error::Unavailable
         })
