@@ -135,8 +135,11 @@ async fn ask_around(core: &Core, asked_last: u64) -> u64 {
         payload: ClusterRequest::Hello.encode(),
         limit: ASK_LIMIT,
     };
+    let asked = core.ask_about_leader();
     match core.peers.ask(next, question, read_hello).await {
-        Ok(hello) if hello.leader != Some(core.peers.me()) => core.told_leader.set(hello.leader),
+        Ok(hello) if hello.leader != Some(core.peers.me()) => {
+            core.hearsay.take(&asked, hello.leader);
+        }
         Ok(_) => {}
         Err(error) => {
             tracing::debug!(node = next, %error, "a node that was asked did not answer");

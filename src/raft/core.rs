@@ -19,6 +19,7 @@ use super::belonging::{Told, belong};
 use super::carry::{self, Numbers};
 use super::grants::Grants;
 use super::handle::Handle;
+use super::hearsay::{Asked, Hearsay};
 use super::identity::Identity;
 use super::keeper::keep;
 use super::log_store::LogStore;
@@ -108,7 +109,7 @@ pub(super) struct Core {
     /// Set when this node ends: it takes no more of them, since it may not answer.
     pub is_ending: Cell<bool>,
     /// Who leads, as another node says, while no leader speaks to this one.
-    pub told_leader: Cell<Option<u64>>,
+    pub hearsay: Hearsay,
     status: watch::Receiver<Status>,
 }
 
@@ -150,7 +151,7 @@ impl Core {
             proposals: InFlight::new(),
             numbers: Rc::new(Numbers::new(clock.unix_ms())),
             is_ending: Cell::new(false),
-            told_leader: Cell::new(None),
+            hearsay: Hearsay::default(),
             clock,
             status: statuses.clone(),
         });
@@ -226,7 +227,8 @@ impl Core {
         if seen.state == ServerState::Leader {
             return Route::Here;
         }
-        match self.told_leader.get().or(seen.current_leader) {
+        let told = self.hearsay.leader(seen.current_term);
+        match told.or(seen.current_leader) {
             Some(leader) if leader != seen.id => Route::Leader(leader),
             Some(_) | None => Route::Nobody,
         }
@@ -245,6 +247,12 @@ impl Core {
     pub(super) fn could_commit(&self) -> bool {
         matches!(self.route(), Route::Here)
             && !(self.has_others() && self.is_cut_off(QUORUM_LOST_AFTER))
+    }
+
+    /// Begins a question to another node about who leads.
+    pub(super) fn ask_about_leader(&self) -> Asked {
+        let metrics = self.raft.metrics();
+        self.hearsay.ask(metrics.borrow_watched().current_term)
     }
 
     /// Whether this node has caught up since its start.

@@ -1,11 +1,10 @@
 //! Consensus: openraft on its own executor over the journal, and the handle by
 //! which shards propose changes and read the applied state.
 //!
-//! The order of everything that happened is decided here; what it means is
-//! decided by `metadata::apply`. With one voter no message leaves the node; the
-//! same log, votes and snapshots serve three and five. Any node takes changes and
-//! hands them to the leader; who belongs to the cluster is a wish in the state
-//! that the leader carries out.
+//! The order of everything that happened is decided here; what it means is decided by
+//! `metadata::apply`. With one voter no message leaves the node; the same log, votes and
+//! snapshots serve three and five. Any node takes changes and hands them to the leader;
+//! who belongs to the cluster is a wish in the state that the leader carries out.
 //!
 //! Floor: services.
 //! Uses: base, disk, journal, metadata, oci, peer, runtime, telemetry
@@ -22,6 +21,7 @@ mod core;
 mod encoding;
 mod grants;
 mod handle;
+mod hearsay;
 mod identity;
 mod keeper;
 mod log_store;

@@ -116,7 +116,7 @@ impl RaftService {
     /// Notes that a leader spoke to this node.
     fn led(&self) {
         self.0.peers.led();
-        self.0.told_leader.set(None);
+        self.0.hearsay.hear_leader();
     }
 
     async fn append(&self, call: &Call) -> Result<Bytes, Refusal> {
