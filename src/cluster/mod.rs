@@ -15,6 +15,7 @@ mod join;
 mod join_message;
 mod operations;
 mod report;
+mod saying;
 
 pub use admission::Admitter;
 pub use census::Census;

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 
 use super::census::{self, Census, LEANING_BLOBS_MAX, Leaning, Leaving};
 use super::report::Report;
+use super::saying::{Asked, Hearing, Said, Standing};
 use crate::base::Clock;
 use crate::metadata::{format_level, state_hash};
 use crate::peer::{Calls, Fingerprint, JoinToken, PeerNode, Service};
@@ -30,8 +31,6 @@ const SAID_LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// … and for so long: an entry about holders follows a push within a second, and waits
 /// for a leader like every other.
 const SAID_LIMIT: Duration = Duration::from_secs(15);
-/// A node of an older version does not say: this is left to it.
-const UNTOLD_LIMIT: Duration = Duration::from_secs(3);
 /// Blobs are counted anew after this.
 const COUNT_LIFE: Duration = Duration::from_secs(2);
 
@@ -257,13 +256,16 @@ impl Operations {
             return Ok(());
         }
         let leaving = Leaving::of(&members, node);
-        let said = self.until_said(&members).await?;
+        let nodes = members.iter().map(|member| member.node);
+        let mut hearing = Hearing::new(nodes, Clock::system().now());
+        let said = self.until_said(&members, &mut hearing).await?;
         let found = census::leaning(&self.journal, leaving.clone()).await;
         let mut found = found.ok_or(MembersError::NoLeader)?;
         let mut standing = said.of(node);
         if !found.blobs.is_empty() {
             // Of what was pushed meanwhile the state may know too few holders.
-            standing = self.until_said(&members).await?.of(node);
+            let said = self.until_said(&members, &mut hearing).await?;
+            standing = said.of(node);
             let again = if found.blobs.len() < LEANING_BLOBS_MAX {
                 census::still_leaning(&self.journal, leaving, found.blobs).await
             } else {
@@ -276,7 +278,11 @@ impl Operations {
 
     /// Waits until the state here knows what every node holds that answers; says how it
     /// went with each. What a node does not hold by then came later.
-    async fn until_said(&self, members: &[Member]) -> Result<Said, OperationError> {
+    async fn until_said(
+        &self,
+        members: &[Member],
+        hearing: &mut Hearing,
+    ) -> Result<Said, OperationError> {
         let clock = Clock::system();
         let began = clock.now();
         let me = self.journal.status().node;
@@ -286,18 +292,13 @@ impl Operations {
         loop {
             let reports = members.iter().map(|member| self.report_of(me, member));
             let reports = join_all(reports).await;
-            let waited = clock.now().duration_since(began);
-            let standings = reports.iter().map(|report| match report {
-                None => Standing::Away,
-                Some(report) if has_said(report, index, waited) => Standing::Said,
-                Some(_) => Standing::Saying,
-            });
-            let standings: Vec<_> = standings.collect();
-            if !standings.contains(&Standing::Saying) || waited >= SAID_LIMIT {
+            let now = clock.now();
+            let waited = now.duration_since(began);
+            let said = hearing.take(&reports, Asked { index, waited }, now);
+            if said.is_final() || waited >= SAID_LIMIT {
                 let confirmed = self.journal.read_index().await;
                 confirmed.map_err(|_| MembersError::NoLeader)?;
-                let nodes = members.iter().map(|member| member.node);
-                return Ok(Said(nodes.zip(standings).collect()));
+                return Ok(said);
             }
             sleep(SAID_LOOK_PERIOD).await;
         }
@@ -368,39 +369,6 @@ impl Operations {
     }
 }
 
-/// Whether the state knows what a node holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Standing {
-    /// It does.
-    Said,
-    /// Not yet.
-    Saying,
-    /// It does not answer.
-    Away,
-}
-
-/// Of each node, how it went.
-struct Said(Vec<(u64, Standing)>);
-
-impl Said {
-    fn of(&self, node: u64) -> Standing {
-        let mut nodes = self.0.iter();
-        let found = nodes.find(|(other, _)| *other == node);
-        found.map_or(Standing::Away, |(_, standing)| *standing)
-    }
-}
-
-/// Whether all that a node held when the entry at `index` was the last one is in the
-/// state by now.
-fn has_said(report: &Report, index: u64, waited: Duration) -> bool {
-    let is_surveyed = report.activity.as_ref();
-    let is_surveyed = is_surveyed.is_none_or(|activity| activity.copies.is_surveyed);
-    let is_written = report
-        .unsaid
-        .map_or(waited >= UNTOLD_LIMIT, |blobs| blobs == 0);
-    report.applied_index >= index && is_surveyed && is_written
-}
-
 /// Whether a node may go: with it goes no only copy, and, when it can still be copied
 /// off the node, nothing that a majority of the others lacks.
 fn judge(node: u64, standing: Standing, found: &Leaning) -> Result<(), OperationError> {
@@ -456,36 +424,5 @@ mod tests {
         assert_eq!(verdict(Said, (0, 0, 3)), "goes");
         assert_eq!(verdict(Saying, (0, 0, 3)), "unsaid");
         assert_eq!(verdict(Away, (0, 0, 3)), "lost");
-    }
-
-    #[test]
-    fn a_node_has_said_what_it_holds_when_nothing_waits_to_be_written() {
-        let mut activity = crate::cluster::Activity::default();
-        activity.copies.is_surveyed = true;
-        let report = Report {
-            applied_index: 5,
-            activity: Some(activity.clone()),
-            unsaid: Some(0),
-            ..Report::default()
-        };
-        let none = Duration::ZERO;
-        assert!(has_said(&report, 5, none));
-        assert!(!has_said(&report, 6, none));
-        let saying = Report {
-            unsaid: Some(1),
-            ..report.clone()
-        };
-        assert!(!has_said(&saying, 5, UNTOLD_LIMIT));
-        let old = Report {
-            unsaid: None,
-            ..report.clone()
-        };
-        assert!(!has_said(&old, 5, none) && has_said(&old, 5, UNTOLD_LIMIT));
-        activity.copies.is_surveyed = false;
-        let looking = Report {
-            activity: Some(activity),
-            ..report
-        };
-        assert!(!has_said(&looking, 5, UNTOLD_LIMIT));
     }
 }
