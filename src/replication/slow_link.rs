@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use crate::base::Clock;
 pub(super) enum Fault {
     /// No more than so many bytes come in a second.
     Slow(u64),
+    /// As many as this says at the time.
+    Regulated(&'static AtomicU64),
     /// Once so many bytes have come, nothing does for a while.
     Silent(u64, Duration),
 }
@@ -51,7 +54,7 @@ fn forward(mut from: TcpStream, mut to: TcpStream, fault: Fault) {
                     .unwrap()
                     .min(buffer.len())
             }
-            Fault::Silent(..) | Fault::Slow(_) => buffer.len(),
+            Fault::Silent(..) | Fault::Slow(_) | Fault::Regulated(_) => buffer.len(),
         };
         let Ok(count @ 1..) = from.read(&mut buffer[..wanted]) else {
             break;
@@ -61,7 +64,12 @@ fn forward(mut from: TcpStream, mut to: TcpStream, fault: Fault) {
         }
         let bytes = u64::try_from(count).unwrap();
         passed_bytes += bytes;
-        if let Fault::Slow(bytes_per_second) = fault {
+        let rate = match fault {
+            Fault::Slow(bytes_per_second) => Some(bytes_per_second),
+            Fault::Regulated(rate) => Some(rate.load(Ordering::Relaxed)),
+            Fault::Silent(..) => None,
+        };
+        if let Some(bytes_per_second) = rate {
             // What was not sent in an idle time is not sent faster later.
             due = due.max(clock.now());
             due += Duration::from_micros(bytes.saturating_mul(1_000_000) / bytes_per_second);
