@@ -22,16 +22,23 @@ use crate::base::limits::{KEEP_ALIVE_IDLE_PERIOD, KEEP_ALIVE_PERIOD, OFF_SHARD_T
 /// Entries of each of an executor's rings.
 const RING_ENTRIES: usize = 256;
 /// How long the loop may run queues without a latency goal before it looks at its
-/// rings again. It must be longer than a thread waits for its CPU on a crowded
-/// machine: a loop whose time is up before it has run anything goes to sleep on
-/// full queues, and before its first task has run no timer is set to wake it. With
-/// 0.5 ms here a start hung once in a run of kill and restart on two crowded CPUs.
-const PREEMPT_PERIOD: Duration = Duration::from_millis(100);
+/// rings again: the one of the keep-alive timers, which has next to nothing to do.
+///
+/// A loop whose time is up before it has run anything goes to sleep on full queues, as
+/// that of a thread that has to wait for its CPU. Before its first task has run it knows
+/// of no timer and nobody knows of it, so that nothing wakes it any more. So no thread may
+/// wait as long as this. With 0.5 ms a start hung once in a run of kill and restart on two
+/// crowded CPUs; a quota may hold a thread up for a hundred.
+const FIRST_PERIOD: Duration = Duration::from_secs(60 * 60);
+/// Goal of the only other queue where an executor is not divided.
+const ALONE_LATENCY: Duration = Duration::from_millis(100);
+/// The main future begins after so little: in a turn of the loop that knows its goal.
+const FIRST_TURN: Duration = Duration::from_micros(100);
 /// The same while the prompt queue has work, which is nearly always. Longer, and
 /// one warm download holds up a manifest for tens of milliseconds.
 const PROMPT_LATENCY: Duration = Duration::from_micros(500);
 /// How long the bulk queue may run before the loop looks at its rings again.
-/// Without a goal of its own a warm download runs for `PREEMPT_PERIOD`, and
+/// Without a goal of its own a warm download runs for as long as it likes, and
 /// requests that arrive meanwhile wait for all of it.
 const BULK_LATENCY: Duration = Duration::from_millis(2);
 /// An executor that ran tasks for less than one part in this many of the last
@@ -139,12 +146,8 @@ where
     let name = options.name.clone();
     let (started, is_started) = flume::bounded(1);
     let region_bytes = crate::base::units::to_usize(options.region_bytes);
-    let join = LocalExecutorBuilder::new(placement)
-        .name(&name)
-        .io_memory(region_bytes)
+    let join = builder(placement, &name, region_bytes, FIRST_PERIOD)
         .ring_depth(RING_ENTRIES)
-        .preempt_timer(PREEMPT_PERIOD)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(OFF_SHARD_THREADS))
         .spawn(move || async move {
             let prompt = enter(&options);
             if let Some(directory) = &options.data_directory
@@ -155,9 +158,7 @@ where
             }
             // The starter waits; nobody else could have dropped the receiver.
             let _ = started.send(());
-            let main = glommio::spawn_local_into(async move { main().await }, prompt)
-                .expect("invariant: the queue was made on this executor");
-            let output = main.await;
+            let output = run_in(prompt, main).await;
             leave(&options);
             Ok(output)
         });
@@ -179,6 +180,37 @@ where
     }
 }
 
+/// What all executors have in common. `first_period` is that of the queue in which they
+/// begin.
+fn builder(
+    placement: Placement,
+    name: &str,
+    region_bytes: usize,
+    first_period: Duration,
+) -> LocalExecutorBuilder {
+    LocalExecutorBuilder::new(placement)
+        .name(name)
+        .io_memory(region_bytes)
+        .preempt_timer(first_period)
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(OFF_SHARD_THREADS))
+}
+
+/// Runs the main future of an executor in a queue. In the turn of the loop in which it is
+/// spawned it would run for `FIRST_PERIOD`.
+async fn run_in<T, F>(queue: TaskQueueHandle, main: impl FnOnce() -> F + 'static) -> T
+where
+    T: 'static,
+    F: Future<Output = T> + 'static,
+{
+    let main = async move {
+        Timer::new(FIRST_TURN).await;
+        main().await
+    };
+    let main = glommio::spawn_local_into(main, queue);
+    main.expect("invariant: the queue was made on this executor")
+        .await
+}
+
 /// Runs one future to its end on an executor of its own, unpinned: for tests,
 /// benches and commands that do not serve.
 ///
@@ -189,18 +221,17 @@ where
     F: Future<Output = T> + 'static,
 {
     const REGION_BYTES: usize = 4 * 1024 * 1024 + 64 * 1024;
-    let outcome = LocalExecutorBuilder::new(Placement::Unbound)
-        .name("alone")
-        .io_memory(REGION_BYTES)
-        .preempt_timer(PREEMPT_PERIOD)
-        .blocking_thread_pool_placement(PoolPlacement::Unbound(OFF_SHARD_THREADS))
+    let outcome = builder(Placement::Unbound, "alone", REGION_BYTES, FIRST_PERIOD)
         .spawn(move || async move {
             spawn_keep_alive(None);
             prime(&std::env::temp_dir())
                 .await
                 .map(drop)
                 .unwrap_or_default();
-            main().await
+            let latency = Latency::Matters(ALONE_LATENCY);
+            let queue = glommio::executor();
+            let queue = queue.create_task_queue(Shares::default(), latency, "alone");
+            run_in(queue, main).await
         })
         .expect("invariant: a process that may use io_uring can start an executor")
         .join();

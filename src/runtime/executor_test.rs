@@ -116,6 +116,26 @@ fn a_wake_from_another_thread_is_never_lost_for_long() {
     handle.unwrap().join().unwrap();
 }
 
+/// Whether an executor begins whose time for its first queue is so long.
+fn begins(first_period: Duration) -> bool {
+    let (told, begun) = flume::bounded(1);
+    let executor = builder(Placement::Unbound, "first", 64 * 1024, first_period);
+    let executor = executor.spawn(move || async move {
+        let _ = told.send(());
+    });
+    // One that sleeps for ever keeps its thread; the process ends without it.
+    drop(executor.unwrap());
+    begun.recv_timeout(Duration::from_secs(1)).is_ok()
+}
+
+#[test]
+fn a_loop_whose_time_is_up_before_its_first_task_begins_late_or_never() {
+    assert!((0..20).all(|_| begins(FIRST_PERIOD)));
+    // As of a thread that had to wait for its CPU.
+    let is_up = Duration::from_nanos(1);
+    assert!(!begins(is_up), "FIRST_PERIOD is needed no more");
+}
+
 /// Counts how often it was woken.
 #[derive(Default)]
 struct Woken(AtomicUsize);
