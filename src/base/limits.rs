@@ -102,7 +102,7 @@ pub const LAST_CALL_TIMEOUT: Duration = Duration::from_millis(5);
 /// Connections taken after shutdown, at most, however fast they come.
 pub const LAST_CALL_CONNECTIONS_MAX: usize = 256;
 /// Connections of operators, apart from those of clients: probes and scrapers of a few
-/// supervisors, however many clients there are.
+/// supervisors, however many clients there are; who is idle gives way.
 pub const OPERATOR_CONNECTIONS_MAX: usize = 64;
 /// Connections of operators on their way through a TLS handshake; at the bound the oldest
 /// gives way to the newest. Half of all: whoever does not get through keeps nobody out.
@@ -121,7 +121,8 @@ pub const REQUEST_ID_BYTES_MAX: usize = 64;
 /// of a proxy. At the bound the oldest gives way to the newest: a handshake takes
 /// milliseconds, and whoever only holds a place loses it. Each takes about 20 KiB.
 pub const SHARD_ENTRANTS_MAX: usize = 512;
-/// Connections one shard holds; further ones are closed at accept.
+/// Connections one shard holds; further ones take the place of the one that has been
+/// without a request for longest, or are closed at accept.
 pub const SHARD_CONNECTIONS_MAX: usize = 8192;
 
 // ---- OCI --------------------------------------------------------------

@@ -26,6 +26,8 @@ pub struct Client {
     pub(super) proxies: Option<Arc<Proxies>>,
     /// The one answer it gets.
     pub(super) refusal: Option<Refusal>,
+    /// Where it came in.
+    pub(super) listener: u8,
 }
 
 impl Client {
@@ -38,7 +40,14 @@ impl Client {
             certified: None,
             proxies: None,
             refusal: None,
+            listener: 0,
         }
+    }
+
+    /// The same at another listener of its door than the first, 0.
+    #[must_use]
+    pub fn at(self, listener: u8) -> Self {
+        Self { listener, ..self }
     }
 }
 

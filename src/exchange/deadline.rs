@@ -26,6 +26,8 @@ pub(super) struct Deadlines {
     now: Cell<Instant>,
     /// No slot's deadline is earlier.
     earliest: Cell<Option<Instant>>,
+    /// The listener of which nobody was found idle, and when.
+    fruitless: Cell<Option<(u8, Instant)>>,
 }
 
 #[derive(Default)]
@@ -35,6 +37,8 @@ struct Slot {
     is_elapsed: Cell<bool>,
     /// The connection waits for a request that has not begun.
     is_idle: Cell<bool>,
+    /// Where it came in; `None` while it does.
+    listener: Option<u8>,
 }
 
 /// One connection's place among the deadlines; leaves it when dropped.
@@ -63,12 +67,25 @@ impl Deadlines {
             vacant: RefCell::default(),
             now: Cell::new(now),
             earliest: Cell::new(None),
+            fruitless: Cell::new(None),
         })
     }
 
-    /// Makes place for a connection.
+    /// Makes place for a connection that is not let in yet.
     pub(super) fn enter(self: &Rc<Self>) -> Deadline {
-        let slot = Rc::new(Slot::default());
+        self.place(Slot::default())
+    }
+
+    /// Makes place for a connection that came in at this listener.
+    pub(super) fn enter_at(self: &Rc<Self>, listener: u8) -> Deadline {
+        self.place(Slot {
+            listener: Some(listener),
+            ..Slot::default()
+        })
+    }
+
+    fn place(self: &Rc<Self>, slot: Slot) -> Deadline {
+        let slot = Rc::new(slot);
         let mut slots = self.slots.borrow_mut();
         let index = self.vacant.borrow_mut().pop().unwrap_or(slots.len());
         if let Some(place) = slots.get_mut(index) {
@@ -108,6 +125,25 @@ impl Deadlines {
             }
         }
         self.earliest.set(earliest);
+    }
+
+    /// Ends the waiting of the connection at a listener that has been without a request
+    /// for longest; false when none is. Not asked again before the next tick then.
+    pub(super) fn displace(&self, listener: u8) -> bool {
+        let look = Some((listener, self.now.get()));
+        if self.fruitless.get() == look {
+            return false;
+        }
+        let slots = self.slots.borrow();
+        let idle = slots.iter().flatten().filter(|slot| {
+            slot.listener == Some(listener) && slot.is_idle.get() && slot.deadline.get().is_some()
+        });
+        let longest = idle.min_by_key(|slot| slot.deadline.get());
+        match longest {
+            Some(slot) => slot.elapse(),
+            None => self.fruitless.set(look),
+        }
+        longest.is_some()
     }
 
     /// Ends the waiting of every connection that has no request.
@@ -260,6 +296,34 @@ mod tests {
         let mut second = pin!(deadline.within(SECOND, pending::<()>()));
         assert!(second.as_mut().poll(&mut context).is_pending());
         assert!(second.as_mut().poll(&mut context).is_pending());
+    }
+
+    #[test]
+    fn who_has_been_idle_for_longest_gives_way_at_its_own_listener() {
+        let clock = Clock::hand_moved();
+        let deadlines = Deadlines::new(clock.now());
+        let entering = deadlines.enter();
+        let [elsewhere, busy, late, early] = [1, 0, 0, 0].map(|at| deadlines.enter_at(at));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut entering = pin!(entering.within_idle(SECOND, pending::<()>()));
+        let mut elsewhere = pin!(elsewhere.within_idle(SECOND, pending::<()>()));
+        let mut busy = pin!(busy.within(SECOND, pending::<()>()));
+        let mut early = pin!(early.within_idle(SECOND, pending::<()>()));
+        let mut late = pin!(late.within_idle(SECOND, pending::<()>()));
+        assert!(entering.as_mut().poll(&mut context).is_pending());
+        assert!(elsewhere.as_mut().poll(&mut context).is_pending());
+        assert!(busy.as_mut().poll(&mut context).is_pending());
+        assert!(early.as_mut().poll(&mut context).is_pending());
+        deadlines.tick(clock.now() + SECOND / 2);
+        assert!(late.as_mut().poll(&mut context).is_pending());
+        assert!(deadlines.displace(0));
+        assert!(late.as_mut().poll(&mut context).is_pending());
+        assert!(early.as_mut().poll(&mut context).is_ready());
+        assert!(deadlines.displace(0) && late.as_mut().poll(&mut context).is_ready());
+        assert!(!deadlines.displace(0));
+        assert!(busy.as_mut().poll(&mut context).is_pending());
+        assert!(elsewhere.as_mut().poll(&mut context).is_pending());
+        assert!(entering.as_mut().poll(&mut context).is_pending());
     }
 
     #[test]

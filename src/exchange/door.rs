@@ -75,6 +75,13 @@ impl Door {
         self.deadlines.count()
     }
 
+    /// Ends the connection at a listener that has been without a request for longest;
+    /// false when all have one.
+    #[must_use]
+    pub fn displace(&self, listener: u8) -> bool {
+        self.deadlines.displace(listener)
+    }
+
     pub(super) const fn options(&self) -> &Options {
         &self.options
     }

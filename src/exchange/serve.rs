@@ -34,7 +34,8 @@ where
     let _open = metrics.connections.raised();
     let mut client = client.into();
     let refusal = client.refusal.take();
-    let mut exchange = Exchange::new(door, client, door.deadlines().enter());
+    let deadline = door.deadlines().enter_at(client.listener);
+    let mut exchange = Exchange::new(door, client, deadline);
     if let Some(refusal) = refusal {
         exchange.refuse_head(refusal).await;
         exchange.linger().await;

@@ -31,15 +31,22 @@ pub(super) struct Connections {
     pub(super) in_flight: InFlight,
     pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Shutdown,
-    /// Connections that the shard holds.
+    /// Connections that the shard holds, beside those that are ending.
     pub(super) open_max: usize,
+    /// The number of the listener at the door.
+    pub(super) listener: u8,
 }
+
+/// Connections that are ending because others took their places: one for this many places
+/// at most, so that nobody fills the memory with them.
+const ENDING_SHARES: usize = 8;
 
 impl Connections {
     /// The same for others, at most `open_max` at once, of whom `entrants_max` are not let
     /// in yet. They are counted apart: neither side can take the other's room.
     pub(super) fn apart(&self, open_max: usize, entrants_max: usize) -> Self {
         Self {
+            listener: self.listener + 1,
             entering: Rc::new(Entering::new(entrants_max)),
             in_flight: InFlight::new(),
             open_max,
@@ -74,14 +81,22 @@ impl Connections {
     {
         let (door, handler) = (Rc::clone(&self.door), Rc::clone(handler));
         let (entrance, entering) = (entry.entrance.clone(), Rc::clone(&self.entering));
-        let guard = self.in_flight.enter();
+        let (guard, listener) = (self.in_flight.enter(), self.listener);
         spawn(async move {
             if let Some(client) = entrance.admit(stream, &door, &entering).await {
-                exchange::serve(client, &door, &*handler).await;
+                exchange::serve(client.at(listener), &door, &*handler).await;
             }
             drop(guard);
         })
         .detach();
+    }
+
+    /// Whether one more may come: in a place that is free, or in that of the connection
+    /// that has been without a request for longest.
+    fn has_room(&self) -> bool {
+        let (count, open_max) = (self.in_flight.count(), self.open_max);
+        let ending_max = (open_max / ENDING_SHARES).max(1);
+        count < open_max || (count < open_max + ending_max && self.door.displace(self.listener))
     }
 
     /// The next connection that this shard has room for; `None` when nobody has come
@@ -105,9 +120,7 @@ impl Connections {
                 Next::Stopped => return None,
                 Next::Renewed(Some(tls)) => entry.entrance.tls = Some(tls),
                 Next::Renewed(None) => entry.renewed = None,
-                Next::Accepted(Ok(stream)) if self.in_flight.count() < self.open_max => {
-                    return Some(stream);
-                }
+                Next::Accepted(Ok(stream)) if self.has_room() => return Some(stream),
                 Next::Accepted(Ok(stream)) => {
                     self.metrics.http.connections_refused.count();
                     drop(stream);
@@ -148,6 +161,9 @@ mod tests {
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.address();
         let handler = async |exchange: &mut Exchange| {
+            if exchange.head().path() == "/for/ever" {
+                future::pending::<()>().await;
+            }
             let head = ResponseHead::new(Status::OK);
             exchange.respond(head, b"").await
         };
@@ -165,7 +181,27 @@ mod tests {
             metrics,
             shutdown,
             open_max,
+            listener: 0,
         }
+    }
+
+    /// Connections with a request each that is never answered, once that is so.
+    async fn busy(address: SocketAddr, metrics: &Metrics, count: i64) -> Vec<net::Stream> {
+        let before = metrics.http.requests_in_flight.value();
+        let mut streams = Vec::new();
+        for _ in 0..count {
+            let mut stream = net::Stream::connect(address).await.unwrap();
+            let request = b"GET /for/ever HTTP/1.1\r\nHost: a\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            streams.push(stream);
+        }
+        let are_busy = async {
+            while metrics.http.requests_in_flight.value() < before + count {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(NOBODY_WAITS, are_busy).await.unwrap();
+        streams
     }
 
     /// The status of a request on a new connection, with the connection; `None` when
@@ -190,15 +226,47 @@ mod tests {
             let counts = [clients.in_flight.clone(), operators.in_flight.clone()];
             let (for_clients, _accepting) = listen(clients);
             let (for_operators, _accepting) = listen(operators);
-            let held = ask(for_clients).await.unwrap();
+            let held = busy(for_clients, &metrics, 1).await;
             assert!(ask(for_clients).await.is_none());
             assert_eq!(metrics.http.connections_refused.value(), 1);
             let first = ask(for_operators).await.unwrap();
             assert_eq!(first.0, "HTTP/1.1 200");
-            let _second = ask(for_operators).await.unwrap();
-            assert!(ask(for_operators).await.is_none());
+            let rest = busy(for_operators, &metrics, 1).await;
             assert_eq!(counts.map(|each| each.count()), [1, 2]);
-            drop((held, first));
+            drop((held, first, rest));
+        });
+    }
+
+    #[test]
+    fn who_is_idle_gives_place_to_newcomers_and_nobody_else_does() {
+        run_alone(|| async {
+            let full = connections(3);
+            let (metrics, in_flight) = (Arc::clone(&full.metrics), full.in_flight.clone());
+            let (address, _accepting) = listen(full);
+            let held = busy(address, &metrics, 1).await;
+            let mut idle = Vec::new();
+            // What has answered may still be on its way to its next request.
+            while idle.len() < 20 {
+                let answered = ask(address).await;
+                idle.extend(answered.map(|(_, stream)| stream));
+                assert!(in_flight.count() <= 4);
+            }
+            assert_eq!(metrics.http.requests_in_flight.value(), 1);
+            let is_closed = async {
+                let mut bytes = [0; 200];
+                while let Ok(1..) = idle[0].read(&mut bytes).await {}
+            };
+            timeout(NOBODY_WAITS, is_closed).await.unwrap();
+            drop(idle);
+            let are_gone = async {
+                while in_flight.count() > 1 {
+                    sleep(Duration::from_millis(1)).await;
+                }
+            };
+            timeout(NOBODY_WAITS, are_gone).await.unwrap();
+            let _busy = busy(address, &metrics, 2).await;
+            assert!(ask(address).await.is_none(), "nobody is idle");
+            drop(held);
         });
     }
 

@@ -168,6 +168,7 @@ fn connections(parts: &ShardParts, in_flight: &InFlight) -> Connections {
         metrics: Arc::clone(&parts.metrics),
         shutdown: parts.shutdown.clone(),
         open_max: parts.connections_max,
+        listener: 0,
     }
 }
 
