@@ -6,7 +6,8 @@
 //! is applied there or nothing older is trusted; one that does not answer is outlasted,
 //! until what it was given is too old to be trusted. So a delete takes a round trip
 //! more, however far a node lags, and about a second, once, when one does not answer
-//! that was in use just before.
+//! that was in use just before. That one gets no read index until it answers, for it may
+//! ask on where only the way to it is broken, and every delete would have to outlast it.
 //!
 //! Who gives a read index later gives a newer one: a later leader has the entry, and an
 //! earlier one gets no quorum to confirm any. A node that the leader never gave any has
@@ -31,13 +32,17 @@ use super::carry::Pauses;
 use super::core::{Core, Route};
 use super::mark::MARK_END;
 use super::message_request::ClusterRequest;
-use super::peers::Question;
+use super::peers::{AskError, Question};
 
 /// An entry that is committed is applied by then on a node that keeps up.
 const APPLY_WAIT: Duration = Duration::from_millis(200);
 /// A node that was given nothing may trust nothing: it is told all the same, in case that
 /// it serves without a quorum, and waited for no longer than this.
 const COURTESY: Duration = Duration::from_millis(100);
+/// A node that does not answer for so long does not hear: twice what one may take that
+/// lags, and some round trips.
+const DEAF_AFTER: Duration = Duration::from_millis(500);
+const _: () = assert!(DEAF_AFTER.as_millis() >= 2 * APPLY_WAIT.as_millis());
 
 /// Somebody waits behind it until every node sees an entry.
 #[derive(Debug)]
@@ -145,7 +150,7 @@ async fn see_off(core: &Core, index: u64) -> bool {
     true
 }
 
-/// The other nodes that this one hears of.
+/// The other nodes that this one hears of, and that hear it.
 fn near(core: &Core) -> Vec<u64> {
     let metrics = core.raft.metrics();
     let seen = metrics.borrow_watched();
@@ -153,7 +158,8 @@ fn near(core: &Core) -> Vec<u64> {
     let others = nodes
         .map(|(node, _)| *node)
         .filter(|node| *node != core.peers.me());
-    others.filter(|node| core.peers.is_near(*node)).collect()
+    let hears = |node: &u64| core.peers.is_near(*node) && !core.peers.is_deaf(*node);
+    others.filter(hears).collect()
 }
 
 /// Returns when a node sees the entry, or trusts no older state any more: it may until
@@ -167,6 +173,10 @@ async fn outlast(core: &Core, node: u64, index: u64, until: Option<Instant>) {
     };
     if let Err(error) = core.peers.ask(node, question, |_| Ok(())).await {
         tracing::debug!(node, %error, "a node is outlasted by a delete");
+        let is_waited_for = limit >= DEAF_AFTER || !matches!(error, AskError::TimedOut);
+        if until.is_some() && error.is_unheard() && is_waited_for {
+            core.peers.find_deaf(node);
+        }
         runtime::sleep(until.map_or(Duration::ZERO, |until| core.time_left(until))).await;
     }
 }

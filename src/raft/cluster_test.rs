@@ -3,9 +3,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::{Home, NOBODY_WAITS, Node, agree, cluster, leader, soon, stop, until};
+use super::{Home, NOBODY_WAITS, Node, agree, cluster, leader, soon, stop, until, until_members};
 use crate::base::Clock;
 use crate::metadata::manifest;
 use crate::raft::mark::MARK_END;
@@ -517,5 +518,49 @@ fn a_delete_waits_for_no_node_that_lags_and_that_one_serves_nothing_old() {
         until("it catches up", || lagging.holds(last)).await;
         refresh(lagging).await.unwrap();
         stop(nodes);
+    });
+}
+
+#[test]
+fn a_node_that_asks_and_is_not_reached_holds_up_one_delete_and_no_more() {
+    run_alone(|| async {
+        let first = Node::found(as_usual);
+        let second = first.admit(true).await;
+        let (unreached, is_cut) = first.admit_behind_switch().await;
+        let nodes = [first, second, unreached];
+        for node in &nodes {
+            until_members(node, "it knows all", |members| members.nodes.len() == 3).await;
+        }
+        // An earlier leader may have given read indexes until a second ago.
+        sleep(MARK_END).await;
+        refresh(&nodes[2]).await.unwrap();
+        let unreached = &nodes[2];
+        is_cut.store(true, Ordering::Relaxed);
+        // It is in use.
+        let asking = unreached.handle.clone();
+        let asking = spawn(async move {
+            loop {
+                let soon = Clock::system().now() + Duration::from_millis(50);
+                let _ = asking.refresh(soon).await;
+                sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let leading = &nodes[leader(&nodes[..2]).await];
+        let mut slow_count = 0;
+        for number in 1..=8 {
+            let change = crate::raft::suite_tests::link(number);
+            let index = leading.handle.commit(change).await.unwrap().index;
+            let began = Clock::system().now();
+            leading.handle.seen_everywhere(index).await;
+            slow_count += u32::from(began.elapsed() > MARK_END / 2);
+            assert!(unreached.holds(number) || !unreached.handle.is_fresh());
+        }
+        // What it asked while the first one was outlasted may hold up a second one.
+        assert!(slow_count <= 2, "{slow_count} deletes were held up");
+        is_cut.store(false, Ordering::Relaxed);
+        until("it catches up", || unreached.holds(8)).await;
+        drop(asking);
+        refresh(unreached).await.unwrap();
+        stop(nodes.into());
     });
 }

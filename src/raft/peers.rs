@@ -30,6 +30,8 @@ pub(super) struct Peers {
     heard_at: RefCell<BTreeMap<u64, Instant>>,
     /// Nodes of which the log says that they are away.
     away: RefCell<BTreeSet<u64>>,
+    /// Nodes that were waited for in vain and have answered nothing since.
+    deaf: RefCell<BTreeSet<u64>>,
     led_at: Cell<Option<Instant>>,
     is_removed: watch::Sender<bool>,
 }
@@ -95,6 +97,11 @@ impl AskError {
             Self::Unreachable { .. } | Self::Refused { .. } | Self::Denied(_)
         )
     }
+
+    /// Whether the other node may not have got it.
+    pub(super) const fn is_unheard(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Lost | Self::TimedOut)
+    }
 }
 
 impl Peers {
@@ -107,6 +114,7 @@ impl Peers {
             addresses: RefCell::default(),
             heard_at: RefCell::default(),
             away: RefCell::default(),
+            deaf: RefCell::default(),
             led_at: Cell::new(None),
             is_removed: watch::Sender::new(false),
         }
@@ -121,9 +129,10 @@ impl Peers {
     pub(super) fn learn(&self, membership: &Membership) {
         let mut addresses = self.addresses.borrow_mut();
         let known = membership.nodes().filter(|(_, at)| !at.addr.is_empty());
-        self.away
-            .borrow_mut()
-            .retain(|node| membership.get_node(node).is_some());
+        for known in [&self.away, &self.deaf] {
+            let is_member = |node: &u64| membership.get_node(node).is_some();
+            known.borrow_mut().retain(is_member);
+        }
         *addresses = known
             .map(|(node, at)| (*node, at.addr.as_str().into()))
             .collect();
@@ -161,6 +170,21 @@ impl Peers {
         if self.away.borrow_mut().insert(node) {
             tracing::warn!(node, %reason, "a node is away");
         }
+    }
+
+    /// Notes that somebody waited for a node in vain, though it may still ask this one.
+    pub(super) fn find_deaf(&self, node: u64) {
+        if self.deaf.borrow_mut().insert(node) {
+            tracing::warn!(
+                node,
+                "a node does not answer: it gets no read index until it does"
+            );
+        }
+    }
+
+    /// Whether a node has answered nothing since it was found deaf.
+    pub(super) fn is_deaf(&self, node: u64) -> bool {
+        self.deaf.borrow().contains(&node)
     }
 
     /// Notes that a leader spoke to this node.
@@ -222,6 +246,7 @@ impl Peers {
             }
         })?;
         self.heard(node);
+        self.deaf.borrow_mut().remove(&node);
         let reply = decode_reply(&answer, read).map_err(|error| AskError::Unusable {
             reason: error.to_string().into(),
         })?;

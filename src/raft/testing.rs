@@ -6,7 +6,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -232,9 +232,18 @@ impl Node {
     /// `connection_bytes`; returns the account of what came through.
     pub(super) async fn admit_behind_cuts(&self, connection_bytes: u64) -> (Self, Arc<AtomicU64>) {
         let mut home = Home::new(self.home.tune);
-        let (told, passed) = cutting_wire(home.address, connection_bytes);
+        let (told, passed) = cutting_wire(home.address, connection_bytes, Arc::default());
         home.told = told;
         (self.admit_home(false, home).await, passed)
+    }
+
+    /// As [`Node::admit`], where nobody reaches the new node while the flag is set; it
+    /// reaches the others.
+    pub(super) async fn admit_behind_switch(&self) -> (Self, Arc<AtomicBool>) {
+        let mut home = Home::new(self.home.tune);
+        let is_cut = Arc::new(AtomicBool::new(false));
+        (home.told, _) = cutting_wire(home.address, u64::MAX, Arc::clone(&is_cut));
+        (self.admit_home(false, home).await, is_cut)
     }
 
     async fn admit_home(&self, is_voter: bool, home: Home) -> Self {
@@ -321,8 +330,13 @@ fn free_address() -> SocketAddr {
     free.local_addr().unwrap()
 }
 
-/// Passes connections on to `target`, and cuts each after so many bytes to it.
-fn cutting_wire(target: SocketAddr, connection_bytes: u64) -> (SocketAddr, Arc<AtomicU64>) {
+/// Passes connections on to `target`, and cuts each after so many bytes to it, and all
+/// while `is_cut`.
+fn cutting_wire(
+    target: SocketAddr,
+    connection_bytes: u64,
+    is_cut: Arc<AtomicBool>,
+) -> (SocketAddr, Arc<AtomicU64>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let passed = Arc::new(AtomicU64::new(0));
@@ -333,23 +347,28 @@ fn cutting_wire(target: SocketAddr, connection_bytes: u64) -> (SocketAddr, Arc<A
                 continue;
             };
             let (from, to) = (near.try_clone().unwrap(), far.try_clone().unwrap());
-            std::thread::spawn(move || pass(from, to, u64::MAX, &AtomicU64::new(0)));
-            let counted = Arc::clone(&counted);
-            std::thread::spawn(move || pass(far, near, connection_bytes, &counted));
+            let (counted, cuts) = (Arc::clone(&counted), [(); 2].map(|()| Arc::clone(&is_cut)));
+            let [cut_from, cut_to] = cuts;
+            std::thread::spawn(move || pass((from, to), u64::MAX, &AtomicU64::new(0), &cut_from));
+            std::thread::spawn(move || pass((far, near), connection_bytes, &counted, &cut_to));
         }
     });
     (address, passed)
 }
 
-/// Copies what `source` sends to `target`, up to `bytes_max`; then both are cut.
-fn pass(target: TcpStream, source: TcpStream, bytes_max: u64, passed: &AtomicU64) {
-    let (mut source, mut target) = (source, target);
+/// Copies to the first what the second sends, up to `bytes_max`; then both are cut.
+fn pass(
+    (mut target, mut source): (TcpStream, TcpStream),
+    bytes_max: u64,
+    passed: &AtomicU64,
+    is_cut: &AtomicBool,
+) {
     let (mut buffer, mut left) = (vec![0; 64 * 1024], bytes_max);
-    while left > 0 {
+    while left > 0 && !is_cut.load(Ordering::Relaxed) {
         let Ok(read @ 1..) = source.read(&mut buffer) else {
             break;
         };
-        if target.write_all(&buffer[..read]).is_err() {
+        if is_cut.load(Ordering::Relaxed) || target.write_all(&buffer[..read]).is_err() {
             break;
         }
         passed.fetch_add(to_u64(read), Ordering::Relaxed);
