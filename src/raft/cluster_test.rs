@@ -388,6 +388,37 @@ fn leadership_goes_where_it_is_sent_and_no_change_fails() {
 }
 
 #[test]
+fn leadership_that_is_handed_over_fails_no_read() {
+    /// So long a node has led, or has not, when leadership moves.
+    const AGE: Duration = Duration::from_millis(1200);
+    run_alone(|| async {
+        let nodes = cluster(3, |options| options.read_timeout = AGE - AGE / 6).await;
+        let is_over = Rc::new(Cell::new(false));
+        let readers = nodes.iter().map(|node| {
+            let (handle, is_over) = (node.handle.clone(), Rc::clone(&is_over));
+            spawn(async move {
+                while !is_over.get() {
+                    handle.read_index().await?;
+                }
+                Ok::<(), ReadError>(())
+            })
+        });
+        let readers: Vec<_> = readers.collect();
+        for asked in &nodes {
+            sleep(AGE).await;
+            let next = &nodes[(leader(&nodes).await + 1) % 3];
+            asked.handle.transfer_leader(Some(next.id)).await.unwrap();
+            until("the next node leads", || next.handle.status().is_leader()).await;
+        }
+        is_over.set(true);
+        for reader in readers {
+            assert_eq!(soon("a reader ends", reader).await.unwrap(), Ok(()));
+        }
+        stop(nodes);
+    });
+}
+
+#[test]
 fn a_dead_node_costs_its_leader_some_calls_a_second() {
     run_alone(|| async {
         let mut nodes = cluster(3, as_usual).await;

@@ -301,15 +301,14 @@ impl Core {
     }
 
     /// Whether this node has not been in contact with a leader, or as a leader
-    /// with a quorum, for longer than `limit`.
+    /// with a quorum, for longer than `limit`. Who leads since just now has heard of the
+    /// leader before, and who leads no more had a quorum until then.
     pub(super) fn is_cut_off(&self, limit: Duration) -> bool {
         let metrics = self.raft.metrics();
         let seen = metrics.borrow_watched();
         let since_start = self.clock.now().saturating_duration_since(self.started_at);
-        let silence = match seen.state {
-            ServerState::Leader => seen.last_quorum_acked.as_ref().map(|at| at.elapsed()),
-            _ => self.peers.unled_for(),
-        };
+        let acked = seen.last_quorum_acked.as_ref().map(|at| at.elapsed());
+        let silence = acked.into_iter().chain(self.peers.unled_for()).min();
         seen.running_state.is_err() || silence.unwrap_or(since_start) > limit
     }
 

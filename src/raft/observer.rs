@@ -49,6 +49,9 @@ pub(super) async fn observe(
                 peers.learn(seen.membership_config.membership());
                 members.send_replace(Arc::new(local_members(&seen)));
             }
+            if let Some(acked) = &seen.last_quorum_acked {
+                peers.led_others(acked.elapsed());
+            }
             if seen.state == ServerState::Leader {
                 grants.lead(seen.current_term, clock.now());
             }

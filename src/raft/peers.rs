@@ -192,6 +192,12 @@ impl Peers {
         self.led_at.set(Some(self.clock.now()));
     }
 
+    /// Notes that this node led, with a quorum, so long ago.
+    pub(super) fn led_others(&self, ago: Duration) {
+        let at = self.clock.now().checked_sub(ago);
+        self.led_at.set(self.led_at.get().max(at));
+    }
+
     /// How long no leader has spoken to this node; `None` when none ever did.
     pub(super) fn unled_for(&self) -> Option<Duration> {
         let led_at = self.led_at.get()?;
