@@ -148,8 +148,15 @@ async fn carry_out(operations: &Operations, page: Page) -> Answer {
             }
             Err(error) => Err(error),
         },
-        Wish::Promote(node) => operations.set_role(node, true).await,
-        Wish::Demote(node) => operations.set_role(node, false).await,
+        Wish::Promote(node) | Wish::ForcePromote(node) => {
+            let is_forced = wish == Wish::ForcePromote(node);
+            match operations.promote(node, is_forced).await {
+                Ok(true) => Ok(()),
+                Ok(false) => return Answer::json(Status::OK, &json!({ "status": "pending" })),
+                Err(error) => Err(error),
+            }
+        }
+        Wish::Demote(node) => operations.demote(node).await,
         Wish::Drain(node) => match operations.drain(node).await {
             Ok(census) => {
                 let left = json!({

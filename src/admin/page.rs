@@ -40,8 +40,10 @@ pub(super) enum RobotPage {
 pub(super) enum Wish {
     /// A token for one more machine.
     Add,
-    /// A vote for a node.
+    /// A vote for a node that holds everything.
     Promote(u64),
+    /// A vote for a node, whatever it lacks.
+    ForcePromote(u64),
     /// No vote for a node.
     Demote(u64),
     /// No place for a node that is not missed.
@@ -63,14 +65,15 @@ impl Wish {
         match name {
             "add" => Ok(Self::Add),
             "promote" => Ok(Self::Promote(named?)),
+            "force-promote" => Ok(Self::ForcePromote(named?)),
             "demote" => Ok(Self::Demote(named?)),
             "drain" => Ok(Self::Drain(named?)),
             "remove" => Ok(Self::Remove(named?)),
             "force-remove" => Ok(Self::ForceRemove(named?)),
             "transfer-leader" => Ok(Self::TransferLeader(number)),
             _ => {
-                let wishes = "there are add, promote, demote, drain, remove, force-remove and \
-                              transfer-leader";
+                let wishes = "there are add, promote, force-promote, demote, drain, remove, \
+                              force-remove and transfer-leader";
                 Err(Answer::no(Status::NOT_FOUND, "not found", wishes))
             }
         }
@@ -196,6 +199,8 @@ mod tests {
         assert_eq!(wish("remove", Some("7")), Ok(Page::Wish(Wish::Remove(7))));
         let forced = Ok(Page::Wish(Wish::ForceRemove(7)));
         assert_eq!(wish("force-remove", Some("7")), forced);
+        let forced = Ok(Page::Wish(Wish::ForcePromote(7)));
+        assert_eq!(wish("force-promote", Some("7")), forced);
         let anyone = Page::Wish(Wish::TransferLeader(None));
         assert_eq!(wish("transfer-leader", None), Ok(anyone));
         assert_eq!(wish("remove", None), Err(400));

@@ -41,6 +41,7 @@ fn node(node: &NodeStatus) -> Value {
         "address": member.address,
         "role": role,
         "lag": node.lag,
+        "vote_waits_for": node.vote_waits_for(),
         "report": node.report.as_ref().map(report),
     })
 }
@@ -115,6 +116,7 @@ mod tests {
                 matched_index: Some(number),
             },
             lag: Some(0),
+            is_to_vote: number < 9,
             report: Some(Report::default()),
         };
         let page = status_page(&ClusterStatus {
@@ -137,5 +139,7 @@ mod tests {
             (&nodes[0]["role"], &nodes[39]["role"]),
             (&"leader".into(), &"learner".into())
         );
+        assert_eq!(nodes[6]["vote_waits_for"], Value::Null);
+        assert_eq!(nodes[7]["vote_waits_for"], "looks for what is missing");
     }
 }

@@ -249,10 +249,14 @@ pub(super) enum ClusterCommand {
     },
     /// Print a token with which one more node may join within an hour.
     Add,
-    /// Give a learner a vote, once it has caught up.
+    /// Let a learner vote: it gets its vote by itself once it holds everything.
     Promote {
         /// Number of the node.
         node: u64,
+        /// Give it the vote as soon as it has the journal, whatever blobs it lacks. Until it
+        /// has fetched them, they may be on fewer than a majority of the voters.
+        #[arg(long)]
+        force: bool,
     },
     /// Take a node's vote; it goes on as a copy.
     Demote {

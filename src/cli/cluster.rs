@@ -35,17 +35,20 @@ pub(super) fn run(command: &ClusterCommand, config: &Config) -> Result<(), Opera
             let answer: Added = parse(&answer)?;
             Ok(writeln!(io::stdout(), "{}", answer.token)?)
         }
-        ClusterCommand::Promote { node: number } => change(&node, "promote", Some(*number)),
-        ClusterCommand::Demote { node: number } => change(&node, "demote", Some(*number)),
+        ClusterCommand::Promote {
+            node: number,
+            force,
+        } => promote(&node, *number, *force),
+        ClusterCommand::Demote { node: number } => change(&node, "demote", Some(*number)).map(drop),
         ClusterCommand::Remove {
             node: number,
             force,
         } => {
             let wish = if *force { "force-remove" } else { "remove" };
-            change(&node, wish, Some(*number))
+            change(&node, wish, Some(*number)).map(drop)
         }
         ClusterCommand::TransferLeader { node: number } => {
-            change(&node, "transfer-leader", *number)
+            change(&node, "transfer-leader", *number).map(drop)
         }
         ClusterCommand::Drain { node: number } => drain(&node, *number),
     }
@@ -60,9 +63,45 @@ fn status_of(operator: &Operator) -> Result<Status, OperatorError> {
     parse(&operator.get("cluster")?)
 }
 
-fn change(operator: &Operator, wish: &str, node: Option<u64>) -> Result<(), OperatorError> {
+fn change(operator: &Operator, wish: &str, node: Option<u64>) -> Result<String, OperatorError> {
     let query: Vec<_> = node.iter().map(|node| ("node", node.to_string())).collect();
-    operator.post(&format!("cluster/{wish}"), &query).map(drop)
+    operator.post(&format!("cluster/{wish}"), &query)
+}
+
+/// How far a change is.
+#[derive(Debug, Deserialize)]
+struct Changed {
+    status: String,
+}
+
+/// Lets a node vote, and says when it will.
+fn promote(operator: &Operator, node: u64, is_forced: bool) -> Result<(), OperatorError> {
+    let wish = if is_forced {
+        "force-promote"
+    } else {
+        "promote"
+    };
+    let changed: Changed = parse(&change(operator, wish, Some(node))?)?;
+    let is_pending = changed.status == "pending";
+    Ok(writeln!(
+        io::stdout(),
+        "{}",
+        promoted(node, is_pending, is_forced)
+    )?)
+}
+
+fn promoted(node: u64, is_pending: bool, is_forced: bool) -> String {
+    let follow = "`windlass cluster status --watch` shows how far it is";
+    match (is_pending, is_forced) {
+        (true, _) => {
+            format!("node {node} is to vote, and will by itself once it holds everything: {follow}")
+        }
+        (false, true) => format!(
+            "node {node} votes. What it lacks may be on fewer than a majority of the voters until \
+             it has fetched that: wait for it before another node goes; {follow}"
+        ),
+        (false, false) => format!("node {node} votes"),
+    }
 }
 
 /// Shows a bar for each node until none lacks anything.

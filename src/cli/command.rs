@@ -10,6 +10,7 @@ use clap::Parser as _;
 
 use super::access;
 use super::arguments::{Arguments, Join, Options, Task, TlsCommand};
+use super::joining::Steps;
 use super::{cluster, token};
 use crate::config::{Config, ConfigError, Sources, load, read_secret};
 use crate::runtime::allow_core_dumps;
@@ -59,7 +60,10 @@ pub fn main() -> ExitCode {
         Task::CheckConfig => print(&config),
         Task::Init => server::init(&config),
         Task::Join(join) => match invitation(join) {
-            Ok(invitation) => server::join(&config, &invitation),
+            Ok(invitation) => {
+                let steps = Steps::new();
+                server::join(&config, &invitation, &|step| steps.show(step))
+            }
             Err(error) => fail(&format!("the join token: {error}")),
         },
         Task::HashPassword { user } => access::hash_password(&user),

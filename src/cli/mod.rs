@@ -8,6 +8,7 @@ mod access;
 mod arguments;
 mod cluster;
 mod command;
+mod joining;
 mod operator;
 mod plain;
 mod secured;

@@ -22,6 +22,9 @@ pub(super) struct Node {
     pub(super) number: u64,
     address: String,
     pub(super) role: String,
+    /// What it lacks for a vote, if it is to have one; an older node does not say.
+    #[serde(default)]
+    pub(super) vote_waits_for: Option<String>,
     pub(super) lag: Option<u64>,
     pub(super) report: Option<Report>,
 }
@@ -121,7 +124,7 @@ fn nodes(status: &Status) -> Table {
         table.add_row([
             name(status, node),
             node.address.clone(),
-            node.role.clone(),
+            role(node),
             or_unknown(node.lag),
             of(|report| report.applied_index.to_string()),
             node.report
@@ -219,6 +222,13 @@ fn name(status: &Status, node: &Node) -> String {
     format!("{}{me}", node.number)
 }
 
+fn role(node: &Node) -> String {
+    match &node.vote_waits_for {
+        Some(reason) => format!("{}, to vote: {reason}", node.role),
+        None => node.role.clone(),
+    }
+}
+
 fn missing(report: &Report, blobs: u64) -> String {
     let copies = report.replication.as_ref();
     let more = if copies.is_none_or(|copies| copies.surveyed) {
@@ -270,9 +280,13 @@ mod tests {
            "sent_bytes":0,"sent_bytes_per_second":0,"failed_fetches":5},
           {"node":null,"received_bytes":1048576,"received_bytes_per_second":0,
            "sent_bytes":3,"sent_bytes_per_second":1,"failed_fetches":1}]}}},
-        {"node":4,"address":"b:2","role":"learner","lag":null,"report":null},
+        {"node":4,"address":"b:2","role":"learner","lag":null,"report":null,
+         "vote_waits_for":"does not answer"},
         {"node":5,"address":"c:3","role":"voter","lag":3,"report":{"build":"0.0.9",
          "applied_index":11,"blobs_missing":1,"free_bytes":500,"disk_bytes":1000}}]}"#;
+
+    /// How node 4 is shown.
+    const WAITING: &str = "learner, to vote: does not answer";
 
     /// The cells of each line that has any.
     fn lines(by_peer: bool) -> Vec<Vec<String>> {
@@ -308,7 +322,7 @@ mod tests {
                 "1.00 GiB (25 %)",
                 "0.1.0",
             ],
-            &["4", "b:2", "learner", "?", "?", "?", "?", "?"],
+            &["4", "b:2", WAITING, "?", "?", "?", "?", "?"],
             &[
                 "5",
                 "c:3",

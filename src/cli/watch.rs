@@ -84,18 +84,23 @@ fn show(bar: &ProgressBar, node: &Node) {
     let lag = node.lag.unwrap_or_default();
     let copies = report.replication.as_ref();
     let rate = rate(copies.map_or(0, Replication::received_rate));
-    bar.set_message(format!("{}, {lag} entries behind, {rate}", node.role));
+    let role = match &node.vote_waits_for {
+        Some(_) => "learner, to vote",
+        None => &node.role,
+    };
+    bar.set_message(format!("{role}, {lag} entries behind, {rate}"));
 }
 
-/// Whether a node has applied the entry `target`, and lacks nothing.
+/// Whether a node has applied the entry `target`, and lacks nothing, its vote included.
 fn is_whole(node: &Node, target: u64) -> bool {
-    node.report.as_ref().is_some_and(|report| {
-        let has_all = match &report.replication {
-            Some(copies) => copies.surveyed && report.applied_index >= target,
-            None => node.lag.is_some_and(|lag| lag < LAG_ENTRIES_MAX),
-        };
-        has_all && report.blobs_missing == 0
-    })
+    node.vote_waits_for.is_none()
+        && node.report.as_ref().is_some_and(|report| {
+            let has_all = match &report.replication {
+                Some(copies) => copies.surveyed && report.applied_index >= target,
+                None => node.lag.is_some_and(|lag| lag < LAG_ENTRIES_MAX),
+            };
+            has_all && report.blobs_missing == 0
+        })
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod join_message;
 mod operations;
 mod report;
 mod saying;
+mod status;
 
 pub use admission::Admitter;
 pub use census::Census;
@@ -23,5 +24,6 @@ pub use door::Door;
 pub use forming::{Plan, ordinal_of};
 pub use gathering::{Gathered, gather};
 pub use join::{JoinError, Joined, Wish, join};
-pub use operations::{ClusterStatus, NodeStatus, OperationError, Operations};
+pub use operations::{OperationError, Operations};
 pub use report::{Activity, Consensus, Copies, Proposals, Report};
+pub use status::{ClusterStatus, NodeStatus};

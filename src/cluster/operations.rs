@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use super::census::{self, Census, LEANING_BLOBS_MAX, Leaning, Leaving};
 use super::report::Report;
 use super::saying::{Asked, Hearing, Said, Standing};
+use super::status::{ClusterStatus, NodeStatus, to_vote};
 use crate::base::Clock;
 use crate::metadata::{format_level, state_hash};
 use crate::peer::{Calls, Fingerprint, JoinToken, PeerNode, Service};
@@ -33,40 +34,6 @@ const SAID_LOOK_PERIOD: Duration = Duration::from_millis(250);
 const SAID_LIMIT: Duration = Duration::from_secs(15);
 /// Blobs are counted anew after this.
 const COUNT_LIFE: Duration = Duration::from_secs(2);
-
-/// A node as the cluster sees it, and what it says itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeStatus {
-    /// Its place in the cluster.
-    pub member: Member,
-    /// Entries that the leader has and it lacks, where the leader knows.
-    pub lag: Option<u64>,
-    /// What it says; `None` when it does not answer.
-    pub report: Option<Report>,
-}
-
-/// The cluster at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ClusterStatus {
-    /// The node that was asked.
-    pub node: u64,
-    /// Whether a leader confirmed what follows; else it is what the node knew last.
-    pub is_confirmed: bool,
-    /// Whether a change of the membership is under way: until it is done, the
-    /// majorities of before and after are both needed.
-    pub is_changing: bool,
-    /// The term.
-    pub term: u64,
-    /// The formats that all nodes know, as this node knows it.
-    pub format_level: u32,
-    /// The state of the node that was asked: index of the last entry in it, and the
-    /// running hash, which is the same on every node at that index.
-    pub state: Option<(u64, [u8; 32])>,
-    /// Blobs that every node should hold; some seconds old.
-    pub blobs: u64,
-    /// Every node.
-    pub nodes: Vec<NodeStatus>,
-}
 
 /// Why an operator's wish was not carried out.
 #[derive(Debug, thiserror::Error)]
@@ -167,12 +134,14 @@ impl Operations {
         let is_confirmed = confirmed.is_ok();
         let members = confirmed.unwrap_or_else(|_| (*self.journal.membership()).clone());
         let node = self.journal.status().node;
+        let to_vote = &to_vote(&self.journal.view());
         let asked = members.nodes.into_iter().map(|member| async move {
             let last = members.last_index;
             let lag = last.zip(member.matched_index);
             NodeStatus {
                 report: self.report_of(node, &member).await,
                 lag: lag.map(|(last, matched)| last.saturating_sub(matched)),
+                is_to_vote: to_vote.contains(&member.node),
                 member,
             }
         });
@@ -226,15 +195,26 @@ impl Operations {
         Ok(token)
     }
 
-    /// Gives a node a vote once it has caught up, or takes it.
-    pub async fn set_role(&self, node: u64, is_voter: bool) -> Result<(), OperationError> {
+    /// Lets a node vote once it holds everything, or, when it is forced, at once; says
+    /// whether it votes. If not it will by itself.
+    pub async fn promote(&self, node: u64, is_forced: bool) -> Result<bool, OperationError> {
         self.check_member()?;
-        if is_voter {
-            self.journal.promote(node).await?;
+        let promoted = if is_forced {
+            self.journal.promote_unfilled(node).await
         } else {
-            self.journal.demote(node).await?;
+            self.journal.promote(node).await
+        };
+        match promoted {
+            Ok(()) => Ok(true),
+            Err(MembersError::Pending) => Ok(false),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
+    }
+
+    /// Takes a node's vote.
+    pub async fn demote(&self, node: u64) -> Result<(), OperationError> {
+        self.check_member()?;
+        Ok(self.journal.demote(node).await?)
     }
 
     /// Takes a node out of the cluster for good.

@@ -13,6 +13,8 @@ use super::members::{Members, MembersError};
 /// A change is waited for this long: an election, a membership change of two
 /// entries, and some more.
 const CHANGE_LIMIT: Duration = Duration::from_secs(15);
+/// A node that holds everything has its vote within this time; others are not waited for.
+const PROMOTE_LIMIT: Duration = Duration::from_secs(3);
 /// Clocks of nodes may differ by this.
 const CLOCKS_APART_MS: u64 = TOKEN_LEEWAY_SECONDS * 1000;
 
@@ -23,7 +25,7 @@ pub struct Admission {
     pub node_uuid: NodeUuid,
     /// Where it will be reached.
     pub address: NodeAddress,
-    /// Whether it is to vote once it runs and has caught up; else it is a read
+    /// Whether it is to vote once it runs and holds everything; else it is a read
     /// replica for ever.
     pub is_voter: bool,
     /// Hash of the token it brought; `None` when an operator vouches for it.
@@ -61,7 +63,7 @@ impl Handle {
             Outcome::NodeAdmitted { node } => node,
             outcome => return Err(refused(outcome, 0)),
         };
-        self.await_change(move |members| find(members, node).is_some())
+        self.await_change(CHANGE_LIMIT, move |members| find(members, node).is_some())
             .await?;
         Ok(node)
     }
@@ -97,22 +99,47 @@ impl Handle {
         self.wish(command, 0).await
     }
 
-    /// Gives a node a vote, as soon as it has caught up.
+    /// Gives a node a vote, as soon as it has caught up and holds every blob.
     ///
-    /// - Errors: `Pending` while it has not.
+    /// - Errors: `Pending` while it does not; it will get it by itself.
     pub async fn promote(&self, node: u64) -> Result<(), MembersError> {
-        self.set_role(node, true).await
+        self.set_role(node, true, PROMOTE_LIMIT).await
+    }
+
+    /// Gives a node a vote as soon as it has caught up, whatever blobs it lacks: of those
+    /// that were acknowledged before, a majority may then lack some.
+    ///
+    /// - Errors: `Behind` for a node that does not answer, or lacks too much of the
+    ///   journal; the wish stays, and the vote follows as after [`Handle::promote`].
+    pub async fn promote_unfilled(&self, node: u64) -> Result<(), MembersError> {
+        let command = NodeCommand::SetRole {
+            node,
+            is_voter: true,
+        };
+        self.wish(command, node).await?;
+        if find(&self.membership(), node) != Some(true) {
+            self.excuse(node).await?;
+        }
+        self.await_change(CHANGE_LIMIT, move |members| {
+            find(members, node) == Some(true)
+        })
+        .await
     }
 
     /// Takes a node's vote; it goes on as a read replica.
     pub async fn demote(&self, node: u64) -> Result<(), MembersError> {
-        self.set_role(node, false).await
+        self.set_role(node, false, CHANGE_LIMIT).await
     }
 
-    async fn set_role(&self, node: u64, is_voter: bool) -> Result<(), MembersError> {
+    async fn set_role(
+        &self,
+        node: u64,
+        is_voter: bool,
+        limit: Duration,
+    ) -> Result<(), MembersError> {
         self.wish(NodeCommand::SetRole { node, is_voter }, node)
             .await?;
-        self.await_change(move |members| find(members, node) == Some(is_voter))
+        self.await_change(limit, move |members| find(members, node) == Some(is_voter))
             .await
     }
 
@@ -124,7 +151,7 @@ impl Handle {
             // Nobody tells this node any more that it is out.
             return Ok(());
         }
-        self.await_change(move |members| find(members, node).is_none())
+        self.await_change(CHANGE_LIMIT, move |members| find(members, node).is_none())
             .await
     }
 
@@ -137,10 +164,11 @@ impl Handle {
 
     async fn await_change(
         &self,
+        limit: Duration,
         mut is_so: impl FnMut(&Members) -> bool,
     ) -> Result<(), MembersError> {
         let is_done = |members: &Members| !members.is_changing && is_so(members);
-        if self.wait_for_membership(CHANGE_LIMIT, is_done).await {
+        if self.wait_for_membership(limit, is_done).await {
             Ok(())
         } else {
             Err(MembersError::Pending)

@@ -1,6 +1,6 @@
 //! The raft core: takes what shards ask for and keeps consensus going.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +16,9 @@ use crate::runtime::{self, InFlight};
 
 use super::barrier::{Barrier, Barriers};
 use super::belonging::{Told, belong};
+use super::candidates::{self, follow};
 use super::carry::{self, Numbers};
+use super::catching_up::CatchingUp;
 use super::grants::Grants;
 use super::handle::Handle;
 use super::hearsay::{Asked, Hearsay};
@@ -65,6 +67,8 @@ pub(super) enum Request {
     Members(oneshot::Sender<Result<Members, MembersError>>),
     /// Hand leadership over, to anybody when nobody is named.
     Transfer(Option<u64>, oneshot::Sender<Result<(), MembersError>>),
+    /// Give a node its vote whatever blobs it lacks.
+    Promote(u64, oneshot::Sender<Result<(), MembersError>>),
     /// End, with everything on disk.
     Shutdown(oneshot::Sender<()>),
 }
@@ -99,6 +103,10 @@ pub(super) struct Core {
     pub options: Options,
     /// Told when the membership may not be what the state wishes.
     pub wishes: Rc<Notify>,
+    /// How far nodes are that are to vote, while this one leads …
+    pub catching_up: RefCell<CatchingUp>,
+    /// … and told when some of them are to be asked.
+    pub candidates: Notify,
     pub journal: Journal,
     pub clock: Clock,
     pub started_at: Instant,
@@ -146,6 +154,8 @@ impl Core {
             grants: Rc::default(),
             mark: Arc::new(Mark::new(clock.now())),
             options: parts.options,
+            catching_up: RefCell::default(),
+            candidates: Notify::new(),
             journal: parts.journal,
             started_at: clock.now(),
             proposals: InFlight::new(),
@@ -163,6 +173,7 @@ impl Core {
         let tasks = [
             runtime::spawn(keep(Rc::clone(&core))),
             runtime::spawn(tend(Rc::clone(&core))),
+            runtime::spawn(follow(Rc::clone(&core))),
             runtime::spawn(watch_journal(Rc::clone(&core))),
             runtime::spawn(belong(Rc::clone(&core), told)),
         ];
@@ -208,6 +219,11 @@ impl Core {
                 Some(Request::Transfer(to, answer)) => {
                     let core = Rc::clone(self);
                     let asking = async move { answer.send(membership::transfer(&core, to).await) };
+                    runtime::spawn(async move { drop(asking.await) }).detach();
+                }
+                Some(Request::Promote(node, answer)) => {
+                    let core = Rc::clone(self);
+                    let asking = async move { answer.send(candidates::promote(&core, node).await) };
                     runtime::spawn(async move { drop(asking.await) }).detach();
                 }
                 // What still waits is dropped with the receiver: not proposed.

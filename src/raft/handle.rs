@@ -316,6 +316,15 @@ impl Handle {
         self.ask(Request::Transfer(to, answer), answered).await
     }
 
+    /// Gives a node its vote whatever blobs it lacks, if it is to have one: the leader
+    /// does so as soon as it can.
+    ///
+    /// - Errors: `NoLeader`; `Behind`.
+    pub(super) async fn excuse(&self, node: u64) -> Result<(), MembersError> {
+        let (answer, answered) = oneshot::channel();
+        self.ask(Request::Promote(node, answer), answered).await
+    }
+
     async fn ask<T>(
         &self,
         request: Request,

@@ -8,8 +8,10 @@
 //! read index   u8 version = 1
 //! index        u64: what must be applied before a read
 //! cluster      u8 version = 1 | u8 kind: 0 hello · 1 members · 2 transfer | u64 next leader
-//!                · 3 barrier | u64 index · 4 seen | u64 index
-//! told         0: u8 has_leader [u64 node] · 1: members · 2, 3, 4: nothing
+//!                · 3 barrier | u64 index · 4 seen | u64 index · 5 filled | u64 index
+//!                · 6 promote | u64 node
+//! told         0: u8 has_leader [u64 node] · 1: members · 2, 3, 4, 6: nothing
+//!                · 5: u8 has_index [u64 index] | u64 missing blobs | u32 count · each: u64 node
 //! members      u64 term | u8 has_last [u64 index of the last entry] | u8 is_changing
 //!                | u32 count · each:
 //!                u64 node | address (u32 length, UTF-8) | u8 is_voter | u8 is_leader
@@ -25,6 +27,7 @@ use crate::base::units::to_u32;
 use crate::metadata::Outcome;
 
 use super::encoding::{flag, version};
+use super::fill::Filled;
 use super::members::{Member, Members};
 use super::reply::{Reply, encode_reply};
 
@@ -131,6 +134,16 @@ pub(super) enum ClusterRequest {
         /// Index of the entry.
         index: u64,
     },
+    /// How far the node that is asked holds the blobs of its state.
+    Filled {
+        /// What the caller waits for; the answer may wait a moment for it, too.
+        index: u64,
+    },
+    /// To give a node its vote though it may lack blobs. Only the leader can.
+    Promote {
+        /// The node.
+        node: u64,
+    },
 }
 
 impl ClusterRequest {
@@ -144,6 +157,8 @@ impl ClusterRequest {
             Self::Transfer { to } => drop(writer.u8(2).u64(to)),
             Self::Barrier { index } => drop(writer.u8(3).u64(index)),
             Self::Seen { index } => drop(writer.u8(4).u64(index)),
+            Self::Filled { index } => drop(writer.u8(5).u64(index)),
+            Self::Promote { node } => drop(writer.u8(6).u64(node)),
         }
         Bytes::from(writer.finish())
     }
@@ -161,6 +176,12 @@ impl ClusterRequest {
             },
             4 => Self::Seen {
                 index: reader.u64()?,
+            },
+            5 => Self::Filled {
+                index: reader.u64()?,
+            },
+            6 => Self::Promote {
+                node: reader.u64()?,
             },
             _ => return Err(CodecError::Invalid { field: "kind" }),
         };
@@ -185,6 +206,32 @@ pub(super) fn write_hello(writer: &mut Writer, hello: &Hello) {
 pub(super) fn read_hello(reader: &mut Reader<'_>) -> Result<Hello, CodecError> {
     let leader = read_optional(reader, "has_leader")?;
     Ok(Hello { leader })
+}
+
+/// Appends how far a node holds its blobs.
+pub(super) fn write_filled(writer: &mut Writer, filled: &Filled) {
+    write_optional(writer, filled.index);
+    writer.u64(filled.missing_blobs);
+    writer.u32(to_u32(filled.unreached.len()));
+    for node in &filled.unreached {
+        writer.u64(*node);
+    }
+}
+
+/// Takes how far a node holds its blobs.
+pub(super) fn read_filled(reader: &mut Reader<'_>) -> Result<Filled, CodecError> {
+    let index = read_optional(reader, "has_index")?;
+    let missing_blobs = reader.u64()?;
+    // Room is made as they come: a count alone takes none.
+    let mut unreached = Vec::new();
+    for _ in 0..reader.u32()? {
+        unreached.push(reader.u64()?);
+    }
+    Ok(Filled {
+        index,
+        missing_blobs,
+        unreached,
+    })
 }
 
 /// Appends the members.
@@ -238,3 +285,7 @@ fn read_optional(reader: &mut Reader<'_>, field: &'static str) -> Result<Option<
         Ok(None)
     }
 }
+
+#[cfg(test)]
+#[path = "message_test.rs"]
+mod tests;

@@ -13,15 +13,15 @@ use openraft::raft::{
 use openraft::{BasicNode, EntryPayload};
 use proptest::prelude::*;
 
-use super::members::{Member, Members};
-use super::message_append::*;
-use super::message_request::*;
-use super::message_snapshot::*;
-use super::message_vote::*;
-use super::reply::{Denial, Reply, decode_reply, encode_reply};
-use super::types::*;
+use super::*;
 use crate::base::CodecError;
 use crate::metadata::Outcome;
+use crate::raft::members::{Member, Members};
+use crate::raft::message_append::*;
+use crate::raft::message_snapshot::*;
+use crate::raft::message_vote::*;
+use crate::raft::reply::{Denial, decode_reply};
+use crate::raft::types::*;
 
 /// One `name hex` line per message; a changed line is a node of another version
 /// that misunderstands this one.
@@ -118,12 +118,14 @@ fn steps() -> [(&'static str, SnapshotMessage); 3] {
     .map(|(name, step)| (name, SnapshotMessage { transfer: 11, step }))
 }
 
-const CLUSTER: [(&str, ClusterRequest); 5] = [
+const CLUSTER: [(&str, ClusterRequest); 7] = [
     ("hello", ClusterRequest::Hello),
     ("members", ClusterRequest::Members),
     ("transfer_leader", ClusterRequest::Transfer { to: 7 }),
     ("barrier", ClusterRequest::Barrier { index: 9 }),
     ("seen", ClusterRequest::Seen { index: 9 }),
+    ("filled", ClusterRequest::Filled { index: 9 }),
+    ("promote", ClusterRequest::Promote { node: 7 }),
 ];
 
 fn members() -> Members {
@@ -199,6 +201,15 @@ fn proposed() -> [(&'static str, Proposed); 2] {
     ]
 }
 
+fn filled() -> [(&'static str, Filled); 2] {
+    let told = Filled {
+        index: Some(9),
+        missing_blobs: 2,
+        unreached: vec![3, 7],
+    };
+    [("told_filled", told), ("told_unfilled", Filled::default())]
+}
+
 fn denials() -> [(&'static str, Denial); 5] {
     let not_leader = |hint| Denial::NotLeader { hint };
     [
@@ -246,6 +257,9 @@ fn every_answer() -> Vec<(&'static str, Bytes)> {
     }
     all.push(("index", encode_index(&Ok(9))));
     all.push(("told_members", encode_reply(&Ok(members()), write_members)));
+    for (name, one) in filled() {
+        all.push((name, encode_reply(&Ok(one), write_filled)));
+    }
     for (name, denial) in denials() {
         let denied: Reply<()> = Err(denial);
         all.push((name, encode_reply(&denied, |_, ()| {})));

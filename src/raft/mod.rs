@@ -1,10 +1,9 @@
 //! Consensus: openraft on its own executor over the journal, and the handle by
 //! which shards propose changes and read the applied state.
 //!
-//! The order of everything that happened is decided here; what it means is decided by
-//! `metadata::apply`. With one voter no message leaves the node; the same log, votes and
-//! snapshots serve three and five. Any node takes changes and hands them to the leader;
-//! who belongs to the cluster is a wish in the state that the leader carries out.
+//! The order of everything that happened is decided here, what it means by
+//! `metadata::apply`. With one voter no message leaves the node. Any node hands changes
+//! to the leader; who belongs to the cluster is a wish in the state that it carries out.
 //!
 //! Floor: services.
 //! Uses: base, disk, journal, metadata, oci, peer, runtime, telemetry
@@ -14,11 +13,14 @@ mod async_runtime;
 mod barrier;
 mod belonging;
 mod blob_change;
+mod candidates;
 mod carry;
+mod catching_up;
 mod channels;
 mod cluster_handle;
 mod core;
 mod encoding;
+mod fill;
 mod grants;
 mod handle;
 mod hearsay;
@@ -56,6 +58,7 @@ mod view;
 
 pub use blob_change::{BlobChange, BlobChanged};
 pub use cluster_handle::Admission;
+pub use fill::{Fill, Filled};
 pub use handle::{Handle, ReadError};
 pub use identity::{Identity, IdentityError};
 pub use members::{Member, Members, MembersError};
@@ -69,9 +72,6 @@ pub use view::StateView;
 
 #[cfg(test)]
 mod testing;
-#[cfg(test)]
-#[path = "message_test.rs"]
-mod message_tests;
 #[cfg(test)]
 #[path = "node_test.rs"]
 mod node_tests;

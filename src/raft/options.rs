@@ -11,6 +11,7 @@ use crate::metadata::FORMAT_LEVEL;
 use crate::telemetry::Metrics;
 
 use super::blob_change::BlobChange;
+use super::fill::Fill;
 
 /// How to open and run consensus.
 #[derive(Debug, Clone)]
@@ -36,6 +37,8 @@ pub struct Options {
     pub format_level: u32,
     /// Told of every applied change of a blob that has a file.
     pub blob_changes: Option<flume::Sender<BlobChange>>,
+    /// Says how far this node holds the blobs of its state; without it, it holds all.
+    pub fill: Option<Fill>,
     /// Where to count.
     pub metrics: Arc<Metrics>,
 }
@@ -56,6 +59,7 @@ impl Options {
             log_bytes_kept: u64::from(64 * MIB),
             format_level: FORMAT_LEVEL,
             blob_changes: None,
+            fill: None,
             metrics,
         }
     }

@@ -75,6 +75,8 @@ pub(super) enum AskError {
     /// The other node did not begin with it.
     #[error("the node refuses it: {reason}")]
     Refused {
+        /// Why.
+        code: RefusalCode,
         /// Why, for people.
         reason: Box<str>,
     },
@@ -279,7 +281,7 @@ fn failed(node: u64, error: CallError) -> AskError {
             code: RefusalCode::Failed,
             reason,
         } => AskError::Unusable { reason },
-        CallError::Refused { reason, .. } => AskError::Refused { reason },
+        CallError::Refused { code, reason } => AskError::Refused { code, reason },
     }
 }
 

@@ -16,13 +16,15 @@ use crate::peer::{Call, Refusal, RefusalCode, Service};
 use crate::runtime;
 
 use super::barrier::{Barrier, Barriers, see};
+use super::candidates::promote_here;
 use super::core::{Core, Route};
+use super::fill::filled;
 use super::mark::MARK_END;
 use super::membership::{Acquaintance, admit, leading_members, transfer_here};
 use super::message_append::{decode_append, write_appended};
 use super::message_request::{
     ClusterRequest, Hello, Proposed, WITHHELD_INDEX, decode_propose, decode_read_index,
-    encode_index, write_hello, write_members, write_proposed,
+    encode_index, write_filled, write_hello, write_members, write_proposed,
 };
 use super::message_snapshot::{SnapshotMessage, SnapshotProgress, SnapshotStep, write_progress};
 use super::message_vote::{Ballot, write_transferred, write_voted};
@@ -291,6 +293,19 @@ impl RaftService {
             ClusterRequest::Seen { index } => {
                 see(&self.0, index).await;
                 Ok(encode_reply(&Ok(()), |_, ()| {}))
+            }
+            ClusterRequest::Filled { index } => {
+                let filled = filled(&self.0, index).await;
+                Ok(encode_reply(&Ok(filled), write_filled))
+            }
+            ClusterRequest::Promote { node } => {
+                if leads.is_ok() {
+                    let promoted = promote_here(&self.0, node);
+                    promoted.map_err(|error| {
+                        Refusal::new(RefusalCode::NotAllowed, error.to_string())
+                    })?;
+                }
+                Ok(encode_reply(&leads, |_, ()| {}))
             }
         }
     }

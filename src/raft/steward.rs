@@ -20,7 +20,7 @@ use super::types::{Membership, Types};
 use super::view::StateView;
 
 /// How often the leader looks when nobody tells it to.
-const LOOK_PERIOD: Duration = Duration::from_millis(500);
+pub(super) const LOOK_PERIOD: Duration = Duration::from_millis(500);
 /// A step is given up after this long and decided anew.
 const STEP_LIMIT: Duration = Duration::from_secs(10);
 /// A learner becomes a voter when it lacks fewer entries than this: it then
@@ -36,7 +36,7 @@ enum Step {
     Add { node: u64, address: Box<str> },
     /// Follows a node to its new address.
     Move { node: u64, address: Box<str> },
-    /// Gives a node that has caught up its vote.
+    /// Gives a node that has caught up, and holds the blobs, its vote.
     Promote { node: u64 },
     /// Takes a node's vote; it goes on learning.
     Demote { node: u64 },
@@ -109,7 +109,42 @@ fn look(core: &Core) -> Option<Step> {
         successor: successor(&seen, |node| core.peers.is_near(node)),
         near: &near,
     };
-    next_step(&scene)
+    let fit = fit(core, seen.current_term, &candidates(&scene));
+    next_step(&scene, &fit)
+}
+
+/// Learners that are to vote, run under their numbers, are there, and have nearly all of
+/// the log.
+fn candidates(scene: &Scene<'_>) -> BTreeSet<u64> {
+    let is_candidate = |(node, record): &&(u64, NodeRecord)| {
+        let matched = scene.matched.get(node).copied();
+        let mut learners = scene.membership.learner_ids();
+        record.is_voter
+            && record.state == NodeState::Member
+            && scene.near.contains(node)
+            && is_nearly_all(matched, scene.last_index)
+            && learners.any(|learner| learner == *node)
+    };
+    let candidates = scene.records.iter().filter(is_candidate);
+    candidates.map(|(node, _)| *node).collect()
+}
+
+/// Whether a node has so much of the log that it may vote.
+pub(super) fn is_nearly_all(matched: Option<u64>, last_index: u64) -> bool {
+    let lag = matched.map(|matched| last_index.saturating_sub(matched));
+    lag.is_some_and(|lag| lag < PROMOTE_LAG_ENTRIES_MAX)
+}
+
+/// Those candidates that lack no blobs, as far as is known; the others are asked.
+fn fit(core: &Core, term: u64, candidates: &BTreeSet<u64>) -> BTreeSet<u64> {
+    let mut known = core.catching_up.borrow_mut();
+    known.keep(term, candidates);
+    let fit = candidates.iter().copied();
+    let fit: BTreeSet<u64> = fit.filter(|node| known.is_fit(*node)).collect();
+    if fit.len() < candidates.len() {
+        core.candidates.notify_one();
+    }
+    fit
 }
 
 fn matched(seen: &RaftMetrics<Types>) -> BTreeMap<u64, u64> {
@@ -119,8 +154,8 @@ fn matched(seen: &RaftMetrics<Types>) -> BTreeMap<u64, u64> {
 }
 
 /// Decides the next step: what is under way is ended first, then nodes come in,
-/// get votes, lose them, and leave.
-fn next_step(scene: &Scene<'_>) -> Option<Step> {
+/// get votes, lose them, and leave. `fit` are those that may get one.
+fn next_step(scene: &Scene<'_>, fit: &BTreeSet<u64>) -> Option<Step> {
     if scene.membership.get_joint_config().len() > 1 {
         return Some(Step::Flatten);
     }
@@ -143,7 +178,7 @@ fn next_step(scene: &Scene<'_>) -> Option<Step> {
             Some(at) if at.addr != record.address.as_str() => {
                 gain = gain.or(Some(Step::Move { node, address }));
             }
-            Some(_) if record.is_voter && !is_voter && is_fit(scene, node, record) => {
+            Some(_) if record.is_voter && !is_voter && fit.contains(&node) => {
                 gain = gain.or(Some(Step::Promote { node }));
             }
             Some(_) if !record.is_voter && is_voter => {
@@ -170,16 +205,6 @@ fn can_spare(scene: &Scene<'_>, voters: &BTreeSet<u64>, node: u64) -> bool {
     let left = || voters.iter().filter(|voter| **voter != node);
     let near_count = left().filter(|voter| scene.near.contains(voter)).count();
     2 * near_count > left().count()
-}
-
-/// Whether a learner runs under its number, is there, and has nearly all of the log.
-fn is_fit(scene: &Scene<'_>, node: u64, record: &NodeRecord) -> bool {
-    let matched = scene.matched.get(&node);
-    let lag = matched.map(|matched| scene.last_index.saturating_sub(*matched));
-    let is_near = scene.near.contains(&node);
-    record.state == NodeState::Member
-        && is_near
-        && lag.is_some_and(|lag| lag < PROMOTE_LAG_ENTRIES_MAX)
 }
 
 /// Takes a step. Voters always become learners first, so that a change that is

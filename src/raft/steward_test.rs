@@ -10,6 +10,8 @@ struct Cluster {
     matched: BTreeMap<u64, u64>,
     me: u64,
     away: Option<u64>,
+    /// A node that lacks blobs.
+    unfilled: Option<u64>,
 }
 
 fn address(node: u64) -> String {
@@ -31,13 +33,14 @@ impl Cluster {
             matched: BTreeMap::from([(2, 1000), (3, 990)]),
             me: 1,
             away: None,
+            unfilled: None,
         }
     }
 
     fn next(&self) -> Option<Step> {
         let nodes = self.membership.nodes().map(|(node, _)| *node);
         let near = nodes.filter(|node| Some(*node) != self.away).collect();
-        next_step(&Scene {
+        let scene = Scene {
             near: &near,
             me: self.me,
             membership: &self.membership,
@@ -45,7 +48,10 @@ impl Cluster {
             last_index: 1000,
             matched: &self.matched,
             successor: Some(2),
-        })
+        };
+        let mut fit = candidates(&scene);
+        fit.retain(|node| Some(*node) != self.unfilled);
+        next_step(&scene, &fit)
     }
 }
 
@@ -91,7 +97,9 @@ fn an_admitted_node_is_fed_and_votes_once_it_runs_and_has_caught_up() {
     assert_eq!(cluster.next(), None, "it lags");
     cluster.matched.insert(9, 1001 - PROMOTE_LAG_ENTRIES_MAX);
     assert_eq!(cluster.next(), Some(Step::Promote { node: 9 }));
-    cluster.away = Some(9);
+    cluster.unfilled = Some(9);
+    assert_eq!(cluster.next(), None, "it lacks blobs");
+    (cluster.unfilled, cluster.away) = (None, Some(9));
     assert_eq!(cluster.next(), None, "it is away");
 }
 

@@ -21,6 +21,24 @@ pub(super) fn candidates(
     file: &BlobFile,
     origin: Option<u64>,
 ) -> Vec<u64> {
+    holders(view, peers, file, origin).nodes
+}
+
+/// The nodes to ask for a blob, best first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Holders {
+    pub(super) nodes: Vec<u64>,
+    /// Whether they are known to hold it; else nobody is, and these are all nodes.
+    pub(super) are_known: bool,
+}
+
+/// As [`candidates`], and says whether any is known.
+pub(super) fn holders(
+    view: &StateView,
+    peers: &[Peer],
+    file: &BlobFile,
+    origin: Option<u64>,
+) -> Holders {
     let holders = metadata::holders(view, &file.digest).unwrap_or_else(|error| {
         tracing::error!(%error, "the applied state cannot be read");
         Vec::new()
@@ -28,7 +46,8 @@ pub(super) fn candidates(
     let is_peer = |node: &u64| peers.iter().any(|peer| peer.node.id == *node);
     let mut nodes: Vec<u64> = holders.into_iter().filter(is_peer).collect();
     let origin = origin.filter(is_peer);
-    if nodes.is_empty() && origin.is_none() {
+    let are_known = !nodes.is_empty() || origin.is_some();
+    if !are_known {
         nodes = peers.iter().map(|peer| peer.node.id).collect();
     }
     if !nodes.is_empty() {
@@ -41,5 +60,5 @@ pub(super) fn candidates(
         nodes.retain(|node| *node != origin);
         nodes.insert(0, origin);
     }
-    nodes
+    Holders { nodes, are_known }
 }

@@ -13,6 +13,7 @@ use super::attempt::Ended;
 use super::blob_file::BlobFile;
 use super::candidates::is_live;
 use super::feed::{Feed, Stage};
+use super::filled::Watermark;
 use super::leaving::LeavingFiles;
 use super::letter::{Answer, Interest, Letter, Order, Want};
 use super::message::NOBODY_ID;
@@ -49,6 +50,7 @@ pub(super) struct Coordinator {
     /// What the state does not know of the blobs of this node.
     pub(super) announced: flume::Sender<Said>,
     pub(super) leaving: LeavingFiles,
+    pub(super) filled: Watermark,
 }
 
 /// What the plan need not know of a blob.
@@ -85,6 +87,8 @@ impl Entry {
 enum Event {
     Letter(Letter),
     Change(BlobChange),
+    /// Somebody asks how far this node is.
+    Asked,
     Due,
     End,
 }
@@ -109,6 +113,7 @@ impl Coordinator {
             survey: Survey::due(),
             announced,
             leaving: LeavingFiles::default(),
+            filled: Watermark::default(),
         }
     }
 
@@ -123,6 +128,7 @@ impl Coordinator {
                     self.worker.shared.metrics().replication.surveyed.set(0);
                     self.read_changes(change).await;
                 }
+                Event::Asked => self.tell_filled(),
                 Event::Due => {}
                 Event::End => return,
             }
@@ -155,7 +161,12 @@ impl Coordinator {
                 Err(_) => std::future::pending().await,
             }
         };
-        let happened = or(written, changed);
+        let asked = async {
+            shared.fill().asked().await;
+            Event::Asked
+        };
+        // Asked last, when no change waits: the answer says more then.
+        let happened = or(or(written, changed), asked);
         let now = self.worker.clock.now();
         let wait = self
             .plan
@@ -334,7 +345,7 @@ impl Coordinator {
     }
 
     /// A blob that the state has and this node lacks.
-    fn missing(&mut self, file: BlobFile, size_bytes: u64) {
+    pub(super) fn missing(&mut self, file: BlobFile, size_bytes: u64) {
         if self.plan.add(file) {
             self.entry(file, size_bytes);
         } else {
@@ -380,7 +391,12 @@ impl Coordinator {
             Ok(is_told != is_here && is_live(view, file)?)
         };
         match is_news() {
-            Ok(true) => self.say(file, is_here),
+            Ok(true) => {
+                if !is_here {
+                    self.withdraw_claim();
+                }
+                self.say(file, is_here);
+            }
             Ok(false) => {}
             Err(error) => tracing::error!(%error, "the applied state cannot be read"),
         }

@@ -92,15 +92,25 @@ impl Worker {
     /// A file that failed stays in service, whether or not the journal was asked.
     pub(super) fn doubt(&self, file: &BlobFile, is_asked: bool) {
         let now = self.clock.now();
-        if self.doubts.borrow_mut().note(*file, is_asked, now) {
+        let mut doubts = self.doubts.borrow_mut();
+        let was_asked = doubts.is_asked(file);
+        if doubts.note(*file, is_asked, now) {
             self.shared.metrics().replication.doubtful_files.rise();
+        }
+        // The journal is asked where others have the blob.
+        let is_asked = doubts.is_asked(file);
+        if is_asked != was_asked {
+            self.shared.dispute_file(is_asked);
         }
     }
 
     /// A file has gone, or is as good as any other.
     pub(super) fn trust(&self, file: &BlobFile) {
-        if self.doubts.borrow_mut().0.remove(file).is_some() {
+        if let Some(doubt) = self.doubts.borrow_mut().0.remove(file) {
             self.shared.metrics().replication.doubtful_files.fall();
+            if doubt.is_asked {
+                self.shared.dispute_file(false);
+            }
         }
     }
 }

@@ -63,16 +63,23 @@ impl Coordinator {
             return;
         }
         let view = self.worker.shared.journal().view();
-        let size_bytes = match metadata::blob(&view, &file.digest) {
-            Ok(Some(blob)) if blob.generation == file.generation => blob.size_bytes,
+        let blob = match metadata::blob(&view, &file.digest) {
+            Ok(Some(blob)) if blob.generation == file.generation => blob,
             Ok(_) => return,
             Err(error) => return tracing::error!(%error, "the applied state cannot be read"),
         };
         drop(view);
         let (digest, generation) = (&file.digest, file.generation);
+        let size_bytes = blob.size_bytes;
         let here = self.worker.store.is_durable(digest, generation, size_bytes);
         match here.await {
-            Ok(is_here) => self.say(file, is_here),
+            Ok(is_here) => {
+                if !is_here && blob.is_live() {
+                    self.withdraw_claim();
+                    self.missing(*file, size_bytes);
+                }
+                self.say(file, is_here);
+            }
             Err(error) => {
                 tracing::error!(%error, %digest, "a blob cannot be looked for");
                 self.survey.restart();

@@ -20,6 +20,7 @@ mod dispatch;
 mod doubts;
 mod feed;
 mod fetch;
+mod filled;
 mod hold;
 mod leaving;
 mod lent;
@@ -75,6 +76,3 @@ mod repair_tests;
 #[cfg(test)]
 #[path = "sources_test.rs"]
 mod sources_tests;
-#[cfg(test)]
-#[path = "tee_test.rs"]
-mod tee_tests;

@@ -54,7 +54,8 @@ pub(super) struct Plan {
     resting: BTreeSet<(Instant, u64)>,
     running_count: usize,
     wanted_count: usize,
-    known_count: usize,
+    /// Those that the state has.
+    known: BTreeSet<u64>,
     pub(super) sources: BTreeMap<u64, Source>,
     rests_until: Option<Instant>,
 }
@@ -86,6 +87,8 @@ pub(super) struct Source {
     pub(super) running_count: usize,
     pub(super) failures: u32,
     pub(super) rests_until: Option<Instant>,
+    /// When it first did not answer, if it has not answered since.
+    pub(super) away_since: Option<Instant>,
 }
 
 impl Entry {
@@ -125,7 +128,7 @@ impl Plan {
             resting: BTreeSet::new(),
             running_count: 0,
             wanted_count: 0,
-            known_count: 0,
+            known: BTreeSet::new(),
             sources: BTreeMap::new(),
             rests_until: None,
         }
@@ -142,7 +145,7 @@ impl Plan {
             && !entry.is_known
         {
             entry.is_known = true;
-            self.known_count += 1;
+            self.known.insert(number);
         }
         true
     }
@@ -209,9 +212,10 @@ impl Plan {
     /// Forgets a blob: it is there, or nobody may read it any more. Whether a fetch of
     /// it is under way, which the caller ends; its `ended` is still due.
     pub(super) fn remove(&mut self, file: BlobFile) -> bool {
-        let number = self.numbers.get(&file).copied();
-        let entry = number.and_then(|number| self.entries.get_mut(&number));
-        let Some(entry) = entry else {
+        let Some(number) = self.numbers.get(&file).copied() else {
+            return false;
+        };
+        let Some(entry) = self.entries.get_mut(&number) else {
             return false;
         };
         if !matches!(entry.place, Place::Running { .. }) {
@@ -219,7 +223,7 @@ impl Plan {
             return false;
         }
         if std::mem::take(&mut entry.is_known) {
-            self.known_count -= 1;
+            self.known.remove(&number);
         }
         if std::mem::take(&mut entry.waiters) > 0 {
             self.wanted_count -= 1;
@@ -321,8 +325,23 @@ impl Plan {
     }
 
     /// Blobs that the state has and this node lacks, as far as they are in the plan.
-    pub(super) const fn known_count(&self) -> usize {
-        self.known_count
+    pub(super) fn known_count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Numbers of such blobs that came no later than number `last`, oldest first.
+    pub(super) fn known_until(&self, last: u64) -> impl Iterator<Item = u64> {
+        self.known.range(..=last).copied()
+    }
+
+    /// The blob of a number.
+    pub(super) fn file(&self, number: u64) -> Option<BlobFile> {
+        self.entries.get(&number).map(|entry| entry.file)
+    }
+
+    /// The greatest number of all that was ever in the plan.
+    pub(super) const fn last_number(&self) -> u64 {
+        self.last_number
     }
 
     /// Fetches under way.
@@ -405,7 +424,7 @@ impl Plan {
         self.put(number, Place::Ready(Urgency::Background));
         self.ready.remove(&(Urgency::Background, number));
         let entry = self.entries.remove(&number)?;
-        self.known_count -= usize::from(entry.is_known);
+        self.known.remove(&number);
         self.wanted_count -= usize::from(entry.waiters > 0);
         Some(entry)
     }

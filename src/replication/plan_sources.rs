@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::attempt::{Ended, Replaced};
 use super::blob_file::BlobFile;
-use super::plan::{Entry, Place, Plan, REST_MAX, doubled};
+use super::candidates::Holders;
+use super::plan::{Entry, Place, Plan, REST_MAX, Source, doubled};
 
 /// A node that could not be reached, or failed otherwise, is left alone for so long;
 /// doubled by every further failure …
@@ -17,6 +18,23 @@ pub(super) const LIAR_REST: Duration = Duration::from_secs(10);
 /// Further sources of one blob: with more of them each would send less than an extent
 /// at a time.
 const OTHERS_MAX: usize = 3;
+
+/// A source that failed so many times in a row …
+const AWAY_FAILURES_MIN: u32 = 3;
+/// … and for so long is away: a node that starts again is back by then.
+const AWAY_MIN: Duration = Duration::from_secs(10);
+/// A blob that so many attempts did not find, at nodes that are not known to hold it, is
+/// at none of them: about half a minute of attempts, while what was pushed anywhere is
+/// written down within a second.
+const LACKED_FAILURES_MIN: u32 = 8;
+
+impl Source {
+    /// Whether it has not answered for a while.
+    fn is_away(&self, now: Instant) -> bool {
+        let has_been = |since| now.saturating_duration_since(since) >= AWAY_MIN;
+        self.failures >= AWAY_FAILURES_MIN && self.away_since.is_some_and(has_been)
+    }
+}
 
 impl Entry {
     /// A source of this blob is not asked for it again so soon.
@@ -96,6 +114,31 @@ impl Plan {
         others.take(OTHERS_MAX).collect()
     }
 
+    /// Whether a blob cannot be had now: nobody who is there has it. Then these nodes, all
+    /// of them away, could still have it; `None` when somebody can give it.
+    pub(super) fn beyond_reach(
+        &self,
+        number: u64,
+        holders: &Holders,
+        now: Instant,
+    ) -> Option<Vec<u64>> {
+        let entry = self.entries.get(&number)?;
+        if matches!(entry.place, Place::Running { .. }) {
+            return None;
+        }
+        let is_nowhere = !holders.are_known && entry.failures >= LACKED_FAILURES_MIN;
+        let mut away = Vec::new();
+        for node in &holders.nodes {
+            let source = self.sources.get(node);
+            if source.is_some_and(|source| source.is_away(now)) {
+                away.push(*node);
+            } else if !is_nowhere || !entry.avoided.contains_key(node) {
+                return None;
+            }
+        }
+        (is_nowhere || !away.is_empty()).then_some(away)
+    }
+
     /// A source of a fetch under way failed, and another one goes on.
     pub(super) fn replaced(&mut self, file: BlobFile, who: Replaced, now: Instant) {
         let Replaced {
@@ -129,13 +172,16 @@ impl Plan {
                 source.failures = source.failures.saturating_add(1);
                 let rest = doubled(SOURCE_REST_MIN, source.failures, SOURCE_REST_MAX);
                 source.rests_until = Some(now + rest);
+                let since = source.away_since.filter(|_| !has_moved);
+                source.away_since = since.or(Some(now));
             }
             Ended::Sealed => {
                 source.failures = 0;
                 source.rests_until = None;
+                source.away_since = None;
             }
-            Ended::SourceLacks { .. } | Ended::SourceLied | Ended::LocalFailed | Ended::GivenUp => {
-            }
+            Ended::SourceLacks { .. } | Ended::SourceLied => source.away_since = None,
+            Ended::LocalFailed | Ended::GivenUp => {}
         }
     }
 }

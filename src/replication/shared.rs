@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::blob_file::BlobFile;
 use super::letter::{Answer, Letter, Order, Want};
@@ -12,7 +12,7 @@ use super::peers::Peers;
 use super::room::Room;
 use crate::base::units::index_of;
 use crate::peer::{PeerNode, Security};
-use crate::raft::{BlobChange, Handle};
+use crate::raft::{BlobChange, Fill, Handle};
 use crate::runtime::timeout;
 use crate::telemetry::Metrics;
 
@@ -26,6 +26,8 @@ pub struct Parts {
     pub journal: Handle,
     /// The other end of `raft::Options::blob_changes`.
     pub blob_changes: flume::Receiver<BlobChange>,
+    /// `raft::Options::fill`.
+    pub fill: Fill,
     /// The other nodes.
     pub peers: Peers,
     /// Whether the disk has room for more copies.
@@ -47,6 +49,8 @@ struct Inner {
     orders: Vec<(flume::Sender<Order>, flume::Receiver<Order>)>,
     /// Whether blobs may be missing that the plan has not heard of.
     is_unsure: AtomicBool,
+    /// Bad files of blobs that other nodes have.
+    disputed_files: AtomicU64,
 }
 
 impl Shared {
@@ -61,6 +65,7 @@ impl Shared {
             letters: flume::unbounded(),
             orders: (0..parts.shards).map(|_| flume::unbounded()).collect(),
             is_unsure: AtomicBool::new(true),
+            disputed_files: AtomicU64::new(0),
             parts,
         }))
     }
@@ -107,6 +112,26 @@ impl Shared {
     #[must_use]
     pub fn is_behind(&self) -> bool {
         !self.blob_changes().is_empty() || self.0.is_unsure.load(Ordering::Acquire)
+    }
+
+    /// Whether files are bad here that will come from other nodes: they are missing as
+    /// well as if they were not here.
+    pub(super) fn has_disputed_files(&self) -> bool {
+        self.0.disputed_files.load(Ordering::Acquire) > 0
+    }
+
+    /// Counts such a file, or does not any more.
+    pub(super) fn dispute_file(&self, is_disputed: bool) {
+        let files = &self.0.disputed_files;
+        if is_disputed {
+            files.fetch_add(1, Ordering::AcqRel);
+        } else {
+            files.fetch_sub(1, Ordering::AcqRel);
+        }
+    }
+
+    pub(super) fn fill(&self) -> &Fill {
+        &self.0.parts.fill
     }
 
     /// Says whether the plan has heard of everything that is missing.

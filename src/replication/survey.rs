@@ -18,6 +18,10 @@ pub(super) struct Survey {
     left: Left,
     /// Whether it has to be done again from the start.
     is_again: bool,
+    /// Whether all of the state could be read.
+    is_whole: bool,
+    /// How often it was said that something has to be looked for.
+    restarts: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +37,8 @@ impl Survey {
         Self {
             left: Left::All,
             is_again: false,
+            is_whole: true,
+            restarts: 0,
         }
     }
 
@@ -41,8 +47,16 @@ impl Survey {
         self.left != Left::Nothing
     }
 
+    /// Whether all that was missing at its end was found, and what that end is: another
+    /// number is one of another survey.
+    pub(super) fn found_all(&self) -> Option<u64> {
+        let is_over = self.left == Left::Nothing && self.is_whole;
+        is_over.then_some(self.restarts)
+    }
+
     /// Everything has to be looked at, again where that has begun.
     pub(super) fn restart(&mut self) {
+        self.restarts += 1;
         match self.left {
             Left::All => {}
             Left::Behind(_) => self.is_again = true,
@@ -89,7 +103,10 @@ impl Coordinator {
     /// Looks at the next blobs of the state.
     pub(super) async fn survey_page(&mut self) {
         let after = match self.survey.left {
-            Left::All => None,
+            Left::All => {
+                self.survey.is_whole = true;
+                None
+            }
             Left::Behind(digest) => Some(digest),
             Left::Nothing => return,
         };
@@ -99,6 +116,7 @@ impl Coordinator {
             Err(error) => {
                 // Every other reader of the state meets the same.
                 tracing::error!(%error, "the applied state cannot be read");
+                self.survey.is_whole = false;
                 return self.survey.note(None);
             }
         };

@@ -294,3 +294,7 @@ mod tests {
         assert!(!refusals.is_resting(2, clock.now()));
     }
 }
+
+#[cfg(test)]
+#[path = "tee_test.rs"]
+mod node_tests;

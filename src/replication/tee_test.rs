@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use super::sample::{Blob, GENERATION_ID, repository, until};
-use super::testing::{Cluster, Node, World};
-use super::{HoldError, Options};
 use crate::base::Clock;
 use crate::base::limits::TEE_WAIT;
 use crate::blob::{SealError, Tap, Upload};
 use crate::oci::{Algorithm, Digest};
+use crate::replication::sample::{Blob, GENERATION_ID, repository, until};
+use crate::replication::testing::{Cluster, Node, World};
+use crate::replication::{HoldError, Options};
 use crate::telemetry::{FetchEnd, HoldEnd, TeeEnd};
 
 const MIB: usize = 1024 * 1024;
@@ -76,7 +76,8 @@ fn begin_push(
 fn push(node: &Node, blob: &Blob, copies: usize) -> Result<Vec<u64>, HoldError> {
     let (go_on, held) = begin_push(node, blob, copies);
     drop(go_on);
-    held.recv_timeout(super::sample::NOBODY_WAITS).unwrap()
+    held.recv_timeout(crate::replication::sample::NOBODY_WAITS)
+        .unwrap()
 }
 
 fn tees(node: &Node, end: TeeEnd) -> u64 {
@@ -196,7 +197,9 @@ fn a_taker_that_dies_in_the_middle_is_replaced() {
     };
     let remains = taker.stop();
     drop(go_on);
-    let held = held.recv_timeout(super::sample::NOBODY_WAITS).unwrap();
+    let held = held
+        .recv_timeout(crate::replication::sample::NOBODY_WAITS)
+        .unwrap();
     assert_eq!(held.unwrap(), [other.id]);
     assert_eq!(tees(&one, TeeEnd::Failed), 1);
     other.receives(&blob);

@@ -1,7 +1,6 @@
 //! Nodes in one process: each with two executors, a journal of its own, blobs in a
-//! directory, and connections over the loopback.
-//!
-//! The journals are not replicated: a test says what each of them learns.
+//! directory, and connections over the loopback. The journals are not replicated: a test
+//! says what each of them learns.
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -272,6 +271,7 @@ impl Founding {
             shards: SHARDS,
             journal: journal.clone(),
             blob_changes,
+            fill: raft::Fill::default(),
             peers: self.peers,
             room: Room::new(move || has_room.load(Ordering::Relaxed)),
             security: self.security.clone(),

@@ -13,7 +13,7 @@ use crate::base::Clock;
 use crate::cluster::{Admitter, Door};
 use crate::config::Config;
 use crate::peer::{Call, Calls, HandedOver, PeerListener, Refusal, RefusalCode, Standing};
-use crate::raft::{self, BlobChange, Handle, Identity, RaftService};
+use crate::raft::{self, BlobChange, Fill, Handle, Identity, RaftService};
 use crate::runtime::{
     Background, ExecutorHandle, ExecutorOptions, ShardPlan, Shutdown, Watchdog, spawn,
     spawn_executor,
@@ -38,6 +38,8 @@ pub(super) struct Consensus {
     pub(super) membership: Option<Membership>,
     /// Applied changes of blobs that have files; none for a node that runs alone.
     pub(super) blob_changes: flume::Receiver<BlobChange>,
+    /// Where replication says how far it is.
+    pub(super) fill: Fill,
 }
 
 /// What the raft core passes on to the data shards.
@@ -104,6 +106,8 @@ impl Consensus {
         let (blob_changes, changes) = flume::unbounded();
         let mut options = options;
         options.blob_changes = membership.as_ref().map(|_| blob_changes);
+        let fill = Fill::default();
+        options.fill = membership.as_ref().map(|_| fill.clone());
         let (started, is_started) = flume::bounded(1);
         let executor = ExecutorOptions {
             name: "raft".to_owned(),
@@ -136,6 +140,7 @@ impl Consensus {
             identity,
             membership,
             blob_changes: changes,
+            fill,
         })
     }
 }

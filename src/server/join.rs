@@ -28,8 +28,27 @@ pub struct Invitation {
     pub address: String,
     /// The token that `windlass cluster add` printed.
     pub token: String,
-    /// Whether the node is to vote once it has caught up.
+    /// Whether the node is to vote once it holds everything.
     pub is_voter: bool,
+}
+
+/// What a node that joins does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinStep<'a> {
+    /// It looks whether this machine can run it, and prepares its directory.
+    Preparing,
+    /// It reaches a member and waits to be admitted.
+    Asking {
+        /// The member.
+        address: &'a str,
+    },
+    /// It has its number, and writes down who it is.
+    Writing {
+        /// The number.
+        node: u64,
+    },
+    /// It is done, or has failed; what came of it is said next.
+    Over,
 }
 
 /// Makes a node the first of a cluster: gives it an authority and a certificate. What
@@ -39,10 +58,13 @@ pub fn init(config: &Config) -> ExitCode {
     report(begin(config))
 }
 
-/// Makes an empty node a member of a cluster, which `serve` then fills.
+/// Makes an empty node a member of a cluster, which `serve` then fills; tells each step
+/// as it begins.
 #[must_use]
-pub fn join(config: &Config, invitation: &Invitation) -> ExitCode {
-    report(be_admitted(config, invitation))
+pub fn join(config: &Config, invitation: &Invitation, tell: &dyn Fn(JoinStep<'_>)) -> ExitCode {
+    let outcome = be_admitted(config, invitation, tell);
+    tell(JoinStep::Over);
+    report(outcome)
 }
 
 fn begin(config: &Config) -> Result<String, ServerError> {
@@ -80,7 +102,12 @@ pub(super) fn begin_here(config: &Config) -> Result<ClusterId, ServerError> {
     Ok(cluster)
 }
 
-fn be_admitted(config: &Config, invitation: &Invitation) -> Result<String, ServerError> {
+fn be_admitted(
+    config: &Config,
+    invitation: &Invitation,
+    tell: &dyn Fn(JoinStep<'_>),
+) -> Result<String, ServerError> {
+    tell(JoinStep::Preparing);
     preflight(&config.data_dir)?;
     let token = JoinToken::parse(&invitation.token)?;
     create_directories_synced(&config.data_dir)?;
@@ -95,11 +122,20 @@ fn be_admitted(config: &Config, invitation: &Invitation) -> Result<String, Serve
         PeerSecurity::Tls => Security::Tls(TlsMaterial::joiner(token.authority())),
         PeerSecurity::Plain => joining_secret(&config.cluster)?,
     };
-    let joined = ask(security, &invitation.address, *token.secret(), &wish)?;
+    let address = &invitation.address;
+    tell(JoinStep::Asking { address });
+    let joined = ask(security, address, *token.secret(), &wish)?;
+    tell(JoinStep::Writing { node: joined.node });
     write(config, &wish, &joined)?;
     let wanted = wanted_certificate(config, joined.cluster, joined.node);
+    let fills = if wish.is_voter {
+        "fills, and votes once it holds everything"
+    } else {
+        "fills, and never votes"
+    };
     Ok(format!(
-        "this is node {} of cluster {} now; `windlass serve` fills it, and \
+        "this is node {} of cluster {} now\n\
+         start it with `windlass serve`: it {fills}\n\
          `windlass cluster status --watch` shows how far it is{wanted}",
         joined.node, joined.cluster
     ))

@@ -24,6 +24,6 @@ mod shard;
 mod tls_files;
 
 pub use access::{certified, rules};
-pub use join::{Invitation, init, join};
+pub use join::{Invitation, JoinStep, init, join};
 pub use run::run;
 pub use self_signed::self_signed;

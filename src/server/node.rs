@@ -253,6 +253,7 @@ fn copies(
         shards: shard_count(plan),
         journal: consensus.journal.clone(),
         blob_changes: consensus.blob_changes.clone(),
+        fill: consensus.fill.clone(),
         peers,
         room: Room::new(move || space.check().is_ok()),
         security: membership.security.clone(),

@@ -52,3 +52,4 @@ mod sources;
 mod tee;
 mod turn;
 mod undo;
+mod voting;

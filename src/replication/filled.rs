@@ -1,0 +1,159 @@
+//! How far this node holds the blobs of its state, as the number of an entry.
+//!
+//! Blobs come in any order, and new ones without end. So it is claimed mark by mark: a
+//! mark is an entry, taken when the plan knows all that was missing at that entry, and
+//! the number of the last blob that was in the plan then. Once no older blob is left
+//! there, all that the state had at that entry is here; and the next mark is taken.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::candidates::holders;
+use super::coordinator::Coordinator;
+use crate::raft::Filled;
+
+/// Where blobs are left that may be beyond reach, they are looked at so often …
+const LOOK_PERIOD: Duration = Duration::from_millis(500);
+/// … and no more of them at a time, some milliseconds of reading the state. Where more
+/// are beyond reach an operator says that they are given up.
+const LOOK_BLOBS_MAX: usize = 4096;
+
+/// See the file's head. Lives in the coordinator; a restart begins anew.
+#[derive(Debug, Default)]
+pub(super) struct Watermark {
+    claim: Option<Claim>,
+    mark: Option<Mark>,
+    look_due: Option<Instant>,
+}
+
+#[derive(Debug, Clone)]
+struct Claim {
+    index: u64,
+    /// Nodes that could still have what is not here of it.
+    unreached: BTreeSet<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Mark {
+    index: u64,
+    last_number: u64,
+    /// The survey that it leans on.
+    survey: u64,
+}
+
+/// What can be seen at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Sight {
+    /// An entry that was applied before anything else of this was looked at.
+    applied: Option<u64>,
+    /// The survey that has found all that was missing then; `None` while something may
+    /// be missing that the plan does not know.
+    survey: Option<u64>,
+    /// The last blob of the plan.
+    last_number: u64,
+}
+
+impl Watermark {
+    /// Nothing is claimed any more: something that was here is not.
+    pub(super) fn withdraw(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Goes on as far as can be seen. `left` says of the blobs up to a number whether one
+    /// of them is still to come, by `None`, or else who could have those that are not.
+    fn go_on(&mut self, sight: Sight, mut left: impl FnMut(u64) -> Option<BTreeSet<u64>>) {
+        let is_valid = |mark: &Mark| Some(mark.survey) == sight.survey;
+        self.mark = self.mark.filter(is_valid);
+        self.end_mark(&mut left);
+        if self.mark.is_some() {
+            return;
+        }
+        let known = sight.applied.zip(sight.survey);
+        self.mark = known.map(|(index, survey)| Mark {
+            index,
+            last_number: sight.last_number,
+            survey,
+        });
+        self.end_mark(&mut left);
+    }
+
+    fn end_mark(&mut self, left: &mut impl FnMut(u64) -> Option<BTreeSet<u64>>) {
+        let ended = self.mark.and_then(|mark| {
+            let unreached = left(mark.last_number)?;
+            let index = mark.index;
+            Some(Claim { index, unreached })
+        });
+        if ended.is_some() {
+            (self.claim, self.mark) = (ended, None);
+        }
+    }
+}
+
+impl Coordinator {
+    /// Answers whoever asks how far this node is.
+    pub(super) fn tell_filled(&mut self) {
+        let shared = self.worker.shared.clone();
+        // First: what is applied by then was told, so that it is in the channel or has
+        // come to the plan.
+        let applied = shared.journal().status().applied_index;
+        let is_told = shared.blob_changes().is_empty() && !shared.has_disputed_files();
+        let sight = Sight {
+            applied,
+            survey: self.survey.found_all().filter(|_| is_told),
+            last_number: self.plan.last_number(),
+        };
+        let mut filled = std::mem::take(&mut self.filled);
+        let mut look_due = filled.look_due;
+        filled.go_on(sight, |last| self.left(last, &mut look_due));
+        filled.look_due = look_due;
+        self.filled = filled;
+        self.tell_claim();
+    }
+
+    /// Something is not here that was.
+    pub(super) fn withdraw_claim(&mut self) {
+        self.filled.withdraw();
+        self.tell_claim();
+    }
+
+    fn tell_claim(&self) {
+        let shared = &self.worker.shared;
+        let claim = self.filled.claim.as_ref();
+        let unreached = claim.map(|claim| claim.unreached.iter().copied().collect());
+        shared.fill().tell(Filled {
+            index: claim.map(|claim| claim.index),
+            missing_blobs: shared.missing_count(),
+            unreached: unreached.unwrap_or_default(),
+        });
+    }
+
+    /// Who could have the blobs up to a number that are missing still; `None` when some
+    /// node can give one of them, or it was looked at just now.
+    fn left(&self, last: u64, look_due: &mut Option<Instant>) -> Option<BTreeSet<u64>> {
+        let mut all_away = BTreeSet::new();
+        let mut numbers = self.plan.known_until(last).peekable();
+        if numbers.peek().is_none() {
+            return Some(all_away);
+        }
+        let now = self.worker.clock.now();
+        if look_due.is_some_and(|due| now < due) {
+            return None;
+        }
+        *look_due = Some(now + LOOK_PERIOD);
+        let shared = &self.worker.shared;
+        let peers = shared.peers().others(shared.options().node);
+        let view = shared.journal().view();
+        for (count, number) in numbers.enumerate() {
+            let file = self.plan.file(number)?;
+            let origin = self.entries.get(&file).and_then(|entry| entry.origin);
+            let holders = holders(&view, &peers, &file, origin);
+            let away = self.plan.beyond_reach(number, &holders, now);
+            all_away.extend(away.filter(|_| count < LOOK_BLOBS_MAX)?);
+        }
+        Some(all_away)
+    }
+}
+
+#[cfg(test)]
+#[path = "filled_test.rs"]
+mod tests;

@@ -1,0 +1,329 @@
+//! What is claimed of the blobs of a node is true at any moment, and is claimed in time.
+
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
+use super::super::attempt::Ended;
+use super::super::blob_file::BlobFile;
+use super::super::candidates::Holders;
+use super::super::plan::{Caps, Plan};
+use super::*;
+use crate::base::Clock;
+use crate::oci::{Algorithm, Digest};
+
+const CAPS: Caps = Caps {
+    background_fetches: 4,
+    fetches: 4,
+    backlog: 4,
+    wanted: 4,
+};
+
+fn file(number: usize) -> BlobFile {
+    BlobFile {
+        digest: Digest::of(Algorithm::Sha256, &number.to_le_bytes()),
+        generation: 1,
+    }
+}
+
+/// A node that copies what is pushed elsewhere, with everything that may happen in the
+/// order in which the coordinator sees it.
+struct World {
+    /// Index of the entry of each blob, and whether it is here.
+    blobs: Vec<(u64, bool)>,
+    applied: u64,
+    /// Blobs that were told of; `None` stands for all.
+    channel: VecDeque<Option<usize>>,
+    plan: Plan,
+    is_surveyed: bool,
+    restarts: u64,
+    watermark: Watermark,
+    clock: Clock,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            blobs: Vec::new(),
+            applied: 0,
+            channel: VecDeque::new(),
+            plan: Plan::new(CAPS),
+            is_surveyed: false,
+            restarts: 0,
+            watermark: Watermark::default(),
+            clock: Clock::hand_moved(),
+        }
+    }
+
+    fn push(&mut self) -> usize {
+        self.applied += 1;
+        self.blobs.push((self.applied, false));
+        self.blobs.len() - 1
+    }
+
+    fn restart(&mut self) {
+        self.is_surveyed = false;
+        self.restarts += 1;
+    }
+
+    fn missing(&mut self, blob: usize) {
+        if !self.plan.add(file(blob)) {
+            self.restart();
+        }
+    }
+
+    fn read(&mut self) {
+        match self.channel.pop_front() {
+            Some(Some(blob)) if !self.blobs[blob].1 => self.missing(blob),
+            Some(None) => self.restart(),
+            Some(Some(_)) | None => {}
+        }
+    }
+
+    fn survey(&mut self) {
+        let missing = (0..self.blobs.len()).filter(|blob| !self.blobs[*blob].1);
+        let missing: Vec<usize> = missing.collect();
+        let has_room = missing.into_iter().all(|blob| self.plan.add(file(blob)));
+        self.is_surveyed = has_room;
+    }
+
+    fn seal(&mut self, blob: usize) {
+        if self.plan.contains(&file(blob)) {
+            self.blobs[blob].1 = true;
+            assert!(self.plan.begin(file(blob), 1));
+            self.plan.ended(file(blob), Ended::Sealed, self.clock.now());
+        }
+    }
+
+    fn lose(&mut self, blob: usize) {
+        if std::mem::take(&mut self.blobs[blob].1) {
+            self.watermark.withdraw();
+            self.missing(blob);
+        }
+    }
+
+    fn look(&mut self) {
+        let is_sure = self.is_surveyed && self.channel.is_empty();
+        let sight = Sight {
+            applied: Some(self.applied),
+            survey: is_sure.then_some(self.restarts),
+            last_number: self.plan.last_number(),
+        };
+        let plan = &self.plan;
+        self.watermark.go_on(sight, |last| {
+            let is_empty = plan.known_until(last).next().is_none();
+            is_empty.then(BTreeSet::new)
+        });
+    }
+
+    fn claim(&self) -> Option<u64> {
+        Some(self.watermark.claim.as_ref()?.index)
+    }
+
+    /// Greatest entry up to which everything is here.
+    fn truth(&self) -> u64 {
+        let mut missing = self.blobs.iter().filter(|(_, is_here)| !is_here);
+        missing.next().map_or(self.applied, |(index, _)| index - 1)
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    /// A blob is pushed elsewhere.
+    Push,
+    /// An entry that has no blob with a file.
+    Other,
+    /// A snapshot brings a blob.
+    Install,
+    Read,
+    Survey,
+    Seal(usize),
+    Lose(usize),
+    Look,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        4 => Just(Step::Push),
+        1 => Just(Step::Other),
+        1 => Just(Step::Install),
+        6 => Just(Step::Read),
+        3 => Just(Step::Survey),
+        6 => any::<usize>().prop_map(Step::Seal),
+        1 => any::<usize>().prop_map(Step::Lose),
+        6 => Just(Step::Look),
+    ];
+    prop::collection::vec(step, 1..80)
+}
+
+proptest! {
+    #[test]
+    fn a_claim_is_true_whatever_happens_and_comes_when_all_is_quiet(steps in steps()) {
+        let mut world = World::new();
+        for step in steps {
+            let count = world.blobs.len();
+            match step {
+                Step::Push => {
+                    let blob = world.push();
+                    world.channel.push_back(Some(blob));
+                }
+                Step::Other => world.applied += 1,
+                Step::Install => {
+                    world.push();
+                    world.channel.push_back(None);
+                }
+                Step::Read => world.read(),
+                Step::Survey => world.survey(),
+                Step::Seal(blob) if count > 0 => world.seal(blob % count),
+                Step::Lose(blob) if count > 0 => world.lose(blob % count),
+                Step::Seal(_) | Step::Lose(_) => {}
+                Step::Look => world.look(),
+            }
+            prop_assert!(world.claim().unwrap_or(0) <= world.truth(), "{:?}", world.claim());
+        }
+        while world.truth() < world.applied || !world.channel.is_empty() || !world.is_surveyed {
+            world.read();
+            world.survey();
+            for blob in 0..world.blobs.len() {
+                world.seal(blob);
+            }
+        }
+        world.look();
+        prop_assert_eq!(world.claim(), Some(world.applied));
+    }
+}
+
+#[test]
+fn a_claim_goes_on_while_there_is_always_something_missing() {
+    let mut world = World::new();
+    world.survey();
+    let mut last = world.push();
+    world.missing(last);
+    for _ in 0..20 {
+        world.look();
+        let next = world.push();
+        world.missing(next);
+        world.seal(last);
+        world.look();
+        assert!(
+            world.claim() >= Some(world.applied - 1),
+            "{:?}",
+            world.claim()
+        );
+        last = next;
+    }
+}
+
+#[test]
+fn a_mark_of_an_earlier_survey_claims_nothing() {
+    let mut world = World::new();
+    world.survey();
+    let first = world.push();
+    world.missing(first);
+    world.look();
+    // More than fits: it is forgotten until it is found again.
+    let others: Vec<usize> = (0..CAPS.backlog).map(|_| world.push()).collect();
+    for blob in &others {
+        world.missing(*blob);
+    }
+    assert!(!world.is_surveyed);
+    world.seal(first);
+    world.look();
+    assert_eq!(
+        world.claim(),
+        None,
+        "it does not know what it has forgotten"
+    );
+    world.survey();
+    world.look();
+    assert_eq!(world.claim(), None);
+    for blob in others {
+        world.seal(blob);
+    }
+    world.look();
+    assert_eq!(world.claim(), Some(world.applied));
+}
+
+/// A blob in a plan that was tried so many times at node 3, in vain.
+fn tried(times: u32, how: Ended) -> (Plan, Clock) {
+    let (mut plan, clock) = (Plan::new(CAPS), Clock::hand_moved());
+    assert!(plan.add(file(0)));
+    for _ in 0..times {
+        while plan.next(clock.now(), |_| vec![3]).is_none() {
+            clock.advance(Duration::from_millis(100));
+        }
+        plan.ended(file(0), how, clock.now());
+    }
+    (plan, clock)
+}
+
+fn beyond_reach(plan: &Plan, clock: &Clock, are_known: bool, nodes: &[u64]) -> Option<Vec<u64>> {
+    let number = plan.known_until(u64::MAX).next().unwrap();
+    let nodes = nodes.to_vec();
+    plan.beyond_reach(number, &Holders { nodes, are_known }, clock.now())
+}
+
+const GONE: Ended = Ended::SourceFailed { has_moved: false };
+const LACKS: Ended = Ended::SourceLacks { has_moved: false };
+
+#[test]
+fn a_blob_whose_holders_are_away_for_a_while_is_beyond_reach() {
+    let (mut plan, clock) = tried(3, GONE);
+    assert_eq!(
+        beyond_reach(&plan, &clock, true, &[3]),
+        None,
+        "not for long"
+    );
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(beyond_reach(&plan, &clock, true, &[3]), Some(vec![3]));
+    assert_eq!(
+        beyond_reach(&plan, &clock, true, &[3, 4]),
+        None,
+        "node 4 was not asked"
+    );
+    // It is back, and says that it has no time.
+    assert!(plan.next(clock.now(), |_| vec![3]).is_some());
+    assert_eq!(
+        beyond_reach(&plan, &clock, true, &[3]),
+        None,
+        "it is being fetched"
+    );
+    plan.ended(file(0), LACKS, clock.now());
+    assert_eq!(beyond_reach(&plan, &clock, true, &[3]), None);
+    let (plan, clock) = tried(2, GONE);
+    clock.advance(Duration::from_secs(10));
+    assert_eq!(
+        beyond_reach(&plan, &clock, true, &[3]),
+        None,
+        "it was asked twice"
+    );
+}
+
+#[test]
+fn a_blob_that_nobody_has_is_beyond_reach_and_one_with_a_holder_is_not() {
+    let (plan, clock) = tried(7, LACKS);
+    assert_eq!(beyond_reach(&plan, &clock, false, &[3]), None, "not yet");
+    let (plan, clock) = tried(8, LACKS);
+    assert_eq!(beyond_reach(&plan, &clock, false, &[3]), Some(Vec::new()));
+    assert_eq!(
+        beyond_reach(&plan, &clock, false, &[3, 4]),
+        None,
+        "node 4 was not asked"
+    );
+    assert_eq!(
+        beyond_reach(&plan, &clock, true, &[3]),
+        None,
+        "it is to have it"
+    );
+    let (plan, clock) = tried(8, Ended::LocalFailed);
+    assert_eq!(
+        beyond_reach(&plan, &clock, true, &[3]),
+        None,
+        "the fault is here"
+    );
+    assert_eq!(
+        beyond_reach(&plan, &clock, false, &[3]),
+        None,
+        "the fault is here"
+    );
+}
