@@ -18,7 +18,7 @@ const BLOB_BYTES: usize = 5 << 20;
 /// … at this rate, which four fetches share; the journal comes at once.
 const SLOW: &str = "4MiB";
 /// Nothing of that size comes at this rate while a test runs.
-const NEVER: &str = "16KiB";
+const NEVER: &str = "64KiB";
 /// Pushes there are acknowledged by the node that takes them.
 const ONE_COPY: (&str, &str) = ("WINDLASS_CLUSTER__ACK_PREFIXES", "[\"cache=one\"]");
 
