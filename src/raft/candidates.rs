@@ -13,6 +13,7 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 
 use super::core::{Core, Route};
+use super::fill::Filled;
 use super::members::MembersError;
 use super::message_request::{ClusterRequest, read_filled};
 use super::peers::{AskError, Question};
@@ -38,7 +39,7 @@ pub(super) async fn follow(core: Rc<Core>) {
     }
 }
 
-/// Asks one; whether it may vote now.
+/// Asks one; whether it may vote from now on.
 async fn follow_up(core: &Core, node: u64) -> bool {
     let Some(committed) = leading(core) else {
         return false;
@@ -46,28 +47,16 @@ async fn follow_up(core: &Core, node: u64) -> bool {
     let now = core.clock.now();
     let target = core.catching_up.borrow_mut().target(node, committed, now);
     let Some(target) = target else {
-        return true;
+        return false;
     };
     let question = Question {
         service: Service::Cluster,
         payload: ClusterRequest::Filled { index: target }.encode(),
         limit: ASK_LIMIT,
     };
-    let filled = match core.peers.ask(node, question, read_filled).await {
-        // Who can be reached from here will be reached from there.
-        Ok(filled) => filled
-            .index
-            .filter(|_| !is_any_near(core, &filled.unreached)),
-        // An older version, which does not know the question: its journal has to do.
-        Err(AskError::Refused {
-            code: RefusalCode::Malformed,
-            ..
-        }) => Some(target),
-        Err(error) => {
-            tracing::debug!(node, %error, "a node does not say how far it is filled");
-            None
-        }
-    };
+    let answer = core.peers.ask(node, question, read_filled).await;
+    let is_near = |node| node == core.peers.me() || core.peers.is_near(node);
+    let filled = filled_by(answer, target, is_near);
     let Some(committed) = leading(core) else {
         return false;
     };
@@ -88,11 +77,26 @@ async fn follow_up(core: &Core, node: u64) -> bool {
     is_last
 }
 
-fn is_any_near(core: &Core, nodes: &[u64]) -> bool {
-    let me = core.peers.me();
-    nodes
-        .iter()
-        .any(|node| *node == me || core.peers.is_near(*node))
+/// Up to which entry a node is filled that was asked about `target`.
+fn filled_by(
+    answer: Result<Filled, AskError>,
+    target: u64,
+    is_near: impl Fn(u64) -> bool,
+) -> Option<u64> {
+    match answer {
+        // Who can be reached from here will be reached from there.
+        Ok(filled) if filled.unreached.iter().any(|node| is_near(*node)) => None,
+        Ok(filled) => filled.index,
+        // An older version, which does not know the question: its journal has to do.
+        Err(AskError::Refused {
+            code: RefusalCode::Malformed,
+            ..
+        }) => Some(target),
+        Err(error) => {
+            tracing::debug!(%error, "a node does not say how far it is filled");
+            None
+        }
+    }
 }
 
 /// Index of the last entry that is committed, while this node leads.
@@ -148,4 +152,30 @@ pub(super) fn promote_here(core: &Core, node: u64) -> Result<(), MembersError> {
     core.catching_up.borrow_mut().excuse(term, node);
     core.wishes.notify_one();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_older_node_is_filled_and_one_that_could_be_given_more_is_not() {
+        let says = |answer| filled_by(answer, 40, |node| node == 2);
+        let filled = |unreached: &[u64]| Filled {
+            index: Some(50),
+            missing_blobs: 1,
+            unreached: unreached.to_vec(),
+        };
+        assert_eq!(says(Ok(filled(&[]))), Some(50));
+        assert_eq!(says(Ok(filled(&[3, 4]))), Some(50));
+        assert_eq!(says(Ok(filled(&[3, 2]))), None, "node 2 is here");
+        assert_eq!(says(Ok(Filled::default())), None);
+        let refused = |code| {
+            let reason = "no".into();
+            says(Err(AskError::Refused { code, reason }))
+        };
+        assert_eq!(refused(RefusalCode::Malformed), Some(40));
+        assert_eq!(refused(RefusalCode::Busy), None);
+        assert_eq!(says(Err(AskError::TimedOut)), None);
+    }
 }

@@ -7,7 +7,7 @@ use crate::base::Clock;
 use crate::metadata::{NodeAddress, Refusal, manifest, nodes as nodes_of};
 use crate::raft::node_tests::{put, repository};
 use crate::raft::{
-    Admission, IdentityError, Members, MembersError, OpenError, Options, Role, open,
+    Admission, Fill, Filled, IdentityError, Members, MembersError, OpenError, Options, Role, open,
 };
 use crate::runtime::{run_alone, spawn};
 
@@ -110,6 +110,43 @@ fn a_replica_reads_and_takes_changes_and_never_votes_until_it_is_told_to() {
         assert!(nodes[0].reads(3).await);
         let refused = replica.handle.demote(replica.id).await;
         assert_eq!(refused, Err(MembersError::Refused(Refusal::LastVoter)));
+        stop(nodes);
+    });
+}
+
+#[test]
+fn a_node_votes_when_it_says_that_it_is_filled_or_an_operator_does_not_ask() {
+    fn silent(options: &mut Options) {
+        options.fill = Some(Fill::default());
+    }
+    fn filled(options: &mut Options) {
+        let fill = Fill::default();
+        fill.tell(Filled {
+            index: Some(u64::MAX),
+            ..Filled::default()
+        });
+        options.fill = Some(fill);
+    }
+    run_alone(|| async {
+        let mut nodes = cluster(1, silent).await;
+        let node = nodes[0].admit(true).await;
+        nodes.push(node);
+        let learner = &nodes[1];
+        assert!(learner.handle.recovered(Duration::from_secs(20)).await);
+        let pending = learner.handle.promote(learner.id).await;
+        assert_eq!(pending, Err(MembersError::Pending));
+        assert_eq!(voters(&nodes[0].handle.membership()), [1]);
+        // Through the learner, which asks the leader.
+        let unfilled = learner.handle.promote_unfilled(learner.id);
+        unfilled.await.unwrap();
+        assert_eq!(voters(&learner.handle.membership()), ids(&nodes));
+        stop(nodes);
+
+        let mut nodes = cluster(1, filled).await;
+        let node = nodes[0].admit(true).await;
+        nodes.push(node);
+        let both = ids(&nodes);
+        until_members(&nodes[0], "both vote", |members| voters(members) == both).await;
         stop(nodes);
     });
 }

@@ -37,18 +37,13 @@ struct Claim {
 struct Mark {
     index: u64,
     last_number: u64,
-    /// The survey that it leans on.
-    survey: u64,
 }
 
 /// What can be seen at one moment.
 #[derive(Debug, Clone, Copy)]
 struct Sight {
-    /// An entry that was applied before anything else of this was looked at.
-    applied: Option<u64>,
-    /// The survey that has found all that was missing then; `None` while something may
-    /// be missing that the plan does not know.
-    survey: Option<u64>,
+    /// An entry of which the plan knows all that is missing; `None` while it may not.
+    known: Option<u64>,
     /// The last blob of the plan.
     last_number: u64,
 }
@@ -62,17 +57,13 @@ impl Watermark {
     /// Goes on as far as can be seen. `left` says of the blobs up to a number whether one
     /// of them is still to come, by `None`, or else who could have those that are not.
     fn go_on(&mut self, sight: Sight, mut left: impl FnMut(u64) -> Option<BTreeSet<u64>>) {
-        let is_valid = |mark: &Mark| Some(mark.survey) == sight.survey;
-        self.mark = self.mark.filter(is_valid);
         self.end_mark(&mut left);
         if self.mark.is_some() {
             return;
         }
-        let known = sight.applied.zip(sight.survey);
-        self.mark = known.map(|(index, survey)| Mark {
+        self.mark = sight.known.map(|index| Mark {
             index,
             last_number: sight.last_number,
-            survey,
         });
         self.end_mark(&mut left);
     }
@@ -96,10 +87,11 @@ impl Coordinator {
         // First: what is applied by then was told, so that it is in the channel or has
         // come to the plan.
         let applied = shared.journal().status().applied_index;
-        let is_told = shared.blob_changes().is_empty() && !shared.has_disputed_files();
+        let knows_all = shared.blob_changes().is_empty()
+            && self.survey.has_found_all()
+            && !shared.has_disputed_files();
         let sight = Sight {
-            applied,
-            survey: self.survey.found_all().filter(|_| is_told),
+            known: applied.filter(|_| knows_all),
             last_number: self.plan.last_number(),
         };
         let mut filled = std::mem::take(&mut self.filled);

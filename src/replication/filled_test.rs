@@ -15,7 +15,7 @@ use crate::oci::{Algorithm, Digest};
 const CAPS: Caps = Caps {
     background_fetches: 4,
     fetches: 4,
-    backlog: 4,
+    backlog: 2,
     wanted: 4,
 };
 
@@ -36,7 +36,6 @@ struct World {
     channel: VecDeque<Option<usize>>,
     plan: Plan,
     is_surveyed: bool,
-    restarts: u64,
     watermark: Watermark,
     clock: Clock,
 }
@@ -49,7 +48,6 @@ impl World {
             channel: VecDeque::new(),
             plan: Plan::new(CAPS),
             is_surveyed: false,
-            restarts: 0,
             watermark: Watermark::default(),
             clock: Clock::hand_moved(),
         }
@@ -61,21 +59,14 @@ impl World {
         self.blobs.len() - 1
     }
 
-    fn restart(&mut self) {
-        self.is_surveyed = false;
-        self.restarts += 1;
-    }
-
     fn missing(&mut self, blob: usize) {
-        if !self.plan.add(file(blob)) {
-            self.restart();
-        }
+        self.is_surveyed &= self.plan.add(file(blob));
     }
 
     fn read(&mut self) {
         match self.channel.pop_front() {
             Some(Some(blob)) if !self.blobs[blob].1 => self.missing(blob),
-            Some(None) => self.restart(),
+            Some(None) => self.is_surveyed = false,
             Some(Some(_)) | None => {}
         }
     }
@@ -105,8 +96,7 @@ impl World {
     fn look(&mut self) {
         let is_sure = self.is_surveyed && self.channel.is_empty();
         let sight = Sight {
-            applied: Some(self.applied),
-            survey: is_sure.then_some(self.restarts),
+            known: is_sure.then_some(self.applied),
             last_number: self.plan.last_number(),
         };
         let plan = &self.plan;
@@ -215,28 +205,27 @@ fn a_claim_goes_on_while_there_is_always_something_missing() {
 }
 
 #[test]
-fn a_mark_of_an_earlier_survey_claims_nothing() {
+fn what_the_plan_has_forgotten_is_not_claimed_and_what_it_knew_before_is() {
     let mut world = World::new();
     world.survey();
     let first = world.push();
     world.missing(first);
     world.look();
-    // More than fits: it is forgotten until it is found again.
-    let others: Vec<usize> = (0..CAPS.backlog).map(|_| world.push()).collect();
-    for blob in &others {
-        world.missing(*blob);
+    // One more than fits: it is forgotten until it is found again.
+    let others = [(); CAPS.backlog].map(|()| world.push());
+    for blob in others {
+        world.missing(blob);
     }
     assert!(!world.is_surveyed);
     world.seal(first);
-    world.look();
-    assert_eq!(
-        world.claim(),
-        None,
-        "it does not know what it has forgotten"
-    );
+    for blob in others {
+        world.seal(blob);
+        world.look();
+        assert_eq!(world.claim(), Some(1));
+    }
     world.survey();
     world.look();
-    assert_eq!(world.claim(), None);
+    assert_eq!(world.claim(), Some(1));
     for blob in others {
         world.seal(blob);
     }

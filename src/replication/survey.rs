@@ -20,8 +20,6 @@ pub(super) struct Survey {
     is_again: bool,
     /// Whether all of the state could be read.
     is_whole: bool,
-    /// How often it was said that something has to be looked for.
-    restarts: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,7 +36,6 @@ impl Survey {
             left: Left::All,
             is_again: false,
             is_whole: true,
-            restarts: 0,
         }
     }
 
@@ -47,16 +44,13 @@ impl Survey {
         self.left != Left::Nothing
     }
 
-    /// Whether all that was missing at its end was found, and what that end is: another
-    /// number is one of another survey.
-    pub(super) fn found_all(&self) -> Option<u64> {
-        let is_over = self.left == Left::Nothing && self.is_whole;
-        is_over.then_some(self.restarts)
+    /// Whether all that was missing was found.
+    pub(super) fn has_found_all(&self) -> bool {
+        !self.is_due() && self.is_whole
     }
 
     /// Everything has to be looked at, again where that has begun.
     pub(super) fn restart(&mut self) {
-        self.restarts += 1;
         match self.left {
             Left::All => {}
             Left::Behind(_) => self.is_again = true,
