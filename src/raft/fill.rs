@@ -50,7 +50,7 @@ impl Fill {
     }
 
     /// Asks, and takes what was said last when there is no answer within `limit`.
-    async fn ask(&self, limit: Duration) -> Filled {
+    pub async fn ask(&self, limit: Duration) -> Filled {
         let mut told = self.0.told.subscribe();
         self.0.asked.notify_one();
         drop(runtime::timeout(limit, told.changed()).await);

@@ -1,6 +1,8 @@
 //! What is claimed of the blobs of a node is true at any moment, and is claimed in time.
 
 use std::collections::VecDeque;
+use std::fs;
+use std::sync::atomic::Ordering;
 
 use proptest::prelude::*;
 
@@ -11,6 +13,9 @@ use super::super::plan::{Caps, Plan};
 use super::*;
 use crate::base::Clock;
 use crate::oci::{Algorithm, Digest};
+use crate::replication::letter::Want;
+use crate::replication::sample::{Blob, until};
+use crate::replication::testing::{Cluster, Node};
 
 const CAPS: Caps = Caps {
     background_fetches: 4,
@@ -315,4 +320,55 @@ fn a_blob_that_nobody_has_is_beyond_reach_and_one_with_a_holder_is_not() {
         None,
         "the fault is here"
     );
+}
+
+/// What a node claims, and the entry that it had applied when it was asked.
+fn claims(node: &Node) -> (Option<u64>, Option<u64>) {
+    node.on(0, |world| async move {
+        let applied = world.journal.status().applied_index;
+        let fill = world.replicator.shared().fill();
+        (fill.ask(Duration::from_secs(5)).await.index, applied)
+    })
+}
+
+#[track_caller]
+fn claims_all(node: &Node) {
+    until("it claims to hold everything", || {
+        let (claimed, applied) = claims(node);
+        claimed >= applied
+    });
+}
+
+#[test]
+fn a_full_disk_and_a_lost_file_are_not_claimed_to_be_filled() {
+    let cluster = Cluster::new();
+    let (source, target) = (cluster.start(1), cluster.start(2));
+    claims_all(&target);
+    let (full, _) = claims(&target);
+    target.has_room.store(false, Ordering::Relaxed);
+    let blob = Blob::new(81, 1 << 20);
+    source.own(&blob);
+    target.learn(&blob, &[1]);
+    until("it is missing", || {
+        target.metrics.replication.missing_blobs.value() == 1
+    });
+    let (claimed, applied) = claims(&target);
+    assert!(claimed >= full && claimed < applied, "{claimed:?}");
+    target.has_room.store(true, Ordering::Relaxed);
+    target.receives(&blob);
+    until("its holder is known", || target.knows_holder(&blob, 2));
+    claims_all(&target);
+
+    // Nobody can give it again for now.
+    cluster.hide(&source);
+    fs::remove_file(target.path(&blob)).unwrap();
+    let file = blob.file();
+    target.on(0, move |world| async move {
+        let want = Want::of(&file, 1 << 20);
+        drop(world.replicator.shared().want(want).await);
+    });
+    assert_eq!(claims(&target).0, None, "what was true is not any more");
+    cluster.slow_down(&source, 100 << 20);
+    target.receives(&blob);
+    claims_all(&target);
 }

@@ -120,7 +120,7 @@ struct Scene {
     folder: tempfile::TempDir,
 }
 
-/// The name that a command asks for.
+/// The name that a command asks for in the end, on standard output.
 fn wanted_name(output: &str) -> String {
     let name = output.split_whitespace().last().unwrap().to_owned();
     assert!(name.ends_with(".windlass"), "{output}");
@@ -147,7 +147,7 @@ impl Scene {
                 scene.cluster.join(&member, &token)
             };
             assert!(made.status.success(), "{}", said(&made));
-            let name = wanted_name(&said(&made));
+            let name = wanted_name(&String::from_utf8_lossy(&made.stdout));
             files.show(&authority.issue(&name));
             member.node.spawn();
             member.node.wait_ready();

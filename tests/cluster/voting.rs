@@ -98,7 +98,16 @@ fn an_operator_may_give_a_vote_to_a_node_that_lacks_blobs() {
         file.path().display().to_string(),
     );
     let joined = learner.run(&["join", &contact, "--token-file", &path, "--learner"]);
-    assert!(joined.status.success(), "join: {}", said(&joined));
+    let text = said(&joined);
+    assert!(joined.status.success(), "join: {text}");
+    let asking = format!("asking {contact} to let this node in\n");
+    for line in [
+        &asking,
+        "admitted as node ",
+        "start it with `windlass serve`",
+    ] {
+        assert!(text.contains(line), "{text}");
+    }
     learner.node.spawn();
     learner.node.wait_ready();
     cluster.nodes.push(learner);
