@@ -392,7 +392,7 @@ fn leadership_that_is_handed_over_fails_no_read() {
     /// So long a node has led, or has not, when leadership moves.
     const AGE: Duration = Duration::from_millis(1200);
     run_alone(|| async {
-        let nodes = cluster(3, |options| options.read_timeout = AGE - AGE / 6).await;
+        let nodes = cluster(3, |options| options.read_timeout = AGE * 5 / 6).await;
         let is_over = Rc::new(Cell::new(false));
         let readers = nodes.iter().map(|node| {
             let (handle, is_over) = (node.handle.clone(), Rc::clone(&is_over));

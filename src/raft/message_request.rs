@@ -86,7 +86,7 @@ pub(super) fn read_proposed(reader: &mut Reader<'_>) -> Result<Proposed, CodecEr
 
 /// The read index for a node that the leader does not reach: no entry has it, so that the
 /// node never has all that it asks for, and still knows that there is a quorum.
-pub(super) const WITHHELD_INDEX: u64 = u64::MAX;
+pub(super) const WITHHELD_ID: u64 = u64::MAX;
 
 /// The question for a read index.
 pub(super) fn encode_read_index() -> Bytes {

@@ -15,7 +15,7 @@ use crate::runtime;
 use super::carry::Pauses;
 use super::core::{Core, Route};
 use super::handle::ReadError;
-use super::message_request::{WITHHELD_INDEX, encode_read_index, read_index};
+use super::message_request::{WITHHELD_ID, encode_read_index, read_index};
 use super::peers::{AskError, Question};
 use super::reply::Denial;
 use super::start::HEARTBEAT_MS;
@@ -169,7 +169,7 @@ async fn round(core: &Core) -> End {
     };
     // There is a quorum.
     core.mark.end_excuse();
-    if index == WITHHELD_INDEX {
+    if index == WITHHELD_ID {
         return End::Behind;
     }
     if core.machine.wait_applied(index, ROUND_LIMIT).await {

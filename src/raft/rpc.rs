@@ -23,8 +23,8 @@ use super::mark::MARK_END;
 use super::membership::{Acquaintance, admit, leading_members, transfer_here};
 use super::message_append::{decode_append, write_appended};
 use super::message_request::{
-    ClusterRequest, Hello, Proposed, WITHHELD_INDEX, decode_propose, decode_read_index,
-    encode_index, write_filled, write_hello, write_members, write_proposed,
+    ClusterRequest, Hello, Proposed, WITHHELD_ID, decode_propose, decode_read_index, encode_index,
+    write_filled, write_hello, write_members, write_proposed,
 };
 use super::message_snapshot::{SnapshotMessage, SnapshotProgress, SnapshotStep, write_progress};
 use super::message_vote::{Ballot, write_transferred, write_voted};
@@ -197,7 +197,7 @@ impl RaftService {
         decode_read_index(&call.payload).map_err(malformed)?;
         // A delete would have to outlast it, and it does not hear what it lacks.
         if self.0.peers.is_deaf(call.from) && matches!(self.0.route(), Route::Here) {
-            return Ok(encode_index(&Ok(WITHHELD_INDEX)));
+            return Ok(encode_index(&Ok(WITHHELD_ID)));
         }
         self.0.grants.note(call.from, self.0.clock.now());
         let asked = self.0.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
