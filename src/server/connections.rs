@@ -246,11 +246,15 @@ mod tests {
             let held = busy(address, &metrics, 1).await;
             let mut idle = Vec::new();
             // What has answered may still be on its way to its next request.
-            while idle.len() < 20 {
+            for _ in 0..1000 {
+                if idle.len() == 20 {
+                    break;
+                }
                 let answered = ask(address).await;
                 idle.extend(answered.map(|(_, stream)| stream));
                 assert!(in_flight.count() <= 4);
             }
+            assert_eq!(idle.len(), 20);
             assert_eq!(metrics.http.requests_in_flight.value(), 1);
             let is_closed = async {
                 let mut bytes = [0; 200];
