@@ -2,7 +2,7 @@
 
 use super::{Node, agree, cluster, leader, stop, until};
 use crate::metadata::{FORMAT_LEVEL, format_level, node_level};
-use crate::raft::{OpenError, Options, open};
+use crate::raft::{OpenError, Options, Outdated, open};
 use crate::runtime::run_alone;
 
 const NEXT_LEVEL: u32 = FORMAT_LEVEL + 1;
@@ -49,10 +49,10 @@ fn nodes_are_upgraded_one_by_one_and_no_way_leads_back() {
         let refused = open(&home.options());
         let is_named = matches!(
             refused,
-            Err(OpenError::Newer {
+            Err(OpenError::Newer(Outdated {
                 level: NEXT_LEVEL,
                 known: FORMAT_LEVEL
-            })
+            }))
         );
         assert!(is_named, "{refused:?}");
         stop(nodes);

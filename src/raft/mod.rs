@@ -62,7 +62,7 @@ pub use fill::{Fill, Filled};
 pub use handle::{Handle, ReadError};
 pub use identity::{Identity, IdentityError};
 pub use members::{Member, Members, MembersError};
-pub use open::{OpenError, Opened, open};
+pub use open::{OpenError, Opened, Outdated, open};
 pub use options::Options;
 pub use proposal::{Committed, ProposeError};
 pub use rpc::RaftService;

@@ -1,7 +1,8 @@
-//! Opens identity and journal before consensus starts.
+//! Opens identity and journal before consensus starts, and says whether this build may
+//! go on in the state that its cluster has come to.
 
 use crate::journal;
-use crate::metadata::{StateError, format_level};
+use crate::metadata::{NodeState, StateError, View, format_level, node};
 
 use super::identity::{Identity, IdentityError};
 use super::options::Options;
@@ -28,17 +29,9 @@ pub enum OpenError {
          or start a new node with an empty one"
     )]
     Journal(#[from] journal::OpenError),
-    /// The state may hold what only newer builds read.
-    #[error(
-        "the cluster uses formats of level {level}, and this build knows level {known}: start \
-         the version that ran here before, or a newer one"
-    )]
-    Newer {
-        /// What the cluster may write.
-        level: u32,
-        /// What this build reads.
-        known: u32,
-    },
+    /// This build is too old for the state.
+    #[error(transparent)]
+    Newer(Outdated),
     /// The state cannot say which formats it is in.
     #[error("the applied state cannot be read")]
     State(#[from] StateError),
@@ -49,11 +42,70 @@ pub enum OpenError {
 pub fn open(options: &Options) -> Result<Opened, OpenError> {
     let identity = Identity::open(&options.data_directory, &options.journal.directory)?;
     let journal = journal::open(&options.journal)?;
-    let level = format_level(&StateView(journal.generation.view()))?;
-    let known = options.format_level;
-    if level > known {
-        return Err(OpenError::Newer { level, known });
-    }
+    let fitness = Fitness {
+        node: identity.raft_id,
+        known_level: options.format_level,
+    };
+    let checked = fitness.check_start(&StateView(journal.generation.view()));
+    checked.map_err(|unfit| match unfit {
+        Unfit::Outdated(outdated) => OpenError::Newer(outdated),
+        Unfit::State(error) => OpenError::State(error),
+    })?;
     Identity::mark_journal(&options.data_directory)?;
     Ok(Opened { identity, journal })
+}
+
+/// The state may hold what only newer builds read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the cluster uses formats of level {level}, and this build knows level {known}: start \
+     the version that ran here before, or a newer one"
+)]
+pub struct Outdated {
+    /// What the cluster may write.
+    pub level: u32,
+    /// What this build reads.
+    pub known: u32,
+}
+
+/// Why a node does not go on.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unfit {
+    /// Its build is too old.
+    #[error(transparent)]
+    Outdated(#[from] Outdated),
+    /// The state does not say.
+    #[error(transparent)]
+    State(#[from] StateError),
+}
+
+/// What a node can read, and which one it is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fitness {
+    /// Its number.
+    pub node: u64,
+    /// The newest formats that it knows.
+    pub known_level: u32,
+}
+
+impl Fitness {
+    /// Whether a node may start on this state.
+    pub(super) fn check_start(self, view: &dyn View) -> Result<(), Unfit> {
+        let (level, known) = (format_level(view)?, self.known_level);
+        if level > known {
+            return Err(Outdated { level, known }.into());
+        }
+        Ok(())
+    }
+
+    /// Whether a node may go on with this state. The level rises when the last one that
+    /// lacked it is removed: that one has nothing to read any more, and will be told.
+    pub(super) fn check(self, view: &dyn View) -> Result<(), Unfit> {
+        let Err(unfit) = self.check_start(view) else {
+            return Ok(());
+        };
+        let is_removed = node(view, self.node)
+            .is_ok_and(|record| record.is_some_and(|record| record.state == NodeState::Removed));
+        if is_removed { Ok(()) } else { Err(unfit) }
+    }
 }

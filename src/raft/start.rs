@@ -19,7 +19,7 @@ use super::handle::Handle;
 use super::identity::FIRST_NODE_ID;
 use super::log_store::LogStore;
 use super::network::Network;
-use super::open::Opened;
+use super::open::{Fitness, Opened};
 use super::options::Options;
 use super::peers::Peers;
 use super::proposal::ProposeError;
@@ -111,6 +111,10 @@ pub async fn start(
         &opened.journal,
         snapshots.clone(),
         changes,
+        Fitness {
+            node: id,
+            known_level: options.format_level,
+        },
         Arc::clone(&metrics),
     )?;
     let receiver = SnapshotReceiver::new(snapshots.clone(), Arc::clone(&metrics));

@@ -22,6 +22,7 @@ use crate::telemetry::Metrics;
 
 use super::blob_change::{BlobChange, BlobChanges};
 use super::encoding;
+use super::open::{Fitness, Unfit};
 use super::snapshot::{SnapshotBuilder, SnapshotData};
 use super::snapshot_file;
 use super::types::{Answer, Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, Types};
@@ -51,6 +52,7 @@ struct Shared {
     /// Tells readers on other threads which generation to read.
     published: watch::Sender<Generation>,
     blob_changes: BlobChanges,
+    fitness: Fitness,
     /// Index of the last applied entry, for those who wait for one.
     applied_index: watch::Sender<Option<u64>>,
     /// Told when the state wishes another membership.
@@ -99,6 +101,7 @@ impl StateMachine {
         opened: &Opened,
         directory: PathBuf,
         blob_changes: BlobChanges,
+        fitness: Fitness,
         metrics: Arc<Metrics>,
     ) -> Result<Self, JournalError> {
         let view = opened.generation.view();
@@ -124,6 +127,7 @@ impl StateMachine {
             membership: RefCell::new(membership.transpose().map_err(damaged)?.unwrap_or_default()),
             published,
             blob_changes,
+            fitness,
             clock: Clock::system(),
             metrics,
         })))
@@ -185,13 +189,23 @@ impl StateMachine {
         let started = self.0.clock.now();
         let (generation, changes) = (self.generation(), self.0.blob_changes.clone());
         let is_quick = step.is_quick() && !generation.is_behind();
-        let work = move |_: &State| carry_out(&generation, &changes, &step.entries, last);
+        let fitness = self.0.fitness;
+        let work = move |_: &State| {
+            let mut decided = decide(&generation, &step.entries, fitness)?;
+            let changed = carry_out(&generation, &changes, &mut decided, last)?;
+            Ok((decided, changed))
+        };
         let done = if is_quick {
             work(&self.0.state)
         } else {
             self.0.state.run_blocking(work).await
         };
-        let (decided, changed) = done.map_err(io::Error::other)?;
+        let (decided, changed) = match done {
+            Err(ApplyError::Unfit(Unfit::Outdated(outdated))) => {
+                runtime::end_unfit(&outdated.to_string())
+            }
+            done => done.map_err(io::Error::other)?,
+        };
 
         self.0.blob_changes.tell(changed);
         self.set_applied(Some(last));
@@ -230,6 +244,9 @@ impl StateMachine {
             Ok(next)
         });
         let next = installed.await?;
+        if let Err(unfit) = self.0.fitness.check(&StateView(next.view())) {
+            runtime::end_unfit(&unfit.to_string());
+        }
         self.0.membership.replace(meta.last_membership.clone());
         let previous = self.0.generation.replace(next.clone());
         drop(self.0.published.send(next));
@@ -273,21 +290,21 @@ enum ApplyError {
         index: u64,
         source: metadata::StateError,
     },
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
     #[error("a record of a blob is not what this build writes")]
     Blob(#[from] CodecError),
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
-/// Decides entries and makes what they change visible in one step; says whom to tell
-/// what. Blocks.
+/// Makes what was decided visible in one step; says whom to tell what. Blocks.
 fn carry_out(
     generation: &Generation,
     blob_changes: &BlobChanges,
-    entries: &[Entry],
+    decided: &mut Decided,
     last: LogId,
-) -> Result<(Decided, Vec<BlobChange>), ApplyError> {
-    let mut decided = decide(generation, entries)?;
+) -> Result<Vec<BlobChange>, ApplyError> {
     let changed = blob_changes.of(&decided.delta)?;
     let changes = Changes {
         entries: std::mem::take(&mut decided.delta).into_iter().collect(),
@@ -298,11 +315,18 @@ fn carry_out(
         membership: decided.membership.as_ref().map(encoding::encode_stored),
     };
     generation.commit(changes)?;
-    Ok((decided, changed))
+    Ok(changed)
 }
 
 /// Decides entries in order over one view; each sees what those before it changed.
-fn decide(generation: &Generation, entries: &[Entry]) -> Result<Decided, ApplyError> {
+///
+/// - Errors: `Unfit` for the entry with which the cluster goes on to formats that this
+///   build does not know; what it cannot read comes behind that one.
+fn decide(
+    generation: &Generation,
+    entries: &[Entry],
+    fitness: Fitness,
+) -> Result<Decided, ApplyError> {
     let view = StateView(generation.view());
     let base = Remembered::new(&view);
     let mut overlay = Overlay::new(&base);
@@ -320,7 +344,8 @@ fn decide(generation: &Generation, entries: &[Entry]) -> Result<Decided, ApplyEr
             EntryPayload::Normal(change) => {
                 let proposal = Proposal::decode(&change.bytes)
                     .map_err(|source| ApplyError::Proposal { index, source })?;
-                is_about_nodes |= matches!(proposal.command, Command::Node(_));
+                let is_about_node = matches!(proposal.command, Command::Node(_));
+                is_about_nodes |= is_about_node;
                 let context = Context {
                     index,
                     time_ms: proposal.time_ms,
@@ -328,6 +353,9 @@ fn decide(generation: &Generation, entries: &[Entry]) -> Result<Decided, ApplyEr
                 let (outcome, delta) = metadata::apply(&overlay, context, &proposal.command)
                     .map_err(|source| ApplyError::State { index, source })?;
                 overlay.absorb(delta);
+                if is_about_node {
+                    fitness.check(&overlay)?;
+                }
                 Some(outcome)
             }
         };

@@ -8,11 +8,12 @@ use tempfile::TempDir;
 
 use super::blob_change::BlobChanges;
 use super::log_store::LogStore;
+use super::open::Fitness;
 use super::state_machine::StateMachine;
 use super::types::Types;
 use super::{Handle, Opened, Options, StateView, open, start};
 use crate::journal;
-use crate::metadata::{Command, Outcome, has_repository, linked_blob, state_hash};
+use crate::metadata::{Command, FORMAT_LEVEL, Outcome, has_repository, linked_blob, state_hash};
 use crate::oci::{Algorithm, Digest, Repository};
 use crate::runtime::run_alone;
 use crate::telemetry::Metrics;
@@ -34,7 +35,11 @@ impl StoreBuilder<Types, LogStore, StateMachine, Directory> for Stores {
         let log = LogStore::new(&opened).unwrap();
         let snapshots = directory.path().join("snapshots");
         let changes = BlobChanges::default();
-        let machine = StateMachine::new(&opened, snapshots, changes, metrics).unwrap();
+        let fitness = Fitness {
+            node: 1,
+            known_level: FORMAT_LEVEL,
+        };
+        let machine = StateMachine::new(&opened, snapshots, changes, fitness, metrics).unwrap();
         let guard = Directory {
             _directory: directory,
         };

@@ -32,7 +32,7 @@ mod watchdog;
 pub use background::{Background, BackgroundError};
 pub use core_dumps::{CoreDumpsError, allow_core_dumps};
 pub use executor::{ExecutorError, ExecutorHandle, ExecutorOptions, run_alone, spawn_executor};
-pub use fatal::{EXIT_FAULT_STATUS, end_process};
+pub use fatal::{EXIT_FAULT_STATUS, end_process, end_unfit};
 pub use hostname::hostname;
 pub use in_flight::{InFlight, InFlightGuard};
 pub use notify::{notify_ready, notify_stopping, notify_watchdog_period};
