@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::page::Answer;
+#[cfg(feature = "mutants")]
+use crate::base::tomorrow;
 use crate::cluster::{Activity, ClusterStatus, NodeStatus, Report};
 use crate::http::Status;
 use crate::telemetry::PeerCopies;
@@ -48,7 +50,7 @@ fn node(node: &NodeStatus) -> Value {
 
 fn report(report: &Report) -> Value {
     let activity = report.activity.as_ref();
-    json!({
+    let page = json!({
         "build": report.build,
         "applied_index": report.applied_index,
         "blobs_missing": report.blobs_missing,
@@ -56,7 +58,19 @@ fn report(report: &Report) -> Value {
         "disk_bytes": report.disk_bytes,
         "consensus": activity.map(consensus),
         "replication": activity.map(replication),
-    })
+    });
+    #[cfg(feature = "mutants")]
+    let page = with_remarks(page, report);
+    page
+}
+
+/// What the version after this one says beside; see `base::tomorrow`.
+#[cfg(feature = "mutants")]
+fn with_remarks(mut page: Value, report: &Report) -> Value {
+    if let Some(page) = page.as_object_mut().filter(|_| tomorrow::is_on()) {
+        page.insert("remarks".to_owned(), json!(report.remarks));
+    }
+    page
 }
 
 /// Absent of a node whose version does not say it.

@@ -9,6 +9,7 @@ pub mod codec;
 pub mod identity;
 pub mod limits;
 pub mod mutant;
+pub mod tomorrow;
 pub mod units;
 
 pub use clock::Clock;

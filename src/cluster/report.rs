@@ -19,6 +19,7 @@
 
 use bytes::Bytes;
 
+use crate::base::tomorrow;
 use crate::base::units::to_u32;
 use crate::base::{CodecError, Reader, Writer};
 use crate::telemetry::PeerCopies;
@@ -29,6 +30,11 @@ const PLAIN_VERSION: u8 = 1;
 const UNSAID_VERSION: u8 = 3;
 /// The newest version of this build.
 const REPORT_VERSION: u8 = 3;
+
+/// The newest version that this process reads and writes.
+fn newest_version() -> u8 {
+    REPORT_VERSION + u8::from(tomorrow::is_on())
+}
 
 /// A node at one moment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -47,6 +53,9 @@ pub struct Report {
     pub activity: Option<Activity>,
     /// News of its blobs that are not written down yet; an older node does not say.
     pub unsaid: Option<u64>,
+    /// What the version after this one says beside; see `base::tomorrow`.
+    #[cfg(feature = "mutants")]
+    pub remarks: Option<u64>,
 }
 
 /// What a node does beside holding what it holds.
@@ -106,14 +115,14 @@ pub struct Copies {
 
 impl Report {
     /// What to ask a node that may be older.
-    pub(super) const fn question() -> Bytes {
-        Bytes::from_static(&[REPORT_VERSION])
+    pub(super) fn question() -> Bytes {
+        Bytes::copy_from_slice(&[newest_version()])
     }
 
     /// The answer to such a question.
     pub(super) fn answer(&self, question: &[u8]) -> Bytes {
         let asked = question.first().copied().unwrap_or(PLAIN_VERSION);
-        self.encode(asked.clamp(PLAIN_VERSION, REPORT_VERSION))
+        self.encode(asked.clamp(PLAIN_VERSION, newest_version()))
     }
 
     fn encode(&self, version: u8) -> Bytes {
@@ -130,13 +139,17 @@ impl Report {
         if version >= UNSAID_VERSION {
             writer.u64(self.unsaid.unwrap_or_default());
         }
+        #[cfg(feature = "mutants")]
+        if version > REPORT_VERSION {
+            writer.u64(self.remarks.unwrap_or_default());
+        }
         writer.finish().into()
     }
 
     pub(super) fn decode(payload: &[u8]) -> Result<Self, CodecError> {
         let mut reader = Reader::new(payload);
         let version = reader.u8()?;
-        if !(PLAIN_VERSION..=REPORT_VERSION).contains(&version) {
+        if !(PLAIN_VERSION..=newest_version()).contains(&version) {
             return Err(CodecError::Version {
                 record: "report",
                 version,
@@ -150,6 +163,8 @@ impl Report {
             disk_bytes: reader.u64()?,
             activity: None,
             unsaid: None,
+            #[cfg(feature = "mutants")]
+            remarks: None,
         };
         if version > PLAIN_VERSION {
             report.activity = Some(Activity {
@@ -159,6 +174,10 @@ impl Report {
         }
         if version >= UNSAID_VERSION {
             report.unsaid = Some(reader.u64()?);
+        }
+        #[cfg(feature = "mutants")]
+        if version > REPORT_VERSION {
+            report.remarks = Some(reader.u64()?);
         }
         reader.end()?;
         Ok(report)
@@ -287,6 +306,8 @@ mod tests {
                 },
             }),
             unsaid: Some(23),
+            #[cfg(feature = "mutants")]
+            remarks: None,
         }
     }
 

@@ -17,6 +17,10 @@ use super::view::View;
 use crate::base::Writer;
 use crate::oci::Repository;
 
+#[cfg(feature = "mutants")]
+#[path = "remark.rs"]
+pub(super) mod remark;
+
 /// Where and when a command is applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Context {
@@ -74,6 +78,8 @@ pub(super) fn decide(draft: &mut Draft<'_>, command: &Command) -> Result<Outcome
         Command::Node(command) => change_node(draft, command),
         Command::Robot(command) => change_robot(draft, command),
         Command::Once { id, command } => once(draft, *id, command),
+        #[cfg(feature = "mutants")]
+        Command::Remark { node } => Ok(remark::remark(draft, *node)),
     }
 }
 

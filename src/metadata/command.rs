@@ -109,6 +109,12 @@ pub enum Command {
         /// The change; not another one of these.
         command: Box<Self>,
     },
+    /// A node of the version after this one was here; see `base::tomorrow`.
+    #[cfg(feature = "mutants")]
+    Remark {
+        /// Its number.
+        node: u64,
+    },
 }
 
 /// Names a change among all that are to take effect once.
@@ -152,6 +158,8 @@ impl Command {
             | Self::YieldFile { .. }
             | Self::Node(_)
             | Self::Once { .. } => Repeat::Never,
+            #[cfg(feature = "mutants")]
+            Self::Remark { .. } => Repeat::Safe,
         }
     }
 }

@@ -32,11 +32,15 @@
 //! text, bytes   u32 length | content
 //! ```
 
+#[cfg(feature = "mutants")]
+use super::apply::remark::REMARK_TAG;
 use super::command::{ChangeId, Command, Proposal};
 use super::node_command::NodeCommand;
 use super::policy::{Policy, flag};
 use super::put_manifest::{Expected, Part, PutManifest};
 use super::robot_command::RobotCommand;
+#[cfg(feature = "mutants")]
+use crate::base::tomorrow;
 use crate::base::units::{to_u32, to_usize};
 use crate::base::{CodecError, Reader, Writer};
 use crate::oci::{Digest, MediaType, Referrer, Repository, Role, Tag};
@@ -158,6 +162,8 @@ fn encode_command(command: &Command, writer: &mut Writer) {
             encode_id(*id, writer);
             encode_command(command, writer);
         }
+        #[cfg(feature = "mutants")]
+        Command::Remark { node } => drop(writer.u8(REMARK_TAG).u64(*node)),
     }
 }
 
@@ -275,6 +281,10 @@ fn decode_plain(number: u8, reader: &mut Reader<'_>) -> Result<Command, CodecErr
             node: reader.u64()?,
             digest: Digest::decode(reader)?,
             generation: reader.u64()?,
+        },
+        #[cfg(feature = "mutants")]
+        REMARK_TAG if tomorrow::is_on() => Command::Remark {
+            node: reader.u64()?,
         },
         tag => Command::Node(NodeCommand::decode(tag, reader)?),
     })

@@ -15,7 +15,7 @@ use super::node_record::{NodeState, nodes};
 use super::outcome::{Outcome, Refusal};
 use super::record::{StateError, decode_record, read, start};
 use super::view::View;
-use crate::base::{CodecError, Reader};
+use crate::base::{CodecError, Reader, tomorrow};
 
 /// The newest formats that this build reads and writes.
 pub const FORMAT_LEVEL: u32 = 3;
@@ -29,6 +29,12 @@ pub const ONCE_LEVEL: u32 = 3;
 const FIRST_LEVEL: u32 = 1;
 /// Stands for the cluster; no node has this number.
 const CLUSTER_ID: u64 = 0;
+
+/// The newest formats that this process reads and writes: those of this build.
+#[must_use]
+pub fn known_level() -> u32 {
+    FORMAT_LEVEL + u32::from(tomorrow::is_on())
+}
 
 /// The formats that may be written.
 pub fn format_level(view: &dyn View) -> Result<u32, StateError> {

@@ -52,7 +52,7 @@ pub use delta::Delta;
 pub use event::{Event, EventKind};
 pub use holder::{holders, is_holder};
 pub use level::{
-    FORMAT_LEVEL, ONCE_LEVEL, ROBOTS_LEVEL, YIELD_FILE_LEVEL, format_level, node_level,
+    FORMAT_LEVEL, ONCE_LEVEL, ROBOTS_LEVEL, YIELD_FILE_LEVEL, format_level, known_level, node_level,
 };
 pub use node_address::{AddressError, NodeAddress};
 pub use node_command::{JoinTokenHash, NodeCommand, NodeUuid};

@@ -1,5 +1,7 @@
 //! What calls ask for, and which connection they travel on.
 
+#[cfg(feature = "mutants")]
+use crate::base::tomorrow;
 use crate::telemetry::PeerService;
 
 use super::preamble::Purpose;
@@ -28,10 +30,13 @@ pub enum Service {
     Upload = 9,
     /// What a node says about itself, for operators.
     Report = 10,
+    /// Whether the other end is of the version after this one; see `base::tomorrow`.
+    #[cfg(feature = "mutants")]
+    Greeting = 255,
 }
 
 impl Service {
-    const ALL: [Self; 10] = [
+    const ALL: &[Self] = &[
         Self::Append,
         Self::Vote,
         Self::Snapshot,
@@ -42,6 +47,8 @@ impl Service {
         Self::Blob,
         Self::Upload,
         Self::Report,
+        #[cfg(feature = "mutants")]
+        Self::Greeting,
     ];
 
     /// The number in a frame.
@@ -51,7 +58,11 @@ impl Service {
 
     /// The service of a number; `None` for those of a newer version.
     pub(super) fn of_code(code: u16) -> Option<Self> {
-        Self::ALL.into_iter().find(|each| each.code() == code)
+        let mut known = Self::ALL.iter().copied();
+        let found = known.find(|each| each.code() == code);
+        #[cfg(feature = "mutants")]
+        let found = found.filter(|each| *each != Self::Greeting || tomorrow::is_on());
+        found
     }
 
     /// The service as a label of metrics.
@@ -67,6 +78,8 @@ impl Service {
             Self::Blob => PeerService::Blob,
             Self::Upload => PeerService::Upload,
             Self::Report => PeerService::Report,
+            #[cfg(feature = "mutants")]
+            Self::Greeting => PeerService::Unknown,
         }
     }
 
@@ -77,6 +90,8 @@ impl Service {
             Self::Snapshot => Lane::Snapshot,
             Self::Propose | Self::Blob | Self::Upload | Self::Report => Lane::Work,
             Self::Join => Lane::Join,
+            #[cfg(feature = "mutants")]
+            Self::Greeting => Lane::Consensus,
         }
     }
 }
@@ -111,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_service_is_found_by_its_number_and_a_newer_one_is_not() {
-        for service in Service::ALL {
+        for service in Service::ALL.iter().copied() {
             assert_eq!(Service::of_code(service.code()), Some(service));
         }
         assert_eq!(Service::of_code(0), None);

@@ -20,6 +20,10 @@ use super::peers::Question;
 use super::proposal::{Submitted, Waiter};
 use super::view::StateView;
 
+#[cfg(feature = "mutants")]
+#[path = "tomorrow.rs"]
+mod tomorrow;
+
 /// How often a node looks whether anything is to be said or asked.
 const LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// A node that no leader has spoken to for this long asks others whether it
@@ -42,6 +46,8 @@ pub(super) async fn belong(core: Rc<Core>, told: Told) {
     let mut is_described = told.address.is_none();
     let mut is_leveled = false;
     let mut asked_last = 0;
+    #[cfg(feature = "mutants")]
+    let mut tomorrow = tomorrow::Tomorrow::default();
     loop {
         // A node that has moved is not found by its leader until it says so.
         if !is_described && (core.is_recovered() || core.is_cut_off(UNLED_MAX)) {
@@ -53,6 +59,8 @@ pub(super) async fn belong(core: Rc<Core>, told: Told) {
         if core.is_cut_off(UNLED_MAX) && !matches!(core.route(), Route::Here) {
             asked_last = ask_around(&core, asked_last).await;
         }
+        #[cfg(feature = "mutants")]
+        tomorrow.act(&core).await;
         runtime::sleep(LOOK_PERIOD).await;
     }
 }
@@ -78,7 +86,7 @@ async fn describe(core: &Rc<Core>, told: &Told) -> bool {
         node_uuid: told.node_uuid,
         address,
     };
-    match say(core, describing).await {
+    match say(core, Command::Node(describing)).await {
         // A node that was removed has nothing to say; it will be told.
         Some(Outcome::Applied | Outcome::Refused(Refusal::NodeRemoved)) => true,
         Some(outcome) => {
@@ -103,14 +111,14 @@ async fn tell_level(core: &Rc<Core>) -> bool {
         return true;
     }
     let telling = NodeCommand::SetLevel { node: me, level };
-    say(core, telling).await.is_some()
+    say(core, Command::Node(telling)).await.is_some()
 }
 
 /// Commits what this node says about itself; `None` when that did not succeed.
-async fn say(core: &Rc<Core>, command: NodeCommand) -> Option<Outcome> {
+pub(super) async fn say(core: &Rc<Core>, command: Command) -> Option<Outcome> {
     let proposal = Proposal {
         time_ms: core.clock.unix_ms(),
-        command: Command::Node(command),
+        command,
     };
     let (waiter, answered) = Waiter::new(None);
     let submitted = Submitted {

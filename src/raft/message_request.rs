@@ -23,6 +23,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::base::codec::{CodecError, Reader, Writer};
+#[cfg(feature = "mutants")]
+use crate::base::tomorrow;
 use crate::base::units::to_u32;
 use crate::metadata::Outcome;
 
@@ -144,6 +146,9 @@ pub(super) enum ClusterRequest {
         /// The node.
         node: u64,
     },
+    /// Whether the other end is of the version after this one; see `base::tomorrow`.
+    #[cfg(feature = "mutants")]
+    Greeting,
 }
 
 impl ClusterRequest {
@@ -159,6 +164,8 @@ impl ClusterRequest {
             Self::Seen { index } => drop(writer.u8(4).u64(index)),
             Self::Filled { index } => drop(writer.u8(5).u64(index)),
             Self::Promote { node } => drop(writer.u8(6).u64(node)),
+            #[cfg(feature = "mutants")]
+            Self::Greeting => drop(writer.u8(255)),
         }
         Bytes::from(writer.finish())
     }
@@ -183,6 +190,8 @@ impl ClusterRequest {
             6 => Self::Promote {
                 node: reader.u64()?,
             },
+            #[cfg(feature = "mutants")]
+            255 if tomorrow::is_on() => Self::Greeting,
             _ => return Err(CodecError::Invalid { field: "kind" }),
         };
         reader.end()?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::base::limits::{PROPOSE_TIMEOUT, READ_INDEX_TIMEOUT};
 use crate::base::units::MIB;
 use crate::journal;
-use crate::metadata::FORMAT_LEVEL;
+use crate::metadata::known_level;
 use crate::telemetry::Metrics;
 
 use super::blob_change::BlobChange;
@@ -57,7 +57,7 @@ impl Options {
             snapshot_bytes: u64::from(64 * MIB),
             log_entries_kept: 20_000,
             log_bytes_kept: u64::from(64 * MIB),
-            format_level: FORMAT_LEVEL,
+            format_level: known_level(),
             blob_changes: None,
             fill: None,
             metrics,

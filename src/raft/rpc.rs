@@ -70,6 +70,8 @@ impl RaftService {
             | Service::ReadIndex
             | Service::Propose
             | Service::Cluster => true,
+            #[cfg(feature = "mutants")]
+            Service::Greeting => true,
             Service::Join | Service::Blob | Service::Upload | Service::Report => false,
         }
     }
@@ -92,6 +94,8 @@ impl RaftService {
             Service::ReadIndex => self.read_index(&call).await,
             Service::Propose => self.propose(&call).await,
             Service::Cluster => self.cluster(&call).await,
+            #[cfg(feature = "mutants")]
+            Service::Greeting => Ok(encode_reply(&Ok(()), |_, ()| {})),
             Service::Join | Service::Blob | Service::Upload | Service::Report => {
                 let reason = "consensus does not serve this";
                 Err(Refusal::new(RefusalCode::UnknownService, reason))
@@ -290,6 +294,8 @@ impl RaftService {
                 }
                 Ok(encode_reply(&seen, |_, ()| {}))
             }
+            #[cfg(feature = "mutants")]
+            ClusterRequest::Greeting => Ok(encode_reply(&Ok(()), |_, ()| {})),
             ClusterRequest::Seen { index } => {
                 see(&self.0, index).await;
                 Ok(encode_reply(&Ok(()), |_, ()| {}))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::base::Clock;
 use crate::cluster::{Activity, Consensus, Copies, Proposals, Report};
-use crate::raft::Status;
+use crate::raft::{Handle, Status};
 use crate::registry::DiskSpace;
 use crate::replication;
 use crate::runtime::{Shutdown, timeout};
@@ -16,11 +16,12 @@ const RATE_PERIOD: Duration = Duration::from_secs(2);
 
 /// The node as it is now. One that runs alone lacks nothing.
 pub(super) fn report(
-    status: &Status,
+    journal: &Handle,
     space: &DiskSpace,
     metrics: &Metrics,
     shared: Option<&replication::Shared>,
 ) -> Report {
+    let status = journal.status();
     let mut copies = copies(&metrics.replication);
     // What is applied is seen in what is counted, or in what waits to be.
     copies.is_surveyed &= shared.is_none_or(|shared| !shared.is_behind());
@@ -32,10 +33,12 @@ pub(super) fn report(
         free_bytes: space.free_bytes(),
         disk_bytes: space.total_bytes(),
         activity: Some(Activity {
-            consensus: consensus(status, &metrics.journal),
+            consensus: consensus(&status, &metrics.journal),
             copies,
         }),
         unsaid: Some(count(&metrics.replication.unsaid_blobs)),
+        #[cfg(feature = "mutants")]
+        remarks: crate::metadata::Command::remark_count(&journal.view()).ok(),
     }
 }
 

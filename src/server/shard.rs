@@ -239,7 +239,7 @@ async fn wait_idle(shard: u16, grace: Duration, served: &[InFlight]) {
 fn operations(parts: &ShardParts) -> Operations {
     let (journal, space) = (parts.journal.clone(), parts.space.clone());
     let (copies, metrics) = (parts.copies.clone(), Arc::clone(&parts.metrics));
-    let report = move || report(&journal.status(), &space, &metrics, copies.as_ref());
+    let report = move || report(&journal, &space, &metrics, copies.as_ref());
     let alone = Operations::alone(parts.journal.clone(), report);
     match &parts.membership {
         None => alone,

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ const OPERATIONS_PER_TAG: u32 = 60;
 const REST: Duration = Duration::from_millis(150);
 /// Tags in use at the same time.
 const TAGS: usize = 3;
+/// So many failures are written down; under faults there are many.
+const FAILURES_MAX: usize = 20;
 /// The repository of the run.
 pub(crate) const REPOSITORY: &str = "nemesis/app";
 /// Where blobs are mounted to.
@@ -91,6 +94,8 @@ pub(crate) struct Log {
     pub(crate) succeeded: u64,
     /// Operations of unknown outcome, or refused for now.
     pub(crate) failed: u64,
+    /// The first ones of them.
+    pub(crate) failures: Vec<String>,
 }
 
 /// What the clients of one run share.
@@ -99,6 +104,8 @@ pub(crate) struct Run {
     began: Instant,
     /// Where the nodes are now.
     addresses: Mutex<Vec<SocketAddr>>,
+    /// Shared by all operations under way.
+    under_way: RwLock<()>,
     /// Set when the clients are to end.
     pub(crate) is_over: AtomicBool,
     /// Set while the cluster catches up: more nodes than processors write every blob.
@@ -115,6 +122,7 @@ impl Run {
         Arc::new(Self {
             began: Instant::now(),
             addresses: Mutex::new(addresses),
+            under_way: RwLock::default(),
             is_over: AtomicBool::new(false),
             is_gentle: AtomicBool::new(false),
             operations: AtomicU32::new(0),
@@ -126,6 +134,13 @@ impl Run {
     /// Nodes have come or gone.
     pub(crate) fn set_addresses(&self, addresses: Vec<SocketAddr>) {
         *lock(&self.addresses) = addresses;
+    }
+
+    /// Waits until no operation is under way; none begins as long as this is held.
+    pub(crate) fn pause(&self) -> RwLockWriteGuard<'_, ()> {
+        self.under_way
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A node is about to be removed, with what only it has. Until it has ended it may
@@ -149,6 +164,7 @@ impl Run {
             if self.is_gentle.load(Ordering::Relaxed) {
                 thread::sleep(REST);
             }
+            let _under_way = self.under_way.read();
             let mut client = self.client(&mut random);
             match random.below(22) {
                 0..=7 => self.push(&mut client, &mut random),
@@ -330,9 +346,9 @@ impl Run {
         let start = self.now();
         let answer = client.try_send(&Request::new("GET", target));
         let end = self.now();
-        let Ok(answer) = answer else {
-            self.log().failed += 1;
-            return;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => return self.log().fail(format!("GET {tag}: {error}")),
         };
         let value = match self.outcome(Some(&answer), &[200, 404]) {
             Some(200) => {
@@ -415,11 +431,13 @@ impl Run {
     }
 
     /// Counts an answer, and writes down one that no rule allows. The status, if any.
+    #[track_caller]
     pub(crate) fn outcome(&self, answer: Option<&Response>, good: &[u16]) -> Option<u16> {
         self.judge(answer, good, None)
     }
 
     /// As [`Run::outcome`], for an answer about an upload that was begun before.
+    #[track_caller]
     fn judge(
         &self,
         answer: Option<&Response>,
@@ -428,14 +446,14 @@ impl Run {
     ) -> Option<u16> {
         let mut log = self.log();
         let Some(answer) = answer else {
-            log.failed += 1;
+            log.fail(format!("no answer: {}", Location::caller()));
             return None;
         };
         if good.contains(&answer.status) {
             log.succeeded += 1;
             return Some(answer.status);
         }
-        log.failed += 1;
+        log.fail(format!("{}: {}", answer.about, answer.status));
         let is_read = answer.about.starts_with("GET") || answer.about.starts_with("HEAD");
         let is_upload = answer.about.contains("/blobs/uploads/");
         let is_allowed = match answer.status {
@@ -471,6 +489,13 @@ impl Run {
 }
 
 impl Log {
+    fn fail(&mut self, failure: String) {
+        self.failed += 1;
+        if self.failures.len() < FAILURES_MAX {
+            self.failures.push(failure);
+        }
+    }
+
     /// Whether the node that owned a session was removed since.
     fn is_lost(&self, session: Option<Session>) -> bool {
         session.is_some_and(|session| {

@@ -2,7 +2,7 @@
 //! node any more that reaches a quorum.
 
 use super::client::Run;
-use crate::support::{Client, MANIFEST_TYPE, Random, Request, digest_of, image};
+use crate::support::{Client, Cluster, MANIFEST_TYPE, Random, Request, digest_of, image};
 
 /// Where images are pushed to be deleted.
 const REPOSITORY: &str = "nemesis/gone";
@@ -131,6 +131,17 @@ impl Run {
         let (at, address) = (gone.at, client.address());
         let line = format!("{method} {target}: 200 from {address} at {start}, deleted by {at}");
         log.wrong.push(line);
+    }
+}
+
+/// Nothing whose delete was acknowledged is at any node.
+pub(crate) fn check_gone(cluster: &Cluster, run: &Run) {
+    let gone = run.log().gone.clone();
+    for address in cluster.addresses() {
+        let mut client = Client::new(address);
+        for target in gone.iter().flat_map(|gone| &gone.targets) {
+            client.send(&Request::new("GET", target)).expect(404);
+        }
     }
 }
 

@@ -46,10 +46,13 @@ mod quorum;
 mod relay;
 mod repair;
 mod serving;
+mod skew;
 mod slow_sync;
 mod snapshot;
 mod sources;
 mod tee;
+#[cfg(feature = "mutants")]
+mod tomorrow;
 mod turn;
 mod undo;
 mod voting;

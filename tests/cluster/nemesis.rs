@@ -20,7 +20,7 @@ use super::client::{MOUNTS, REPOSITORY, Run};
 use super::faults::{FAULTS, NODES, Nemesis};
 use super::history::is_linearizable;
 use super::turn::heavy;
-use crate::support::{Client, Random, Request, SETTLED_MAX, digest_of, wait_for};
+use crate::support::{Client, Cluster, Random, Request, SETTLED_MAX, digest_of, wait_for};
 
 /// Clients at work, one operation at a time each.
 const CLIENTS: u64 = 6;
@@ -32,12 +32,12 @@ const INLINE_BYTES_MAX: usize = 16 * 1024;
 const REST: Duration = Duration::from_millis(1200);
 
 /// Every acknowledged image, whole, at every node.
-fn check_kept(nemesis: &Nemesis, run: &Run) {
+pub(crate) fn check_kept(cluster: &Cluster, run: &Run) {
     let (kept, mounted) = {
         let log = run.log();
         (log.kept.clone(), log.mounted.clone())
     };
-    for address in nemesis.cluster.addresses() {
+    for address in cluster.addresses() {
         let mut client = Client::new(address);
         for image in &kept {
             let manifest = [("manifests", &image.manifest)];
@@ -57,9 +57,9 @@ fn check_kept(nemesis: &Nemesis, run: &Run) {
 
 /// Every node lists the same tags, and each gives every tag a value that one register
 /// explains, together with all that the clients saw.
-fn check_tags(nemesis: &Nemesis, run: &Run) {
+pub(crate) fn check_tags(cluster: &Cluster, run: &Run) {
     let mut lists = Vec::new();
-    for address in nemesis.cluster.addresses() {
+    for address in cluster.addresses() {
         run.read_all_tags(address);
         let target = format!("/v2/{REPOSITORY}/tags/list");
         let list = Client::new(address).send(&Request::new("GET", target));
@@ -74,12 +74,12 @@ fn check_tags(nemesis: &Nemesis, run: &Run) {
 }
 
 /// At one index all nodes have one state.
-fn check_states(nemesis: &Nemesis) {
+pub(crate) fn check_states(cluster: &Cluster) {
     let mut seen = Vec::new();
     let is_one = wait_for(SETTLED_MAX, || {
-        let nodes = 0..nemesis.cluster.nodes.len();
+        let nodes = 0..cluster.nodes.len();
         let states = nodes.map(|index| {
-            let status = nemesis.cluster.status(index).unwrap_or_default();
+            let status = cluster.status(index).unwrap_or_default();
             let state = &status["state"];
             (state["applied_index"].as_u64(), state["hash"].clone())
         });
@@ -184,10 +184,10 @@ fn torment(seed: u64) {
     }
     nemesis.cluster.wait_voters(usize::from(NODES));
     nemesis.cluster.wait_whole();
-    check_tags(&nemesis, &run);
-    check_kept(&nemesis, &run);
+    check_tags(&nemesis.cluster, &run);
+    check_kept(&nemesis.cluster, &run);
     check_leaders(&nemesis);
-    check_states(&nemesis);
+    check_states(&nemesis.cluster);
     check_files(&mut nemesis, &run);
     let log = run.log();
     println!(
@@ -228,7 +228,7 @@ impl Drop for HistoryOf {
 }
 
 /// Ends the clients, however the run ends.
-struct EndOf(Arc<Run>);
+pub(crate) struct EndOf(pub(crate) Arc<Run>);
 
 impl Drop for EndOf {
     fn drop(&mut self) {

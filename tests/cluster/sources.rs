@@ -25,7 +25,7 @@ fn options(network: &Network, place: u8) -> NodeOptions {
 }
 
 /// What a counter of a node says, of all other nodes together.
-fn metric(node: &Node, name: &str) -> u64 {
+pub(crate) fn metric(node: &Node, name: &str) -> u64 {
     let mut client = Client::new(node.admin_address);
     let page = client.send(&Request::new("GET", "/metrics")).body;
     let page = String::from_utf8(page).expect("text");

@@ -159,6 +159,11 @@ impl Node {
         command
     }
 
+    /// Has the node run otherwise from its next start on: another program, say.
+    pub(crate) fn change(&mut self, change: impl FnOnce(&mut NodeOptions)) {
+        change(&mut self.options);
+    }
+
     /// Waits until `/readyz` says 200; a process that ends first fails the test.
     #[track_caller]
     pub(crate) fn wait_ready(&mut self) {
