@@ -154,6 +154,6 @@ mod tests {
             (&"leader".into(), &"learner".into())
         );
         assert_eq!(nodes[6]["vote_waits_for"], Value::Null);
-        assert_eq!(nodes[7]["vote_waits_for"], "looks for what is missing");
+        assert_eq!(nodes[7]["vote_waits_for"], "soon");
     }
 }
