@@ -46,6 +46,9 @@ pub struct Census {
     pub left: u64,
     /// Those that no node holds which stays.
     pub sole: u64,
+    /// Others that no node of the cluster is known to hold: they are new, or were given
+    /// up with a node, or are on one that had no time to say so.
+    pub unheld: u64,
 }
 
 impl Leaving {
@@ -65,22 +68,40 @@ impl Leaving {
         self.voters.len() / 2 + 1
     }
 
+    fn held_by(nodes: &[u64], holders: &[u64]) -> usize {
+        nodes.iter().filter(|node| holders.contains(node)).count()
+    }
+
+    /// Holders that were removed count for nothing.
     fn count(&self, holders: &[u64], census: &mut Census) {
-        let held = |nodes: &[u64]| nodes.iter().filter(|node| holders.contains(node)).count();
-        census.left += u64::from(held(&self.voters) < self.wanted());
-        census.sole += u64::from(held(&self.others) == 0);
+        let (is_held, elsewhere) = self.holds(holders);
+        if !is_held && elsewhere == 0 {
+            census.unheld += 1;
+            return;
+        }
+        let is_left = Self::held_by(&self.voters, holders) < self.wanted();
+        census.left += u64::from(is_left);
+        census.sole += u64::from(elsewhere == 0);
+    }
+
+    /// Whether the node that goes holds a blob, and how many that stay do.
+    fn holds(&self, holders: &[u64]) -> (bool, usize) {
+        let elsewhere = Self::held_by(&self.others, holders);
+        (holders.contains(&self.node), elsewhere)
     }
 
     fn lean(&self, digest: Digest, holders: &[u64], leaning: &mut Leaning) {
         let mut census = Census::default();
         self.count(holders, &mut census);
-        let is_held = holders.contains(&self.node);
-        if census.left == 0 || !(is_held || holders.is_empty()) {
+        let (is_held, _) = self.holds(holders);
+        if is_held && census.left > 0 {
+            leaning.left += 1;
+            leaning.sole += census.sole;
+        } else if holders.is_empty() {
+            leaning.unheld += 1;
+        } else {
             return;
         }
-        leaning.unheld += u64::from(!is_held);
-        leaning.left += u64::from(is_held);
-        leaning.sole += if is_held { census.sole } else { 0 };
         if leaning.blobs.len() < LEANING_BLOBS_MAX {
             leaning.blobs.push(digest);
         }
@@ -203,13 +224,16 @@ mod tests {
         let count = |holders: &[u64]| {
             let mut census = Census::default();
             leaving.count(holders, &mut census);
-            (census.left, census.sole)
+            (census.left, census.sole, census.unheld)
         };
-        assert_eq!(count(&[2]), (1, 1));
-        assert_eq!(count(&[]), (1, 1));
-        assert_eq!(count(&[2, 9]), (1, 0));
-        assert_eq!(count(&[2, 1, 9]), (1, 0));
-        assert_eq!(count(&[1, 5]), (0, 0));
+        assert_eq!(count(&[2]), (1, 1, 0));
+        assert_eq!(count(&[2, 9]), (1, 0, 0));
+        assert_eq!(count(&[2, 1, 9]), (1, 0, 0));
+        assert_eq!(count(&[1, 5]), (0, 0, 0));
+        // Nobody is known to hold it, or only a node that was removed.
+        assert_eq!(count(&[]), (0, 0, 1));
+        assert_eq!(count(&[77]), (0, 0, 1));
+        assert_eq!(count(&[77, 2]), (1, 1, 0));
     }
 
     #[test]
@@ -249,6 +273,8 @@ mod tests {
         assert_eq!(lean(&[2, 1, 9]), (1, 0, 1));
         assert_eq!(lean(&[1, 2, 3]), (0, 0, 0));
         assert_eq!(lean(&[]), (0, 0, 1));
+        // It was given up with a node that was removed.
+        assert_eq!(lean(&[77]), (0, 0, 0));
         // It is missed elsewhere, and this node has no copy to give.
         assert_eq!(lean(&[1]), (0, 0, 0));
     }

@@ -302,9 +302,34 @@ impl Operations {
         let confirmed = self.journal.read_index().await;
         confirmed.map_err(|_| MembersError::NoLeader)?;
         let members = self.journal.members().await?.nodes;
+        let said = self.has_said(&members, node).await;
+        let confirmed = self.journal.read_index().await;
+        confirmed.map_err(|_| MembersError::NoLeader)?;
         let leaving = Leaving::of(&members, node);
         let census = census::take(&self.journal, Some(leaving)).await;
-        Ok(census.ok_or(MembersError::NoLeader)?)
+        let mut census = census.ok_or(MembersError::NoLeader)?;
+        if !said {
+            // They may be on it.
+            census.left += census.unheld;
+            census.sole += census.unheld;
+        }
+        Ok(census)
+    }
+
+    /// Whether the state here knows all that a node holds, as far as it says so now.
+    async fn has_said(&self, members: &[Member], node: u64) -> bool {
+        let Some(member) = members.iter().find(|member| member.node == node) else {
+            return false;
+        };
+        let index = self.journal.view().applied_index().unwrap_or_default();
+        let report = self.report_of(self.journal.status().node, member).await;
+        let asked = Asked {
+            index,
+            waited: Duration::ZERO,
+        };
+        let now = Clock::system().now();
+        let said = Hearing::new([node].into_iter(), now).take(&[report], asked, now);
+        said.of(node) == Standing::Said
     }
 
     /// Lets another node lead, if this one does.
