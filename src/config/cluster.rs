@@ -1,7 +1,7 @@
 //! `[cluster]`: how nodes find and trust each other.
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ use crate::base::units::MIB;
 const HIDDEN: &str = "(hidden)";
 /// Stands for the machine's name in `cluster.advertise`.
 pub(super) const HOSTNAME_MARK: &str = "{hostname}";
+
+/// Where a node listens for others unless it is told: nobody else comes there.
+const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 5002);
 
 /// A value that is never printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
@@ -105,7 +108,7 @@ impl Default for ClusterSection {
             peers: Vec::new(),
             expect: None,
             join_secret: None,
-            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 5002)),
+            listen: LISTEN_DEFAULT,
             advertise: None,
             security: PeerSecurity::Tls,
             secret: None,
@@ -138,6 +141,25 @@ impl ClusterSection {
         self.expect.unwrap_or(self.peers.len())
     }
 
+    /// Whether anything here says that this node is one of several. What only says how
+    /// copies are made and read does not, nor does an address that no other machine
+    /// reaches: a file that names every key with its default is one of a single node.
+    #[must_use]
+    pub fn is_of_cluster(&self) -> bool {
+        let is_given = [
+            self.name.is_some(),
+            self.expect.is_some(),
+            self.join_secret.is_some(),
+            self.advertise.is_some(),
+            self.secret.is_some(),
+            self.ca_file.is_some(),
+        ];
+        self.listen != LISTEN_DEFAULT
+            || !self.peers.is_empty()
+            || self.security == PeerSecurity::Plain
+            || is_given.contains(&true)
+    }
+
     /// Every key with a value.
     pub(super) fn with_every_key() -> Self {
         let file = |name: &str| Some(PathBuf::from(format!("/etc/windlass/{name}")));
@@ -167,6 +189,27 @@ mod tests {
         assert_eq!(secret.reveal(), "sesame");
         assert!(!format!("{section:?}").contains("sesame"));
         assert!(!toml::to_string(&section).unwrap().contains("sesame"));
+    }
+
+    #[test]
+    fn what_says_that_a_node_is_one_of_several_is_told_from_what_does_not() {
+        let is = |text: &str| {
+            let section: ClusterSection = toml::from_str(text).expect(text);
+            section.is_of_cluster()
+        };
+        for text in ["", "listen = '127.0.0.1:5002'", "ack = 'one'", "peers = []"] {
+            assert!(!is(text), "{text}");
+        }
+        for text in [
+            "listen = '10.0.0.1:5002'",
+            "advertise = 'a:1'",
+            "security = 'plain'",
+            "ca_file = 'a'",
+            "peers = ['a:1']",
+            "join_secret = 's'",
+        ] {
+            assert!(is(text), "{text}");
+        }
     }
 
     #[test]

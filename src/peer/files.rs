@@ -119,6 +119,12 @@ impl ClusterFiles {
         Ok(Some(authority))
     }
 
+    /// Whether the node was given a certificate.
+    #[must_use]
+    pub fn has_node(&self) -> bool {
+        self.directory.join("node.pem").exists()
+    }
+
     /// What the node shows and trusts; `None` when it has no certificate yet.
     ///
     /// - Errors: also when the key may be read by others.

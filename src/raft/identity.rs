@@ -24,6 +24,10 @@ const JOURNAL_MARK_FILE: &str = "journal.made";
 /// Written when the node has learned that it was removed.
 const REMOVED_MARK_FILE: &str = "node.removed";
 
+/// Written when a cluster has begun with the node. A node that joined one needs no mark:
+/// its number says so.
+const BEGUN_MARK_FILE: &str = "cluster.begun";
+
 /// Identity of a node. Survives everything but the loss of the directory; an
 /// empty directory never takes an old identity.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +40,22 @@ pub struct Identity {
     pub node: String,
     /// Its number in raft.
     pub raft_id: u64,
+}
+
+/// What is left to do where nobody knows the number of a node.
+const LOST_MEMBER: &str = "without one, take a member of a cluster out by `windlass cluster \
+    remove N` on another node, whose `windlass cluster status` says N, and let it join again \
+    with an empty directory; a node that runs alone begins anew with one";
+
+/// What to do with a node whose journal is not what it acknowledged. A member must not come
+/// back with an older one: it would vote again, and what a majority acknowledged with it
+/// could be lost.
+pub(super) fn replacement(node: u64) -> String {
+    format!(
+        "replace this node if it is one of a cluster: never put an older journal back, take it \
+         out by `windlass cluster remove {node}` on another node, empty its data directory and \
+         let it join again; only a node that runs alone restores its data directory from a backup"
+    )
 }
 
 /// Why a node does not know who it is.
@@ -52,7 +72,10 @@ pub enum IdentityError {
         source: io::Error,
     },
     /// The file is not what was written.
-    #[error("{} is damaged; restore it from a backup", path.display())]
+    #[error(
+        "{} is damaged: it never changes, so put back a copy of this one file; {LOST_MEMBER}",
+        path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -69,7 +92,8 @@ pub enum IdentityError {
     },
     /// There is a journal but no identity.
     #[error(
-        "{} is missing but its journal is there; restore the file, or start with an empty directory",
+        "{} is missing but its journal is there: it never changes, so put back a copy of this \
+         one file; {LOST_MEMBER}",
         path.display()
     )]
     Lost {
@@ -77,14 +101,12 @@ pub enum IdentityError {
         path: PathBuf,
     },
     /// There is an identity but its journal is gone.
-    #[error(
-        "{} is missing; restore it from a backup, or replace this node: remove it from \
-         its cluster and start with an empty directory",
-        path.display()
-    )]
+    #[error("{} is missing; {}", path.display(), replacement(*node))]
     JournalLost {
         /// The journal.
         path: PathBuf,
+        /// Number of the node.
+        node: u64,
     },
     /// The node was removed from its cluster.
     #[error(
@@ -117,14 +139,17 @@ impl Identity {
                 if removed.exists() {
                     return Err(IdentityError::Removed { path: removed });
                 }
+                let identity = Self::parse(&text, path)?;
                 let is_made = data_directory.join(JOURNAL_MARK_FILE).exists();
                 let is_lost = is_made && !journal::is_made(journal_directory);
                 if is_lost && !Mutant::ReuseWipedIdentity.is_on() {
                     // It voted with what is lost; an empty log must not vote again.
-                    let path = journal_directory.to_owned();
-                    return Err(IdentityError::JournalLost { path });
+                    return Err(IdentityError::JournalLost {
+                        path: journal_directory.to_owned(),
+                        node: identity.raft_id,
+                    });
                 }
-                Self::parse(&text, path)
+                Ok(identity)
             }
             Err(source) if source.kind() == io::ErrorKind::NotFound => {
                 if journal_directory.exists() {
@@ -236,6 +261,18 @@ impl Identity {
     /// Notes that the journal exists from now on.
     pub(super) fn mark_journal(data_directory: &Path) -> Result<(), IdentityError> {
         mark(data_directory, JOURNAL_MARK_FILE)
+    }
+
+    /// Notes that a cluster begins with the node of this directory. Blocks.
+    pub fn mark_begun(data_directory: &Path) -> Result<(), IdentityError> {
+        mark(data_directory, BEGUN_MARK_FILE)
+    }
+
+    /// Whether this node was made one of a cluster, by beginning or by joining it. Of the
+    /// first node of a cluster that began before there was a mark only its state says so.
+    #[must_use]
+    pub fn is_of_cluster(&self, data_directory: &Path) -> bool {
+        self.raft_id != FIRST_NODE_ID || data_directory.join(BEGUN_MARK_FILE).exists()
     }
 
     /// Notes that this node must not start again.
@@ -370,6 +407,18 @@ mod tests {
         Identity::mark_removed(directory.path()).unwrap();
         let refused = Identity::open(directory.path(), &journal);
         assert!(matches!(refused, Err(IdentityError::Removed { .. })));
+    }
+
+    #[test]
+    fn a_node_is_of_a_cluster_that_began_with_it_or_let_it_in() {
+        let [alone, joined] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let first = Identity::ensure(alone.path()).unwrap();
+        assert!(!first.is_of_cluster(alone.path()));
+        Identity::mark_begun(alone.path()).unwrap();
+        assert!(first.is_of_cluster(alone.path()));
+        let (home, cluster) = (joined.path(), "c".repeat(32));
+        let second = Identity::join(home, &home.join("journal"), &cluster, [7; 16], 5).unwrap();
+        assert!(second.is_of_cluster(home));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Opens identity and journal before consensus starts, and says whether this build may
 //! go on in the state that its cluster has come to.
 
+use std::path::Path;
+
 use crate::journal;
 use crate::metadata::{NodeState, StateError, View, format_level, node};
 
-use super::identity::{Identity, IdentityError};
+use super::identity::{Identity, IdentityError, replacement};
 use super::options::Options;
 use super::view::StateView;
 
@@ -17,6 +19,18 @@ pub struct Opened {
     pub(super) journal: journal::Opened,
 }
 
+impl Opened {
+    /// Whether the node was made one of a cluster: its identity says so, or its state,
+    /// in which every member says where it is.
+    pub fn is_of_cluster(&self, data_directory: &Path) -> Result<bool, StateError> {
+        if self.identity.is_of_cluster(data_directory) {
+            return Ok(true);
+        }
+        let view = StateView(self.journal.generation.view());
+        Ok(node(&view, self.identity.raft_id)?.is_some())
+    }
+}
+
 /// Why the node must not start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -24,11 +38,16 @@ pub enum OpenError {
     #[error("the node's identity cannot be used")]
     Identity(#[from] IdentityError),
     /// Its journal is damaged, lost something that was synced, or cannot be read.
-    #[error(
-        "the journal is not what was acknowledged; restore the data directory from a backup, \
-         or start a new node with an empty one"
-    )]
-    Journal(#[from] journal::OpenError),
+    #[error("the journal is not what was acknowledged; {}", replacement(*node))]
+    Journal {
+        /// Number of the node.
+        node: u64,
+        /// What is wrong with it.
+        source: journal::OpenError,
+    },
+    /// The files of the journal cannot be used; what is in them may be whole.
+    #[error("the journal cannot be read or written")]
+    Files(#[source] journal::OpenError),
     /// This build is too old for the state.
     #[error(transparent)]
     Newer(Outdated),
@@ -41,9 +60,14 @@ pub enum OpenError {
 /// caller, so call it on a background thread.
 pub fn open(options: &Options) -> Result<Opened, OpenError> {
     let identity = Identity::open(&options.data_directory, &options.journal.directory)?;
-    let journal = journal::open(&options.journal)?;
+    let node = identity.raft_id;
+    let journal = journal::open(&options.journal);
+    let journal = journal.map_err(|source| match source {
+        journal::OpenError::Files { .. } => OpenError::Files(source),
+        source => OpenError::Journal { node, source },
+    })?;
     let fitness = Fitness {
-        node: identity.raft_id,
+        node,
         known_level: options.format_level,
     };
     let checked = fitness.check_start(&StateView(journal.generation.view()));
@@ -107,5 +131,47 @@ impl Fitness {
         let is_removed = node(view, self.node)
             .is_ok_and(|record| record.is_some_and(|record| record.state == NodeState::Removed));
         if is_removed { Ok(()) } else { Err(unfit) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+    use std::fs;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::telemetry::Metrics;
+
+    #[test]
+    fn a_node_with_a_damaged_journal_is_replaced_and_never_sent_back_in_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options::new(directory.path(), Arc::new(Metrics::new()));
+        let (home, journal) = (directory.path(), &options.journal.directory);
+        Identity::join(home, journal, &"c".repeat(32), [7; 16], 41).unwrap();
+        fs::create_dir(journal).unwrap();
+        fs::write(journal.join("mark"), "no mark").unwrap();
+        let refused = open(&options).unwrap_err();
+        assert!(matches!(refused, OpenError::Journal { node: 41, .. }));
+        let text = refused.to_string();
+        for part in [
+            "never put an older journal back",
+            "`windlass cluster remove 41` on another node",
+            "only a node that runs alone restores",
+        ] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_journal_whose_files_are_in_the_way_is_not_called_damaged() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = Options::new(directory.path(), Arc::new(Metrics::new()));
+        // A file where the folder has to be.
+        Identity::ensure(directory.path()).unwrap();
+        fs::write(&options.journal.directory, "").unwrap();
+        let refused = open(&options).unwrap_err();
+        assert!(matches!(refused, OpenError::Files(_)), "{refused}");
+        assert!(refused.source().is_some());
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::belonging::membership;
 use super::error::ServerError;
 use super::membership::Membership;
 use super::options::raft_options;
@@ -102,7 +103,7 @@ impl Consensus {
         };
         let opened = open.join().map_err(|_| ServerError::Vanished)??;
         let identity = opened.identity.clone();
-        let membership = Membership::of(config, &identity)?;
+        let membership = membership(config, &opened)?;
         let (blob_changes, changes) = flume::unbounded();
         let mut options = options;
         options.blob_changes = membership.as_ref().map(|_| blob_changes);

@@ -48,7 +48,10 @@ pub(super) enum ServerError {
         "other nodes could not reach `{address}`; set `cluster.advertise` to a host and a port"
     )]
     NotReachable { address: String },
-    #[error("{} belongs to a cluster already", data_dir.display())]
+    #[error(
+        "{} belongs to a cluster already: `windlass serve` starts this node of it",
+        data_dir.display()
+    )]
     MemberAlready { data_dir: std::path::PathBuf },
     #[error("node.json names no cluster")]
     ClusterId(#[from] peer::ClusterIdError),
@@ -57,9 +60,24 @@ pub(super) enum ServerError {
     #[error("`cluster.join_secret` cannot be used")]
     JoinSecret(#[source] peer::WeakSecret),
     #[error(
-        "this node has stored images and belongs to no cluster; `windlass init` makes it the first of one, or leave `cluster.peers` out"
+        "`cluster.listen` or another key of `cluster` says that this node is of a cluster, and {} \
+         belongs to none: `windlass init` begins a cluster with this directory, `windlass join \
+         ADDR --token-file FILE` makes an empty one a member; a member that lost its directory \
+         is first taken out by `windlass cluster remove N` on another node; without such keys \
+         the node runs alone",
+        data_dir.display()
     )]
-    NoMember,
+    NoMember { data_dir: std::path::PathBuf },
+    #[error(
+        "this is node {node} of a cluster, and its certificates are not in {}: put them back, \
+         or set `cluster.security` and `cluster.ca_file` as they were; else take the node out by \
+         `windlass cluster remove {node}` on another node, and join again with an empty directory",
+        directory.display()
+    )]
+    NoCertificates {
+        node: u64,
+        directory: std::path::PathBuf,
+    },
     #[error("the node was told to stop before there was a cluster")]
     Stopped,
     #[error("the TLS certificate cannot be used")]
@@ -133,7 +151,8 @@ impl ServerError {
             | Self::ClusterId(_)
             | Self::Secret(_)
             | Self::JoinSecret(_)
-            | Self::NoMember
+            | Self::NoMember { .. }
+            | Self::NoCertificates { .. }
             | Self::Tls(_)
             | Self::SelfSigned(_)
             | Self::FileThere { .. }

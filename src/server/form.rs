@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use super::belonging::{check_made, is_member};
 use super::error::ServerError;
 use super::join::{ask, begin_here, write};
 use super::membership::{advertised, join_secret, joining_secret};
@@ -14,9 +15,7 @@ use crate::cluster::{Gathered, Plan, Wish, gather, ordinal_of};
 use crate::config::{ClusterSection, Config, PeerSecurity};
 use crate::disk::{create_directories_synced, lock_directory};
 use crate::metadata::{NodeAddress, NodeUuid};
-use crate::peer::{
-    ClusterFiles, ClusterId, Fingerprint, JoinSecret, PeerListener, Security, TlsMaterial,
-};
+use crate::peer::{ClusterId, Fingerprint, JoinSecret, PeerListener, Security, TlsMaterial};
 use crate::raft::Identity;
 use crate::runtime::{Shutdown, hostname, preflight, run_alone};
 use crate::telemetry::Metrics;
@@ -39,7 +38,7 @@ struct Former<'a> {
 pub(super) fn form(config: &Config, shutdown: &Shutdown) -> Result<(), ServerError> {
     let section = &config.cluster;
     let Some(secret) = join_secret(section)?.filter(|_| !section.peers.is_empty()) else {
-        return Ok(());
+        return check_made(config);
     };
     if is_settled(config)? {
         return Ok(());
@@ -72,18 +71,8 @@ pub(super) fn form(config: &Config, shutdown: &Shutdown) -> Result<(), ServerErr
 /// Whether there is nothing to form: the node is a member, or the start will say what
 /// is wrong with it.
 fn is_settled(config: &Config) -> Result<bool, ServerError> {
-    let has_identity = Identity::is_written(&config.data_dir);
-    let has_journal = config.data_dir.join("journal").exists();
-    let is_plain = config.cluster.security == PeerSecurity::Plain;
-    let is_member = is_plain || ClusterFiles::new(&config.data_dir).read_node()?.is_some();
-    match (has_identity, has_journal) {
-        (true, _) if is_member => Ok(true),
-        (true, true) => Err(ServerError::NoMember),
-        // A beginning that was cut off before it was done.
-        (_, false) => Ok(false),
-        // Its identity is lost.
-        (false, true) => Ok(true),
-    }
+    // With a journal and no identity, or an identity that is of no cluster, it is refused.
+    Ok(config.data_dir.join("journal").exists() || is_member(config)?)
 }
 
 /// Names this machine, the same after a crash.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use super::belonging::is_member;
 use super::error::ServerError;
 use super::membership::{advertised, joining_secret};
 use super::run::report;
@@ -71,8 +72,7 @@ fn begin(config: &Config) -> Result<String, ServerError> {
     let address = advertised(&config.cluster)?;
     create_directories_synced(&config.data_dir)?;
     let _lock = lock_directory(&config.data_dir).map_err(ServerError::locked)?;
-    let files = ClusterFiles::new(&config.data_dir);
-    if config.cluster.security == PeerSecurity::Tls && files.read_node()?.is_some() {
+    if is_member(config)? {
         return Err(ServerError::MemberAlready {
             data_dir: config.data_dir.clone(),
         });
@@ -99,6 +99,7 @@ pub(super) fn begin_here(config: &Config) -> Result<ClusterId, ServerError> {
         files.write_authority(&authority)?;
         files.write_node(&authority.issue(identity.raft_id, &clock)?)?;
     }
+    Identity::mark_begun(&config.data_dir)?;
     Ok(cluster)
 }
 

@@ -38,7 +38,7 @@ pub(super) struct Membership {
 }
 
 impl Membership {
-    /// Reads the membership; `None` for a node that runs alone.
+    /// Reads the membership; `None` for a node that has no certificate and needs one.
     ///
     /// - Errors: certificates or keys that cannot be used, or an address that others
     ///   could not reach.

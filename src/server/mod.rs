@@ -5,6 +5,7 @@
 //! Crates: -
 
 mod access;
+mod belonging;
 mod certificates;
 mod connections;
 mod consensus;

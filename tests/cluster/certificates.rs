@@ -223,6 +223,9 @@ fn certificates_of_an_operator_let_in_the_nodes_they_name_and_nobody_else() {
 
     // A node does not start with what the others would refuse.
     scene.cluster.nodes[2].node.kill();
+    // It has joined: no cluster begins with it.
+    let begun = scene.cluster.nodes[2].run(&["init"]);
+    assert_eq!(begun.status.code(), EXIT_CONFIG, "{}", said(&begun));
     let own = scene.names[2].clone();
     for (refused, said) in [
         (ours.issue(&name), "must have the name"),

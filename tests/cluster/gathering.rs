@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::serving::push_image;
-use crate::support::{Cluster, Member, NodeOptions, Registry, said, wait_for};
+use crate::support::{Cluster, Member, Node, NodeOptions, Registry, said, wait_for};
 
 /// A node that is refused, or hears of a new one, has said so by then.
 const SAID_MAX: Duration = Duration::from_secs(30);
@@ -182,12 +182,11 @@ fn a_node_with_images_of_its_own_does_not_vanish_into_a_list() {
         host: Some(hosts[0]),
         ..NodeOptions::default()
     };
-    let mut member = waiting(alone);
-    member.node.wait_ready();
-    Registry::new(member.node.address).push_blob("own/app", b"kept");
-    assert!(member.node.terminate(SAID_MAX).success());
+    let mut alone = Node::start_with(alone);
+    Registry::new(alone.address).push_blob("own/app", b"kept");
+    assert!(alone.terminate(SAID_MAX).success());
     let listed = NodeOptions {
-        data_dir: Some(member.node.data_dir.clone()),
+        data_dir: Some(alone.data_dir.clone()),
         ..options(hosts[0], &list(&hosts), SECRET)
     };
     let mut listed = waiting(listed);
