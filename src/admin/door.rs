@@ -168,7 +168,13 @@ async fn carry_out(operations: &Operations, page: Page) -> Answer {
         },
         Wish::Remove(node) => operations.remove(node, false).await,
         Wish::ForceRemove(node) => operations.remove(node, true).await,
-        Wish::TransferLeader(to) => operations.transfer_leader(to).await,
+        Wish::TransferLeader(to) => match operations.transfer_leader(to).await {
+            Ok(leader) => {
+                tracing::info!(?wish, leader, "leadership was handed over");
+                return Answer::json(Status::OK, &json!({ "leader": leader }));
+            }
+            Err(error) => Err(error),
+        },
     };
     match done {
         Ok(()) => {

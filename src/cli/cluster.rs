@@ -48,7 +48,9 @@ pub(super) fn run(command: &ClusterCommand, config: &Config) -> Result<(), Opera
             change(&node, wish, Some(*number)).map(drop)
         }
         ClusterCommand::TransferLeader { node: number } => {
-            change(&node, "transfer-leader", *number).map(drop)
+            let answer = change(&node, "transfer-leader", *number)?;
+            let Led { leader } = parse(&answer)?;
+            Ok(writeln!(io::stdout(), "node {leader} leads")?)
         }
         ClusterCommand::Drain { node: number } => drain(&node, *number),
     }
@@ -57,6 +59,11 @@ pub(super) fn run(command: &ClusterCommand, config: &Config) -> Result<(), Opera
 #[derive(Debug, Deserialize)]
 struct Added {
     token: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Led {
+    leader: u64,
 }
 
 fn status_of(operator: &Operator) -> Result<Status, OperatorError> {

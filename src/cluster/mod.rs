@@ -11,6 +11,7 @@ mod census;
 mod door;
 mod forming;
 mod gathering;
+mod hand_over;
 mod join;
 mod join_message;
 mod operations;

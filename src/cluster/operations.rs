@@ -23,10 +23,6 @@ const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 /// A node that does not report within this time is shown as unreachable.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
 
-/// A change of leader is looked for so often …
-const HAND_OVER_LOOK_PERIOD: Duration = Duration::from_millis(100);
-/// … and so many times: two elections.
-const HAND_OVER_LOOKS_MAX: u32 = 60;
 /// Nodes are asked so often whether the state knows all that they hold …
 const SAID_LOOK_PERIOD: Duration = Duration::from_millis(250);
 /// … and for so long: an entry about holders follows a push within a second, and waits
@@ -79,6 +75,21 @@ pub enum OperationError {
         /// Blobs that no node is known to hold.
         blobs: u64,
     },
+    /// Leadership was not taken over in time.
+    #[error(
+        "node {leader} leads still, or instead: `windlass cluster status` shows which voters \
+         answer and lack little of the journal; ask again, and name one of those"
+    )]
+    NotHandedOver {
+        /// Who leads.
+        leader: u64,
+    },
+    /// Leadership was given up, and nobody has taken it yet.
+    #[error(
+        "no node says yet that it leads: `windlass cluster status` shows which one does before \
+         anything else is done"
+    )]
+    Leaderless,
     /// The cluster refused, or cannot decide now.
     #[error(transparent)]
     Members(#[from] MembersError),
@@ -240,7 +251,7 @@ impl Operations {
         let mut hearing = Hearing::new(nodes, Clock::system().now());
         let said = self.until_said(&members, &mut hearing).await?;
         let found = census::leaning(&self.journal, leaving.clone()).await;
-        let mut found = found.ok_or(MembersError::NoLeader)?;
+        let mut found = found.ok_or(MembersError::Unreadable)?;
         let mut standing = said.of(node);
         if !found.blobs.is_empty() {
             // Of what was pushed meanwhile the state may know too few holders.
@@ -251,7 +262,7 @@ impl Operations {
             } else {
                 census::leaning(&self.journal, leaving).await
             };
-            found = again.ok_or(MembersError::NoLeader)?;
+            found = again.ok_or(MembersError::Unreadable)?;
         }
         judge(node, standing, &found)
     }
@@ -284,17 +295,11 @@ impl Operations {
         }
     }
 
-    /// Lets another node lead.
-    pub async fn transfer_leader(&self, to: Option<u64>) -> Result<(), OperationError> {
-        self.check_member()?;
-        Ok(self.journal.transfer_leader(to).await?)
-    }
-
     /// Takes leadership and vote from a node, and counts what still leans on it. Asking
     /// again goes on.
     ///
-    /// - Errors: `Pending` while another node cannot lead in its place or the vote is
-    ///   still there.
+    /// - Errors: `NotHandedOver` while another node cannot lead in its place, `Pending`
+    ///   while the vote is still there.
     pub async fn drain(&self, node: u64) -> Result<Census, OperationError> {
         self.check_member()?;
         self.leave_leadership(node).await?;
@@ -307,7 +312,7 @@ impl Operations {
         confirmed.map_err(|_| MembersError::NoLeader)?;
         let leaving = Leaving::of(&members, node);
         let census = census::take(&self.journal, Some(leaving)).await;
-        let mut census = census.ok_or(MembersError::NoLeader)?;
+        let mut census = census.ok_or(MembersError::Unreadable)?;
         if !said {
             // They may be on it.
             census.left += census.unheld;
@@ -332,26 +337,6 @@ impl Operations {
         said.of(node) == Standing::Said
     }
 
-    /// Lets another node lead, if this one does.
-    async fn leave_leadership(&self, node: u64) -> Result<(), OperationError> {
-        let leads = async || -> Result<bool, MembersError> {
-            let members = self.journal.members().await?;
-            let member = members.nodes.iter().find(|member| member.node == node);
-            Ok(member.ok_or(MembersError::Unknown { node })?.is_leader)
-        };
-        if !leads().await? {
-            return Ok(());
-        }
-        self.journal.transfer_leader(None).await?;
-        for _ in 0..HAND_OVER_LOOKS_MAX {
-            if matches!(leads().await, Ok(false)) {
-                return Ok(());
-            }
-            sleep(HAND_OVER_LOOK_PERIOD).await;
-        }
-        Err(MembersError::Pending.into())
-    }
-
     /// Blobs in the state, counted now and then: it means reading all of them.
     async fn blobs(&self) -> u64 {
         let now = Clock::system().now();
@@ -366,7 +351,12 @@ impl Operations {
         census.blobs
     }
 
-    fn check_member(&self) -> Result<(), OperationError> {
+    /// The way to consensus.
+    pub(super) const fn journal(&self) -> &Handle {
+        &self.journal
+    }
+
+    pub(super) fn check_member(&self) -> Result<(), OperationError> {
         self.network
             .is_some()
             .then_some(())

@@ -83,7 +83,7 @@ impl Handle {
             Ok(None) => Ok(()),
             Err(error) => {
                 tracing::error!(%error, "the state does not say what a token is");
-                Err(MembersError::NoLeader)
+                Err(MembersError::Unreadable)
             }
         }
     }

@@ -13,7 +13,7 @@ use super::core::{Core, Route};
 use super::handle::Handle;
 use super::members::{Member, Members, MembersError};
 use super::message_request::{ClusterRequest, read_members};
-use super::peers::Question;
+use super::peers::{AskError, Question};
 use super::reply::Denial;
 use super::types::{LogId, Types};
 use super::view::StateView;
@@ -123,18 +123,21 @@ pub(super) async fn transfer(core: &Core, to: Option<u64>) -> Result<(), Members
 
 /// As [`transfer`], on the leader.
 pub(super) async fn transfer_here(core: &Core, to: Option<u64>) -> Result<(), MembersError> {
-    let (me, is_voter, is_far) = {
+    let (me, is_known, is_voter, is_far) = {
         let metrics = core.raft.metrics();
         let seen = metrics.borrow_watched();
+        let membership = seen.membership_config.membership();
+        let is_known = to.is_none_or(|to| membership.get_node(&to).is_some());
         let mut voters = seen.membership_config.voter_ids();
         let is_voter = to.is_none_or(|to| voters.any(|voter| voter == to));
         let could_lead = |to| core.peers.is_near(to) && !is_behind(&seen, to);
-        (seen.id, is_voter, !to.is_none_or(could_lead))
+        (seen.id, is_known, is_voter, !to.is_none_or(could_lead))
     };
     if to == Some(me) {
         return Ok(());
     }
     let to = match to {
+        Some(to) if !is_known => return Err(MembersError::Unknown { node: to }),
         Some(to) if !is_voter => return Err(MembersError::NotVoter { node: to }),
         Some(to) if is_far => return Err(MembersError::Behind { node: to }),
         to => to.or_else(|| core.successor()),
@@ -160,7 +163,10 @@ async fn ask<T>(
         .await
         .map_err(|error| {
             tracing::debug!(leader, %error, "the leader did not answer");
-            MembersError::NoLeader
+            match error {
+                AskError::Refused { reason } => MembersError::Denied { reason },
+                _ => MembersError::NoLeader,
+            }
         })
 }
 

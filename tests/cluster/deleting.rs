@@ -95,7 +95,12 @@ pub(crate) fn stale_hits(mutant: Option<&str>) -> Verdict {
                 let log = cluster.nodes[stopped].node.log_text();
                 println!("the log of node {stopped}:\n{log}");
                 let scene = format!("round {round}, {stopped} stopped, {leader} led");
-                return Err(format!("{scene}: {target}: {status} after {took:?}"));
+                let what = if status == 200 {
+                    "is served again"
+                } else {
+                    "is not denied"
+                };
+                return Err(format!("{scene}: {target} {what}: {status} after {took:?}"));
             }
         }
     }

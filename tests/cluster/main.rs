@@ -34,6 +34,7 @@ mod faults;
 mod forming;
 mod gathering;
 mod gone;
+mod handing;
 mod held;
 mod history;
 mod learner;
