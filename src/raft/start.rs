@@ -39,8 +39,6 @@ pub(super) const ELECTION_MS_MAX: u64 = 800;
 /// and speaks in turn: silence lets others elect one, where it is heard but hears
 /// nobody.
 pub(super) const QUORUM_LOSS_MS: u64 = 2 * ELECTION_MS_MAX;
-/// A node that lags more entries than this gets a snapshot.
-const LAG_ENTRIES_MAX: u64 = 100_000;
 /// Entries of one message to a follower; bytes bound it first, but for the
 /// smallest.
 const APPEND_ENTRIES_MAX: u64 = 4096;
@@ -195,9 +193,8 @@ fn config(options: &Options) -> Config {
         election_timeout_max: ELECTION_MS_MAX,
         max_payload_entries: APPEND_ENTRIES_MAX,
         snapshot_policy: SnapshotPolicy::LogsSinceLast(options.snapshot_entries),
-        // Only the keeper purges.
+        // Only the keeper purges. A node gets a snapshot when it lacks what was purged.
         max_in_snapshot_log_to_keep: u64::MAX,
-        replication_lag_threshold: LAG_ENTRIES_MAX,
         quorum_loss_probe_interval: Some(QUORUM_LOSS_MS),
         enable_pre_vote: Some(true),
         // A leader that lost its unsynced tail must not lead again in the same
