@@ -8,6 +8,7 @@ use openraft::{RaftMetrics, ServerState};
 
 use crate::metadata::{self, NodeState};
 use crate::peer::Service;
+use crate::runtime;
 
 use super::core::{Core, Route};
 use super::handle::Handle;
@@ -24,6 +25,11 @@ const ASK_LIMIT: Duration = Duration::from_secs(3);
 /// A voter that lacks more entries than this is not made the leader on request: it
 /// would have to get them first, and changes wait meanwhile.
 const LEAD_LAG_ENTRIES_MAX: u64 = 512;
+
+/// A leader that was just elected has not heard of everybody yet: it looks again after …
+const NEAR_LOOK_PERIOD: Duration = Duration::from_millis(50);
+/// … and so many times, for some heartbeats.
+const NEAR_LOOKS_MAX: u32 = 20;
 
 /// What a membership is told by: its entry, whether that is committed, the leader.
 pub(super) type MembershipMark = (Option<LogId>, bool, Option<u64>);
@@ -123,28 +129,38 @@ pub(super) async fn transfer(core: &Core, to: Option<u64>) -> Result<(), Members
 
 /// As [`transfer`], on the leader.
 pub(super) async fn transfer_here(core: &Core, to: Option<u64>) -> Result<(), MembersError> {
-    let (me, is_known, is_voter, is_far) = {
-        let metrics = core.raft.metrics();
-        let seen = metrics.borrow_watched();
-        let membership = seen.membership_config.membership();
-        let is_known = to.is_none_or(|to| membership.get_node(&to).is_some());
-        let mut voters = seen.membership_config.voter_ids();
-        let is_voter = to.is_none_or(|to| voters.any(|voter| voter == to));
-        let could_lead = |to| core.peers.is_near(to) && !is_behind(&seen, to);
-        (seen.id, is_known, is_voter, !to.is_none_or(could_lead))
-    };
-    if to == Some(me) {
+    if to == Some(core.peers.me()) {
         return Ok(());
     }
-    let to = match to {
-        Some(to) if !is_known => return Err(MembersError::Unknown { node: to }),
-        Some(to) if !is_voter => return Err(MembersError::NotVoter { node: to }),
-        Some(to) if is_far => return Err(MembersError::Behind { node: to }),
-        to => to.or_else(|| core.successor()),
-    };
+    let mut looks = 1;
+    while !could_lead(core, to)? {
+        if let Some(node) = to.filter(|_| looks >= NEAR_LOOKS_MAX) {
+            return Err(MembersError::Behind { node });
+        }
+        looks += 1;
+        runtime::sleep(NEAR_LOOK_PERIOD).await;
+    }
+    let to = to.or_else(|| core.successor());
     let to = to.ok_or(MembersError::NoVoter)?;
     let transferred = core.raft.trigger().transfer_leader(to).await;
     transferred.map_err(|_| MembersError::NoLeader)
+}
+
+/// Whether a node that was named could lead now.
+///
+/// - Errors: it is no node, or no voter.
+fn could_lead(core: &Core, to: Option<u64>) -> Result<bool, MembersError> {
+    let Some(node) = to else { return Ok(true) };
+    let metrics = core.raft.metrics();
+    let seen = metrics.borrow_watched();
+    let membership = seen.membership_config.membership();
+    if membership.get_node(&node).is_none() {
+        return Err(MembersError::Unknown { node });
+    }
+    if !membership.voter_ids().any(|voter| voter == node) {
+        return Err(MembersError::NotVoter { node });
+    }
+    Ok(core.peers.is_near(node) && !is_behind(&seen, node))
 }
 
 async fn ask<T>(
