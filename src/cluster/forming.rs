@@ -56,6 +56,9 @@ pub(super) enum Decision {
 pub(super) enum Waiting {
     /// So many machines have been heard of those expected.
     Machines { heard: usize, expected: usize },
+    /// More machines wait than are expected: others may be members of a cluster that
+    /// nobody here hears of.
+    Surplus { heard: usize, expected: usize },
     /// The founder, which has not begun yet.
     Founder,
     /// Machines with another list wait, too.
@@ -94,6 +97,9 @@ impl Plan {
         let (heard, expected) = (machines.len(), self.expected);
         if heard < expected || !round.silent.is_empty() {
             return Decision::Wait(Waiting::Machines { heard, expected });
+        }
+        if heard > expected {
+            return Decision::Wait(Waiting::Surplus { heard, expected });
         }
         if self.is_founder {
             Decision::Begin
@@ -200,6 +206,19 @@ mod tests {
             silent: vec!["d:1".to_owned()],
         };
         assert!(matches!(plan(true).decide(&round), Decision::Wait(_)));
+    }
+
+    #[test]
+    fn nobody_begins_with_more_machines_than_there_are_said_to_be() {
+        let surplus = Waiting::Surplus {
+            heard: 4,
+            expected: 3,
+        };
+        let all = [waits(1), waits(2), waits(3), waits(4)];
+        assert_eq!(decide(true, &all), Decision::Wait(surplus));
+        // A cluster is joined by as many as like to.
+        let late = [waits(1), waits(2), waits(3), waits(4), member(5, "a")];
+        assert!(matches!(decide(true, &late), Decision::Join { .. }));
     }
 
     #[test]

@@ -154,6 +154,13 @@ fn say(waiting: &Waiting, silent: &[String]) {
         Waiting::Machines { heard, expected } => {
             tracing::info!(heard, expected, ?silent, "waiting for the other nodes");
         }
+        Waiting::Surplus { heard, expected } => {
+            tracing::error!(
+                heard,
+                expected,
+                "more nodes wait than `cluster.expect` says; it must be the number of all nodes"
+            );
+        }
         Waiting::Founder => {
             tracing::info!("all nodes are there: waiting for the one that begins the cluster");
         }
