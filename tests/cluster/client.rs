@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::gone::{Gone, Outages};
+use super::gone::Gone;
 use super::history::{Action, Operation};
+use super::spells::{Faults, Spells};
 use crate::support::{
     Client, MANIFEST_TYPE, Random, Request, Response, digest_of, image, location,
 };
@@ -81,7 +82,9 @@ pub(crate) struct Log {
     /// Images whose delete by digest was acknowledged.
     pub(crate) gone: Vec<Gone>,
     /// When nodes may have been kept from a quorum.
-    pub(crate) outages: Outages,
+    pub(crate) outages: Spells,
+    /// When faults were on.
+    pub(crate) faults: Faults,
     /// Answers with what is gone that an outage explains.
     pub(crate) served_without_quorum: u64,
     /// Nodes that were removed with their disks, and when they had ended.
@@ -346,12 +349,9 @@ impl Run {
         let start = self.now();
         let answer = client.try_send(&Request::new("GET", target));
         let end = self.now();
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return self.log().fail(format!("GET {tag}: {error}")),
-        };
-        let value = match self.outcome(Some(&answer), &[200, 404]) {
+        let value = match self.outcome(answer.as_ref().ok(), &[200, 404]) {
             Some(200) => {
+                let answer = answer.expect("just seen");
                 let digest = digest_of("sha256", &answer.body);
                 let number = self.log().numbers.get(&digest).copied();
                 if number.is_none() {
@@ -444,9 +444,14 @@ impl Run {
         good: &[u16],
         session: Option<Session>,
     ) -> Option<u16> {
+        let now = self.now();
         let mut log = self.log();
         let Some(answer) = answer else {
             log.fail(format!("no answer: {}", Location::caller()));
+            if !log.faults.may_explain(now) {
+                let line = format!("no answer: {}, at {now}", Location::caller());
+                log.wrong.push(line);
+            }
             return None;
         };
         if good.contains(&answer.status) {
@@ -457,21 +462,23 @@ impl Run {
         let is_read = answer.about.starts_with("GET") || answer.about.starts_with("HEAD");
         let is_upload = answer.about.contains("/blobs/uploads/");
         let is_allowed = match answer.status {
-            429 | 503 => true,
+            // Somebody is elected, or away; without a fault nobody is.
+            429 | 503 => log.faults.may_explain(now),
             // The outcome of a change may be unknown; a read has no such excuse.
+            500 if !is_read && String::from_utf8_lossy(&answer.body).contains(UNDECIDED) => {
+                log.faults.may_explain(now)
+            }
             // Nothing was acknowledged of an upload that a disk would not take.
-            500 if is_upload => !is_read,
-            500 => !is_read && String::from_utf8_lossy(&answer.body).contains(UNDECIDED),
-            // A disk is full.
-            507 => is_upload,
+            500 => !is_read && is_upload && log.faults.may_explain_by_disk(now),
+            507 => is_upload && log.faults.may_explain_by_disk(now),
             // The node that owned the session was removed with its disk.
             404 => answer.code() == "BLOB_UPLOAD_UNKNOWN" && log.is_lost(session),
             _ => false,
         };
         if !is_allowed {
             let body = String::from_utf8_lossy(&answer.body);
-            let (about, status, at) = (&answer.about, answer.status, self.now());
-            let line = format!("{about}: {status} {body}, at {at}, of {session:?}");
+            let (about, status) = (&answer.about, answer.status);
+            let line = format!("{about}: {status} {body}, at {now}, of {session:?}");
             log.wrong.push(line);
         }
         Some(answer.status)

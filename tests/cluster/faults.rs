@@ -32,13 +32,12 @@ const FAULT_MORE_MS: u64 = 1500;
 const DEPOSED_MAX: Duration = Duration::from_secs(20);
 /// A transfer is cut within this, and counted; until then the fault lasts.
 const CUT_MAX: Duration = Duration::from_secs(20);
-/// Transfers of blobs between nodes that broke off.
-const CUT_COUNTERS: [&str; 4] = [
-    "windlass_replication_fetches_total{end=\"source_failed\"}",
-    "windlass_replication_serves_total{end=\"gone\"}",
-    "windlass_replication_takes_total{end=\"failed\"}",
-    "windlass_replication_tees_total{end=\"failed\"}",
-];
+/// Blobs that a node was sending when the other one went away …
+const CUT_SENDING: &str = "windlass_replication_serves_total{end=\"gone\"}";
+/// … and blobs of which the rest did not come. Nodes that were not reached have another
+/// reason.
+const CUT_RECEIVING: &str = "windlass_replication_fetch_failures_total{";
+const CUT_REASONS: [&str; 2] = ["reason=\"broken\"", "reason=\"stalled\""];
 /// Nodes have caught up within this, though clients go on and a busy machine runs five.
 const CAUGHT_UP_MAX: Duration = Duration::from_secs(240);
 /// A full disk is noticed, and room as well, within this.
@@ -91,20 +90,25 @@ pub(crate) const FAULTS: [Fault; 19] = [
 ];
 
 impl Fault {
-    /// Whether a node may reach no quorum meanwhile, though it answers.
-    const fn is_outage(self) -> bool {
+    /// Which nodes it may keep from a quorum, though they answer.
+    fn kept_off(
+        self,
+        leader: SocketAddr,
+        other: SocketAddr,
+        all: Vec<SocketAddr>,
+    ) -> Vec<SocketAddr> {
         match self {
-            Self::KillAll
-            | Self::CutLeaderOff
-            | Self::CutOtherOff
+            Self::KillAll => all,
+            Self::CutLeaderOff
             | Self::DeafLeader
             | Self::MuteLeader
             | Self::CutPeerPortOfLeader
-            | Self::CutPeerPortOfOther
             | Self::SlowLinkOfLeader
+            | Self::BreakOffAtLeader => vec![leader],
+            Self::CutOtherOff
+            | Self::CutPeerPortOfOther
             | Self::SlowLinkOfOther
-            | Self::BreakOffAtLeader
-            | Self::BreakOffAtOther => true,
+            | Self::BreakOffAtOther => vec![other],
             Self::KillLeader
             | Self::KillOther
             | Self::PauseLeader
@@ -112,7 +116,7 @@ impl Fault {
             | Self::CutClientPort
             | Self::FillDisk
             | Self::ReplaceNode
-            | Self::GrowAndShrink => false,
+            | Self::GrowAndShrink => Vec::new(),
         }
     }
 }
@@ -162,9 +166,10 @@ impl Nemesis {
         let lasting = FAULT_MIN + Duration::from_millis(self.random.next() % FAULT_MORE_MS);
         let term = self.term(leader);
         let deposed = Some((leader, term));
-        if fault.is_outage() {
-            run.begin_outage();
-        }
+        let addresses = self.cluster.addresses();
+        let kept_off = fault.kept_off(addresses[leader], addresses[other], addresses.clone());
+        run.begin_outage(kept_off);
+        run.begin_fault(fault == Fault::FillDisk);
         let has_happened = match fault {
             Fault::KillLeader => self.kill(&[leader], lasting, deposed),
             Fault::KillOther => self.kill(&[other], lasting, None),
@@ -193,12 +198,14 @@ impl Nemesis {
                 let cut = self.cut_transfers();
                 self.disturb(fault, leader, other);
                 thread::sleep(lasting);
+                // The rule lets a connection carry a part of a blob before it resets it.
                 let is_cut = wait_for(CUT_MAX, || self.cut_transfers() > cut);
                 is_cut && self.network.hits() > 0
             }
         };
         self.network.heal();
         run.end_outage();
+        run.end_fault();
         if has_happened {
             *self.done.entry(fault).or_default() += 1;
         } else {
@@ -271,18 +278,22 @@ impl Nemesis {
         status["term"].as_u64().filter(|_| is_led).unwrap_or(0)
     }
 
-    /// Transfers of blobs that broke off so far, as those say who run since.
+    /// Transfers of blobs that broke off once they had begun, as the nodes say that run
+    /// since.
     fn cut_transfers(&self) -> u64 {
         let of_node = |member: &Member| {
             let mut client = Client::with_patience(member.node.admin_address, FAULT_MIN);
             let page = client.try_send(&Request::new("GET", "/metrics"));
             let page = page.map(|answer| answer.body).unwrap_or_default();
             let page = String::from_utf8_lossy(&page).into_owned();
-            let value = |name: &str| {
-                let line = page.lines().find_map(|line| line.strip_prefix(name))?;
-                line.trim().parse::<u64>().ok()
+            let is_cut = |line: &&str| {
+                let is_failure = line.starts_with(CUT_RECEIVING);
+                let is_in_blob = CUT_REASONS.iter().any(|reason| line.contains(reason));
+                line.starts_with(CUT_SENDING) || is_failure && is_in_blob
             };
-            CUT_COUNTERS.into_iter().filter_map(value).sum::<u64>()
+            let values = page.lines().filter(is_cut);
+            let values = values.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+            values.sum::<u64>()
         };
         self.cluster.nodes.iter().map(of_node).sum()
     }

@@ -20,44 +20,7 @@ pub(crate) struct Gone {
     at: u64,
 }
 
-/// When nodes may have been kept from a quorum.
-#[derive(Debug, Default)]
-pub(crate) struct Outages(Vec<(u64, Option<u64>)>);
-
-impl Outages {
-    pub(crate) fn begin(&mut self, now: u64) {
-        self.0.push((now, None));
-    }
-
-    pub(crate) fn end(&mut self, now: u64) {
-        if let Some((_, end @ None)) = self.0.last_mut() {
-            *end = Some(now);
-        }
-    }
-
-    /// Whether one may explain what was asked between `start` and `end`.
-    fn may_explain(&self, start: u64, end: u64) -> bool {
-        let mut outages = self.0.iter();
-        outages.any(|(begin, over)| {
-            let is_over = over.is_some_and(|over| over + REACHED_MAX < start);
-            *begin <= end && !is_over
-        })
-    }
-}
-
 impl Run {
-    /// From now on nodes may be kept from a quorum.
-    pub(crate) fn begin_outage(&self) {
-        let now = self.now();
-        self.log().outages.begin(now);
-    }
-
-    /// They are no more.
-    pub(crate) fn end_outage(&self) {
-        let now = self.now();
-        self.log().outages.end(now);
-    }
-
     /// Pushes an image, deletes it by digest, and asks for it.
     pub(crate) fn push_and_delete(&self, client: &mut Client, random: &mut Random) {
         let number = self.next_number();
@@ -124,11 +87,11 @@ impl Run {
             return;
         }
         let mut log = self.log();
-        if log.outages.may_explain(start, end) {
+        let (at, address) = (gone.at, client.address());
+        if log.outages.may_explain(address, (start, end), REACHED_MAX) {
             log.served_without_quorum += 1;
             return;
         }
-        let (at, address) = (gone.at, client.address());
         let line = format!("{method} {target}: 200 from {address} at {start}, deleted by {at}");
         log.wrong.push(line);
     }
@@ -142,23 +105,5 @@ pub(crate) fn check_gone(cluster: &Cluster, run: &Run) {
         for target in gone.iter().flat_map(|gone| &gone.targets) {
             client.send(&Request::new("GET", target)).expect(404);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outage_explains_what_was_asked_until_a_while_after_it() {
-        let mut outages = Outages::default();
-        assert!(!outages.may_explain(0, 9));
-        outages.begin(10);
-        assert!(!outages.may_explain(0, 9));
-        assert!(outages.may_explain(5, 10));
-        assert!(outages.may_explain(1 << 40, 1 << 41), "it goes on");
-        outages.end(20);
-        assert!(outages.may_explain(20 + REACHED_MAX, 21 + REACHED_MAX));
-        assert!(!outages.may_explain(21 + REACHED_MAX, 22 + REACHED_MAX));
     }
 }

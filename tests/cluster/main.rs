@@ -51,6 +51,7 @@ mod skew;
 mod slow_sync;
 mod snapshot;
 mod sources;
+mod spells;
 mod tee;
 #[cfg(feature = "mutants")]
 mod tomorrow;

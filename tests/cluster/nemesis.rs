@@ -6,7 +6,7 @@
 //! which a fault did not happen is rejected. `WINDLASS_NEMESIS_SEED` repeats a run,
 //! `WINDLASS_NEMESIS_SECONDS` lets it go on for at least so long.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use serde_json::Value;
 use super::client::{MOUNTS, REPOSITORY, Run};
 use super::faults::{FAULTS, NODES, Nemesis};
 use super::history::is_linearizable;
+use super::spells::CALM_AFTER;
 use super::turn::heavy;
 use crate::support::{Client, Cluster, Random, Request, SETTLED_MAX, digest_of, wait_for};
 
@@ -28,6 +29,11 @@ const CLIENTS: u64 = 6;
 const SEED: u64 = 1;
 /// Blobs up to this size live in the journal and have no file.
 const INLINE_BYTES_MAX: usize = 16 * 1024;
+/// How long clients work after the last fault when it explains nothing any more.
+const CALM: Duration = Duration::from_secs(4);
+/// What a node logs when it starts, and when it hears of a leader.
+const STARTED: &str = "executors are placed";
+const LED: &str = "leadership changes";
 /// How long the cluster is left alone between two faults.
 const REST: Duration = Duration::from_millis(1200);
 
@@ -122,23 +128,60 @@ fn check_files(nemesis: &mut Nemesis, run: &Run) {
     }
 }
 
-/// A term has one leader, whichever node's log is asked.
-fn check_leaders(nemesis: &Nemesis) {
-    let mut leaders: HashMap<u64, u64> = HashMap::new();
-    for member in &nemesis.cluster.nodes {
-        let log = member.node.log_text();
-        let lines = log
-            .lines()
-            .filter(|line| line.contains("leadership changes"));
-        for line in lines {
-            let line: Value = serde_json::from_str(line).unwrap_or_default();
-            if let (Some(term), Some(leader)) = (line["term"].as_u64(), line["leader"].as_u64()) {
-                let known = *leaders.entry(term).or_insert(leader);
-                assert_eq!(known, leader, "two nodes led in term {term}");
+/// Who led, by term and number, as one node's log has it.
+///
+/// - Errors: a leader that came back. A term may have a second one, with a higher number:
+///   a vote may be given again in its term to a higher node, whose entries have other
+///   names. Nobody leads after that who led before, and nobody of an older term.
+fn leaders(log: &str) -> Result<BTreeSet<(u64, u64)>, String> {
+    let (mut leaders, mut last) = (BTreeSet::new(), (0, 0));
+    for line in log.lines() {
+        if line.contains(STARTED) {
+            // What it heard last before it was killed it may not have kept.
+            last = (0, 0);
+        }
+        if !line.contains(LED) {
+            continue;
+        }
+        let line: Value = serde_json::from_str(line).unwrap_or_default();
+        if let (Some(term), Some(leader)) = (line["term"].as_u64(), line["leader"].as_u64()) {
+            if (term, leader) < last {
+                return Err(format!("{leader} leads in term {term} after {last:?}"));
             }
+            last = (term, leader);
+            leaders.insert(last);
         }
     }
-    assert!(leaders.len() > 1, "the logs name {leaders:?} only");
+    Ok(leaders)
+}
+
+/// Nobody leads again who was followed by another one, whichever node's log is asked.
+fn check_leaders(nemesis: &Nemesis) {
+    let logs = nemesis.cluster.nodes.iter();
+    let seen: BTreeSet<_> = logs
+        .flat_map(|member| {
+            let log = member.node.log_text();
+            leaders(&log).unwrap_or_else(|back| panic!("{back}:\n{log}"))
+        })
+        .collect();
+    assert!(seen.len() > 1, "the logs name {seen:?} only");
+}
+
+#[test]
+fn a_leader_that_comes_back_is_told_from_the_second_one_of_a_term() {
+    let led = |term: u64, leader: u64| {
+        let line = serde_json::json!({ "message": LED, "term": term, "leader": leader });
+        format!("{line}\n")
+    };
+    let second = [led(3, 1), led(3, 2), led(4, 1)].concat();
+    assert_eq!(
+        leaders(&second),
+        Ok(BTreeSet::from([(3, 1), (3, 2), (4, 1)]))
+    );
+    assert!(leaders(&[led(3, 2), led(3, 1)].concat()).is_err());
+    assert!(leaders(&[led(4, 1), led(3, 2)].concat()).is_err());
+    let restarted = [led(4, 1), format!("{STARTED}\n"), led(3, 2)].concat();
+    assert!(leaders(&restarted).is_ok());
 }
 
 fn seconds() -> u64 {
@@ -175,6 +218,8 @@ fn torment(seed: u64) {
             *turns.entry(fault).or_default() += 1;
         }
     }
+    // Without faults nobody is told to try again, whatever was done before.
+    thread::sleep(Duration::from_micros(CALM_AFTER) + CALM);
     drop(end);
     for client in clients {
         client.join().expect("a client ends");

@@ -75,8 +75,9 @@ impl Scene {
         let cluster = Cluster::start_with(3, &older.options());
         let run = Run::new(cluster.addresses());
         if older.program.is_some() {
-            // Older nodes may serve for a moment what was deleted.
-            run.begin_outage();
+            // Older nodes may serve for a moment what was deleted, and refuse for one.
+            run.begin_outage(cluster.addresses());
+            run.begin_fault(false);
         }
         let clients = (0..CLIENTS).map(|client| {
             let run = Arc::clone(&run);
