@@ -280,6 +280,7 @@ impl Operations {
         let confirmed = self.journal.read_index().await;
         confirmed.map_err(|_| MembersError::NoLeader)?;
         let index = self.journal.view().applied_index().unwrap_or_default();
+        hearing.begin(clock.now());
         loop {
             let reports = members.iter().map(|member| self.report_of(me, member));
             let reports = join_all(reports).await;

@@ -42,7 +42,14 @@ impl Said {
 
 /// Since when each node has been silent. Lives as long as one wish of an operator.
 #[derive(Debug)]
-pub(super) struct Hearing(Vec<(u64, Instant)>);
+pub(super) struct Hearing(Vec<Ear>);
+
+#[derive(Debug)]
+struct Ear {
+    node: u64,
+    silent_since: Instant,
+    is_away: bool,
+}
 
 /// What the nodes are asked about.
 #[derive(Debug, Clone, Copy)]
@@ -56,24 +63,37 @@ pub(super) struct Asked {
 impl Hearing {
     /// Nobody was asked before `now`.
     pub(super) fn new(nodes: impl Iterator<Item = u64>, now: Instant) -> Self {
-        Self(nodes.map(|node| (node, now)).collect())
+        let ear = |node| Ear {
+            node,
+            silent_since: now,
+            is_away: false,
+        };
+        Self(nodes.map(ear).collect())
+    }
+
+    /// Begins to ask: while nobody was asked nobody was silent, but for those who were
+    /// found away.
+    pub(super) fn begin(&mut self, now: Instant) {
+        for ear in self.0.iter_mut().filter(|ear| !ear.is_away) {
+            ear.silent_since = now;
+        }
     }
 
     /// Takes in what the nodes answered by `now`, in their order.
     pub(super) fn take(&mut self, reports: &[Option<Report>], asked: Asked, now: Instant) -> Said {
         let nodes = self.0.iter_mut().zip(reports);
-        let standings = nodes.map(|((node, silent_since), report)| {
+        let standings = nodes.map(|(ear, report)| {
             if report.is_some() {
-                *silent_since = now;
+                ear.silent_since = now;
             }
+            let silence = now.saturating_duration_since(ear.silent_since);
+            ear.is_away = silence >= AWAY_AFTER;
             let standing = match report {
                 Some(report) if has_said(report, asked) => Standing::Said,
-                None if now.saturating_duration_since(*silent_since) >= AWAY_AFTER => {
-                    Standing::Away
-                }
+                None if ear.is_away => Standing::Away,
                 Some(_) | None => Standing::Saying,
             };
-            (*node, standing)
+            (ear.node, standing)
         });
         Said(standings.collect())
     }
@@ -156,6 +176,34 @@ mod tests {
         assert_eq!(ask(None, 12), Standing::Saying);
         assert_eq!(ask(None, 13), Standing::Away);
         assert_eq!(ask(Some(report(5)), 14), Standing::Said);
+        // Whoever asked had something else to do for a while.
+        hearing.begin(at(30));
+        let mut ask = |seconds| {
+            let asked = Asked {
+                index: 5,
+                waited: Duration::ZERO,
+            };
+            hearing
+                .take(&[Some(report(5)), None], asked, at(seconds))
+                .of(4)
+        };
+        assert_eq!(ask(32), Standing::Saying);
+        assert_eq!(ask(35), Standing::Away);
+        hearing.begin(at(60));
+        assert_eq!(
+            hearing
+                .take(
+                    &[Some(report(5)), None],
+                    Asked {
+                        index: 5,
+                        waited: Duration::ZERO
+                    },
+                    at(61)
+                )
+                .of(4),
+            Standing::Away,
+            "it was away before"
+        );
         let asked = Asked {
             index: 0,
             waited: Duration::ZERO,
