@@ -87,6 +87,7 @@ impl SnapshotReceiver {
                 if let Some(progress) = self.progress(transfer) {
                     return Ok(progress);
                 }
+                self.make_room().await;
                 let path = self.path();
                 // It becomes a file, and then the state beside the one that is here.
                 if !has_room(&path, file_bytes.saturating_mul(COPIES)) {
@@ -125,6 +126,17 @@ impl SnapshotReceiver {
             // Another transfer has to wait for these, and the same one, too.
             State::Writing | State::Installing => Some(SnapshotProgress::Installing),
             State::Idle | State::Receiving(_) | State::Done(..) => None,
+        }
+    }
+
+    /// Removes what came of another transfer: its sender has given it up.
+    async fn make_room(&self) {
+        let before = self.state.replace(State::Idle);
+        if let State::Receiving(before) = before {
+            let path = before.path;
+            drop(off_shard(move || drop(fs::remove_file(path))).await);
+        } else {
+            self.state.replace(before);
         }
     }
 

@@ -48,13 +48,16 @@ const HELLO_LIMIT: Duration = Duration::from_secs(2);
 const REST_MIN: Duration = Duration::from_secs(1);
 /// … up to this: each one writes the whole state to this disk and reads it.
 const REST_MAX: Duration = Duration::from_secs(60);
+/// Failures so long ago say nothing about the next transfer.
+const REST_MEMORY: Duration = Duration::from_secs(5 * 60);
 /// A snapshot is a whole state more, in a file and, where it arrives, in the state itself.
 /// Neither may take the room that the journal needs: this part of the disk …
 const ROOM_PARTS: u64 = 50;
 /// … and no more than so many bytes.
 const ROOM_BYTES_MAX: u64 = GIB_BYTES;
-/// Entries between two looks at the room that is left: a few hundred KiB of them.
-const ROOM_LOOK_ENTRIES: u32 = 1024;
+/// Entries between two looks at the room that is left: mostly some KiB of them, and 256 MiB
+/// of the largest manifests.
+const ROOM_LOOK_ENTRIES: u32 = 64;
 /// Doublings after which a rest is longest in any case.
 const DOUBLINGS_MAX: u32 = 6;
 
@@ -102,9 +105,13 @@ struct Rest {
 
 impl Rest {
     fn begin(&mut self) {
+        let now = Clock::system().now();
+        if self.until.is_some_and(|until| now > until + REST_MEMORY) {
+            self.failures = 0;
+        }
         let longer = REST_MIN.saturating_mul(1 << self.failures.min(DOUBLINGS_MAX));
         self.failures = self.failures.saturating_add(1);
-        self.until = Some(Clock::system().now() + longer.min(REST_MAX));
+        self.until = Some(now + longer.min(REST_MAX));
     }
 
     fn is_on(&self) -> bool {
