@@ -122,6 +122,9 @@ pub enum Command {
 pub struct ChangeId {
     /// The node that proposes it.
     pub node: u64,
+    /// Its process, by chance: numbers come again when the clock of a machine goes back
+    /// between two of them.
+    pub run: u64,
     /// Its number there: grows, also over restarts.
     pub number: u64,
 }
@@ -143,11 +146,10 @@ impl Command {
     #[must_use]
     pub const fn repeat(&self) -> Repeat {
         match self {
+            Self::ExtendLeases { .. } | Self::Probe => Repeat::Safe,
             Self::LinkBlob { .. }
             | Self::MountBlob { .. }
-            | Self::ExtendLeases { .. }
-            | Self::Probe => Repeat::Safe,
-            Self::UnlinkBlob { .. }
+            | Self::UnlinkBlob { .. }
             | Self::PutManifest(_)
             | Self::DeleteManifest { .. }
             | Self::DeleteTag { .. }

@@ -25,7 +25,7 @@
 //! add robot    18 | 8 id | text name | 32 hash | u32 count, text scope… | u8 has_end [u64 ms]
 //! revoke robot 19 | 8 id
 //! yield file   20 | u64 node | digest | u64 generation
-//! once         21 | u64 node | u64 number | u8 command | fields
+//! once         21 | u64 node | u64 run | u64 number | u8 command | fields
 //! part          u8 role (0 config, 1 layer, 2 child, 3 subject) | u8 may_be_absent
 //!                 | digest | u64 size
 //! referrer      digest subject | u8 has_type [text type] | bytes descriptor
@@ -51,7 +51,7 @@ const ONCE_TAG: u8 = 21;
 /// Bytes of a proposal before its command.
 const HEAD_BYTES: usize = 1 + 8;
 /// Bytes of `once` before the command in it.
-const ONCE_BYTES: usize = 1 + 8 + 8;
+const ONCE_BYTES: usize = 1 + 8 + 8 + 8;
 /// Room for the fixed fields of most commands.
 const SMALL_COMMAND_BYTES: usize = 512;
 /// Items reserved before they are read; longer lists grow as they prove themselves.
@@ -100,7 +100,7 @@ impl Proposal {
 }
 
 fn encode_id(id: ChangeId, writer: &mut Writer) {
-    writer.u8(ONCE_TAG).u64(id.node).u64(id.number);
+    writer.u8(ONCE_TAG).u64(id.node).u64(id.run).u64(id.number);
 }
 
 fn encode_command(command: &Command, writer: &mut Writer) {
@@ -230,6 +230,7 @@ fn decode_command(reader: &mut Reader<'_>) -> Result<Command, CodecError> {
     }
     let id = ChangeId {
         node: reader.u64()?,
+        run: reader.u64()?,
         number: reader.u64()?,
     };
     let number = reader.u8()?;

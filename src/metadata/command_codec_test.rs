@@ -204,6 +204,7 @@ fn robot_commands() -> Vec<(&'static str, Command)> {
 
 const CHANGE: ChangeId = ChangeId {
     node: 41,
+    run: 7,
     number: 1 << 50,
 };
 
@@ -302,7 +303,7 @@ fn a_change_becomes_one_that_takes_effect_once() {
         assert_eq!(read, Ok(once), "{name}");
     }
     // However deep, it costs no stack.
-    let nested = [&[ONCE_TAG][..], &[0; 16]].concat().repeat(100_000);
+    let nested = [&[ONCE_TAG][..], &[0; 24]].concat().repeat(100_000);
     let record = [&[PROPOSAL_VERSION][..], &[0; 8], &nested].concat();
     assert!(Proposal::decode(&record).is_err());
     // What is no proposal stays none.

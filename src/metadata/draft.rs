@@ -57,11 +57,6 @@ impl<'a> Draft<'a> {
         self.view.delta_mut().delete(key);
     }
 
-    /// Whether anything was changed so far.
-    pub(super) fn is_changed(&self) -> bool {
-        !self.view.delta().is_empty()
-    }
-
     /// Whether a key is there.
     pub(super) fn has(&self, key: &[u8]) -> Result<bool, ViewError> {
         Ok(self.view.value(key)?.is_some())
@@ -135,7 +130,7 @@ impl<'a> Draft<'a> {
 
     /// Ends the command: the changes with hash and clock, or nothing when nothing changed.
     pub(super) fn finish(mut self) -> Result<Delta, StateError> {
-        if !self.is_changed() {
+        if self.view.delta().is_empty() {
             return Ok(Delta::default());
         }
         self.prune_events()?;

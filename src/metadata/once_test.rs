@@ -1,7 +1,7 @@
 //! Tests of changes that take effect once.
 
 use super::*;
-use crate::metadata::world::{World, image, name, put, tag};
+use crate::metadata::world::{World, digest, image, name, put, tag};
 use crate::metadata::{Delta, NodeAddress, NodeCommand, What};
 
 const NODE_ID: u64 = 41;
@@ -10,6 +10,7 @@ fn as_once(number: u64, command: Command) -> Command {
     Command::Once {
         id: ChangeId {
             node: NODE_ID,
+            run: 1,
             number,
         },
         command: Box::new(command),
@@ -32,7 +33,7 @@ fn world() -> World {
     world
 }
 
-fn points_at(world: &World, text: &str) -> Option<crate::oci::Digest> {
+fn points_at(world: &World, text: &str) -> Option<Digest> {
     crate::metadata::tag(&world.view, &name("app"), &tag(text)).unwrap()
 }
 
@@ -86,6 +87,7 @@ fn nodes_do_not_meet_in_one_place() {
     let other = Command::Once {
         id: ChangeId {
             node: NODE_ID + 1,
+            run: 1,
             number: 1,
         },
         command: Box::new(delete("v1")),
@@ -94,15 +96,60 @@ fn nodes_do_not_meet_in_one_place() {
 }
 
 #[test]
-fn what_had_no_effect_is_decided_anew() {
+fn what_changed_nothing_changes_nothing_later_either() {
     let mut world = world();
-    let gone = as_once(1, delete("v1"));
+    let one = image("config", &["one"], None);
+    let (gone, again) = (
+        as_once(1, delete("v1")),
+        as_once(2, put("app", &one, &["v1"])),
+    );
+    // Its client hears that there is no such tag, and somebody makes it.
+    assert_eq!(world.run(&gone), Outcome::NotFound(What::Tag));
+    world.run(&put("app", &one, &["v1"]));
     let (outcome, delta) = world.decide(&gone);
     assert_eq!(outcome, Outcome::NotFound(What::Tag));
     assert_eq!(delta, Delta::default());
+    // A push of what is there already; then the tag moves.
+    assert!(matches!(
+        world.run(&again),
+        Outcome::Stored {
+            is_change: false,
+            ..
+        }
+    ));
+    let two = image("config", &["two"], None);
+    world.run(&put("app", &two, &["v1"]));
+    assert_eq!(world.decide(&again).1, Delta::default());
+    assert_eq!(points_at(&world, "v1"), Some(two.digest()));
+}
+
+#[test]
+fn a_process_takes_no_answer_of_the_one_before() {
+    let mut world = world();
     let one = image("config", &["one"], None);
-    world.run(&put("app", &one, &["v1"]));
-    assert_eq!(world.run(&gone), Outcome::Deleted);
+    world.run(&as_once(9, put("app", &one, &["v1"])));
+    let of_next = Command::Once {
+        id: ChangeId {
+            node: NODE_ID,
+            run: 2,
+            number: 9,
+        },
+        command: Box::new(delete("v1")),
+    };
+    let outdated = Outcome::Refused(Refusal::Outdated { newest: 9 });
+    assert_eq!(world.decide(&of_next), (outdated, Delta::default()));
+    assert_eq!(points_at(&world, "v1"), Some(one.digest()));
+}
+
+#[test]
+fn a_long_list_is_noted_in_part() {
+    let missing: Vec<_> = (0..1000)
+        .map(|number: u32| digest(&number.to_string()))
+        .collect();
+    let Outcome::BlobsMissing(some) = noted(&Outcome::BlobsMissing(missing)) else {
+        panic!("it is a list");
+    };
+    assert_eq!(some.len(), NOTED_DIGESTS_MAX);
 }
 
 #[test]
@@ -125,5 +172,9 @@ fn a_removed_node_leaves_nothing() {
     };
     assert!(of_node(&world, NODE_ID) && !of_node(&world, NODE_ID + 1));
     world.run(&Command::Node(NodeCommand::Remove { node: NODE_ID }));
+    assert!(!of_node(&world, NODE_ID));
+    // Nor does a copy that comes now.
+    let late = world.run(&as_once(1, put("app", &one, &["v1"])));
+    assert_eq!(late, Outcome::Refused(Refusal::NodeRemoved));
     assert!(!of_node(&world, NODE_ID));
 }

@@ -83,6 +83,7 @@ fn node(state: NodeState, token: Option<[u8; 32]>) -> NodeRecord {
 
 fn done() -> Done {
     Done {
+        run: 8,
         number: 9,
         outcome: Outcome::Deleted,
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use futures_lite::future::or;
 use openraft::error::ClientWriteError;
 
+use crate::base::random_bytes;
 use crate::metadata::{self, ChangeId, ONCE_LEVEL, ONCE_SLOTS, Outcome, Proposal, Refusal, Repeat};
 use crate::peer::Service;
 use crate::runtime;
@@ -56,37 +57,45 @@ impl Pauses {
 /// unless the clock goes back, and of those on their way no two share a place.
 #[derive(Debug)]
 pub(super) struct Numbers {
+    run: u64,
     next: Cell<u64>,
-    on_their_way: RefCell<BTreeSet<u64>>,
+    /// Places of those on their way.
+    taken: RefCell<BTreeSet<u64>>,
 }
 
 impl Numbers {
     /// Begins where no process before this one has come.
     pub(super) fn new(unix_ms: u64) -> Self {
         Self {
+            run: u64::from_le_bytes(random_bytes()),
             next: Cell::new(unix_ms.saturating_mul(NUMBERS_PER_MS)),
-            on_their_way: RefCell::default(),
+            taken: RefCell::default(),
         }
     }
 
-    /// The next number; `None` while its place is taken.
+    /// The next number whose place is free; `None` when none is.
     fn take(self: &Rc<Self>) -> Option<Number> {
-        let value = self.next.get();
-        let mut on_their_way = self.on_their_way.borrow_mut();
-        let oldest = on_their_way.first().copied().unwrap_or(value);
-        if value - oldest >= u64::from(ONCE_SLOTS) {
-            return None;
-        }
-        on_their_way.insert(value);
+        let mut taken = self.taken.borrow_mut();
+        let numbers = (self.next.get()..).take(usize::from(ONCE_SLOTS));
+        let value = numbers
+            .into_iter()
+            .find(|number| !taken.contains(&place(*number)))?;
+        taken.insert(place(value));
         self.next.set(value.saturating_add(1));
         let numbers = Rc::clone(self);
         Some(Number { numbers, value })
     }
 
-    /// Goes on behind a number that this node has given before.
+    /// Goes on behind every number that an earlier process has given, of which `newest`
+    /// is the newest in its place.
     fn catch_up(&self, newest: u64) {
-        self.next.set(self.next.get().max(newest.saturating_add(1)));
+        let behind = newest.saturating_add(u64::from(ONCE_SLOTS));
+        self.next.set(self.next.get().max(behind));
     }
+}
+
+fn place(number: u64) -> u64 {
+    number % u64::from(ONCE_SLOTS)
 }
 
 /// A number in use.
@@ -98,7 +107,8 @@ struct Number {
 
 impl Drop for Number {
     fn drop(&mut self) {
-        self.numbers.on_their_way.borrow_mut().remove(&self.value);
+        let mut taken = self.numbers.taken.borrow_mut();
+        taken.remove(&place(self.value));
     }
 }
 
@@ -127,8 +137,12 @@ impl Journey {
             may_be_done: false,
         };
         if let Some(Number { value, .. }) = &journey.number {
-            let (node, number) = (core.peers.me(), *value);
-            let once = Proposal::once(&journey.submitted.change, ChangeId { node, number });
+            let id = ChangeId {
+                node: core.peers.me(),
+                run: core.numbers.run,
+                number: *value,
+            };
+            let once = Proposal::once(&journey.submitted.change, id);
             journey.submitted.change = Bytes::from(once);
         }
         journey
@@ -346,17 +360,22 @@ mod tests {
         let numbers = Rc::new(Numbers::new(7));
         let first = numbers.take().unwrap();
         assert_eq!(first.value, 7000);
-        let mut others: Vec<_> = (1..ONCE_SLOTS).map(|_| numbers.take().unwrap()).collect();
-        assert!(numbers.take().is_none(), "the place of the first is taken");
-        others.remove(0);
-        assert!(numbers.take().is_none());
+        let slots = u64::from(ONCE_SLOTS);
+        // One that takes long keeps its place, and nobody else's.
+        for number in 1..3 * slots {
+            let next = numbers.take().unwrap();
+            assert_ne!(place(next.value), place(first.value));
+            assert!(next.value >= 7000 + number);
+        }
+        let others: Vec<_> = (1..slots).map(|_| numbers.take().unwrap()).collect();
+        assert!(numbers.take().is_none(), "every place is taken");
         drop(first);
-        let next = numbers.take().unwrap();
-        assert_eq!(next.value, 7000 + u64::from(ONCE_SLOTS));
-        drop((next, others));
+        assert_eq!(place(numbers.take().unwrap().value), place(7000));
+        drop(others);
+        // Of 1..=n an earlier process has left the last ones in the places.
         numbers.catch_up(1_000_000);
-        assert_eq!(numbers.take().unwrap().value, 1_000_001);
+        assert_eq!(numbers.take().unwrap().value, 1_000_000 + slots);
         numbers.catch_up(5);
-        assert_eq!(numbers.take().unwrap().value, 1_000_002);
+        assert_eq!(numbers.take().unwrap().value, 1_000_001 + slots);
     }
 }

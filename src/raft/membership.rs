@@ -180,7 +180,7 @@ async fn ask<T>(
         .map_err(|error| {
             tracing::debug!(leader, %error, "the leader did not answer");
             match error {
-                AskError::Refused { reason } => MembersError::Denied { reason },
+                AskError::Refused { reason, .. } => MembersError::Denied { reason },
                 _ => MembersError::NoLeader,
             }
         })
