@@ -131,7 +131,10 @@ impl RaftService {
         if self.is_news(&request) {
             ReadRounds::hear_news(&self.0);
         }
-        self.led();
+        // One that was deposed, and has not heard so, is no contact with a leader.
+        if request.vote >= self.0.raft.metrics().borrow_watched().vote {
+            self.led();
+        }
         let appended = self.append_here(request).await;
         Ok(encode_reply(&appended, write_appended))
     }
@@ -201,7 +204,13 @@ impl RaftService {
         decode_read_index(&call.payload).map_err(malformed)?;
         // A delete would have to outlast it, and it does not hear what it lacks.
         if self.0.peers.is_deaf(call.from) && matches!(self.0.route(), Route::Here) {
-            return Ok(encode_index(&Ok(WITHHELD_ID)));
+            // Without a quorum it is told so: then it serves what it has.
+            let withheld = if self.0.could_commit() {
+                Ok(WITHHELD_ID)
+            } else {
+                Err(Denial::NotLeader { hint: None })
+            };
+            return Ok(encode_index(&withheld));
         }
         self.0.grants.note(call.from, self.0.clock.now());
         let asked = self.0.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
