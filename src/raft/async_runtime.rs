@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use glommio::timer::Timer;
 use openraft_rt::OptionalSend;
 
+use crate::runtime;
+
 use super::channels::{MpscChannels, Mutex, OneshotChannels, WatchChannels};
 
 /// The runtime. Every task stays in the task queue it was started from.
@@ -23,17 +25,21 @@ pub(super) struct GlommioRuntime {
 #[error("the task was cancelled")]
 pub(super) struct Cancelled;
 
-/// Handle of a running task. Dropping it detaches the task; openraft drops
-/// handles, and a glommio task dropped by itself would be cancelled.
-#[derive(Debug)]
-pub(super) struct JoinHandle<T>(glommio::task::JoinHandle<T>);
+/// Handle of a running task. Dropping it changes nothing: openraft drops handles.
+pub(super) struct JoinHandle<T>(runtime::JoinHandle<T>);
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").finish_non_exhaustive()
+    }
+}
 
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, Cancelled>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let output = Pin::new(&mut self.0).poll(context);
-        output.map(|output| output.ok_or(Cancelled))
+        output.map(|output| output.map_err(|_| Cancelled))
     }
 }
 
@@ -107,7 +113,7 @@ impl openraft_rt::AsyncRuntime for GlommioRuntime {
         T: Future + OptionalSend + 'static,
         T::Output: OptionalSend + 'static,
     {
-        JoinHandle(glommio::spawn_local(future).detach())
+        JoinHandle(runtime::spawn(future).detach())
     }
 
     fn sleep(duration: Duration) -> Sleep {

@@ -13,6 +13,7 @@ use glommio::{
 };
 
 use super::fatal::end_process;
+use super::handle::start;
 use super::plan::Place;
 use super::probe::{ProbeError, prime};
 use super::task::panic_message;
@@ -206,9 +207,8 @@ where
         Timer::new(FIRST_TURN).await;
         main().await
     };
-    let main = glommio::spawn_local_into(main, queue);
-    main.expect("invariant: the queue was made on this executor")
-        .await
+    let main = start(main, Some(queue)).await;
+    main.expect("invariant: nobody cancels it, and a panic of it does not come back here")
 }
 
 /// Runs one future to its end on an executor of its own, unpinned: for tests,

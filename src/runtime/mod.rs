@@ -15,6 +15,7 @@ mod background;
 mod core_dumps;
 mod executor;
 mod fatal;
+mod handle;
 mod hostname;
 mod in_flight;
 mod notify;

@@ -10,6 +10,7 @@ use futures_util::FutureExt;
 
 use super::executor::{Queue, context};
 use super::fatal::end_process;
+use super::handle::{Handle, start};
 
 /// The task's code panicked; the executor goes on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,10 +23,13 @@ pub struct Panicked {
 /// A running task. Await it for its output; dropping it cancels the task at its
 /// next await point; [`Task::detach`] lets it run on.
 #[must_use = "dropping a task cancels it"]
-pub struct Task<T>(glommio::Task<Result<T, Panicked>>);
+pub struct Task<T> {
+    handle: Handle<Result<T, Panicked>>,
+    is_detached: bool,
+}
 
 /// Handle of a detached task. Await it for the output; dropping it changes nothing.
-pub struct JoinHandle<T>(glommio::task::JoinHandle<Result<T, Panicked>>);
+pub struct JoinHandle<T>(Handle<Result<T, Panicked>>);
 
 /// Starts a task in the queue of the caller.
 ///
@@ -33,7 +37,7 @@ pub struct JoinHandle<T>(glommio::task::JoinHandle<Result<T, Panicked>>);
 ///   handed to whoever awaits it; on an executor whose panics are fatal it ends
 ///   the process.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
-    Task(glommio::spawn_local(caught(future)))
+    Task::of(start(caught(future), None))
 }
 
 /// Starts a task in the bulk queue: work that may wait behind small requests.
@@ -47,13 +51,8 @@ pub fn spawn_prompt<T: 'static>(future: impl Future<Output = T> + 'static) -> Ta
 }
 
 fn spawn_in<T: 'static>(queue: Queue, future: impl Future<Output = T> + 'static) -> Task<T> {
-    let Some(handle) = context(|context| context.queue(queue)) else {
-        return spawn(future);
-    };
-    Task(
-        glommio::spawn_local_into(caught(future), handle)
-            .expect("invariant: an executor keeps its queues as long as it runs"),
-    )
+    let queue = context(|context| context.queue(queue));
+    Task::of(start(caught(future), queue))
 }
 
 /// Gives the executor back when another queue or the kernel waits for it. Cheap
@@ -93,16 +92,40 @@ pub fn panic_message(payload: &(dyn Any + Send)) -> Box<str> {
     text.unwrap_or("no message").into()
 }
 
+fn cancelled<T>() -> Result<T, Panicked> {
+    Err(Panicked {
+        message: "cancelled".into(),
+    })
+}
+
 impl<T> Task<T> {
+    const fn of(handle: Handle<Result<T, Panicked>>) -> Self {
+        Self {
+            handle,
+            is_detached: false,
+        }
+    }
+
     /// Lets the task run to its end without anybody waiting for it.
-    pub fn detach(self) -> JoinHandle<T> {
-        JoinHandle(self.0.detach())
+    pub fn detach(mut self) -> JoinHandle<T> {
+        self.is_detached = true;
+        JoinHandle(self.handle.clone())
     }
 
     /// Stops the task at its next await point and waits until it is gone.
     /// Returns its output when it was already finished.
     pub async fn cancel(self) -> Option<Result<T, Panicked>> {
-        self.0.cancel().await
+        let handle = self.handle.clone();
+        drop(self);
+        handle.await
+    }
+}
+
+impl<T> Drop for Task<T> {
+    fn drop(&mut self) {
+        if !self.is_detached {
+            self.handle.cancel();
+        }
     }
 }
 
@@ -110,7 +133,8 @@ impl<T> Future for Task<T> {
     type Output = Result<T, Panicked>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.0).poll(context)
+        let output = ready!(Pin::new(&mut self.handle).poll(context));
+        Poll::Ready(output.unwrap_or_else(cancelled))
     }
 }
 
@@ -126,10 +150,6 @@ impl<T> Future for JoinHandle<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let output = ready!(Pin::new(&mut self.0).poll(context));
-        Poll::Ready(output.unwrap_or_else(|| {
-            Err(Panicked {
-                message: "cancelled".into(),
-            })
-        }))
+        Poll::Ready(output.unwrap_or_else(cancelled))
     }
 }
