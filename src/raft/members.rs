@@ -120,6 +120,7 @@ fn remedy(refusal: &Refusal) -> String {
                  `windlass cluster remove {node}`"
             );
         }
+        Refusal::Outdated { .. } => "a later change of this node was there before: ask again",
         Refusal::TagImmutable(_)
         | Refusal::TagMoved(_)
         | Refusal::DeletesRefused

@@ -7,7 +7,7 @@ use openraft::async_runtime::WatchReceiver;
 use openraft::{RaftMetrics, ServerState};
 
 use crate::metadata::{self, NodeState};
-use crate::peer::Service;
+use crate::peer::{RefusalCode, Service};
 use crate::runtime;
 
 use super::core::{Core, Route};
@@ -180,7 +180,10 @@ async fn ask<T>(
         .map_err(|error| {
             tracing::debug!(leader, %error, "the leader did not answer");
             match error {
-                AskError::Refused { reason, .. } => MembersError::Denied { reason },
+                AskError::Refused {
+                    code: RefusalCode::NotAllowed,
+                    reason,
+                } => MembersError::Denied { reason },
                 _ => MembersError::NoLeader,
             }
         })
