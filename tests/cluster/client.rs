@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::gone::Gone;
 use super::history::{Action, Operation};
+use super::kept::{Kept, KeptBlob};
 use super::spells::{Faults, Spells};
 use crate::support::{
     Client, MANIFEST_TYPE, Random, Request, Response, digest_of, image, location,
@@ -31,36 +32,6 @@ pub(crate) const REPOSITORY: &str = "nemesis/app";
 pub(crate) const MOUNTS: &str = "nemesis/mounted";
 /// What a 500 may say: the only one whose outcome is not known, in so many words.
 const UNDECIDED: &str = "the change was not confirmed in time";
-
-/// Something that was acknowledged and must be there for ever.
-#[derive(Debug, Clone)]
-pub(crate) struct Kept {
-    /// The manifest's digest.
-    pub(crate) manifest: String,
-    /// Its blobs.
-    pub(crate) blobs: Vec<KeptBlob>,
-}
-
-/// A blob that was acknowledged.
-#[derive(Debug, Clone)]
-pub(crate) struct KeptBlob {
-    /// Its digest.
-    pub(crate) digest: String,
-    /// How long it is.
-    pub(crate) bytes: usize,
-    /// The digest of its second half, for reads of a part.
-    second_half: String,
-}
-
-impl KeptBlob {
-    fn new(digest: String, content: &[u8]) -> Self {
-        Self {
-            digest,
-            bytes: content.len(),
-            second_half: digest_of("sha256", &content[content.len() / 2..]),
-        }
-    }
-}
 
 /// An upload that somebody has begun, and the node that owns it.
 #[derive(Debug, Clone, Copy)]

@@ -37,6 +37,7 @@ mod gone;
 mod handing;
 mod held;
 mod history;
+mod kept;
 mod learner;
 mod mounts;
 mod nemesis;
