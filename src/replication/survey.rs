@@ -18,6 +18,8 @@ pub(super) struct Survey {
     left: Left,
     /// Whether it has to be done again from the start.
     is_again: bool,
+    /// Whether a page is being looked at, the first one too.
+    is_paging: bool,
     /// Whether all of the state could be read.
     is_whole: bool,
 }
@@ -35,6 +37,7 @@ impl Survey {
         Self {
             left: Left::All,
             is_again: false,
+            is_paging: false,
             is_whole: true,
         }
     }
@@ -52,8 +55,8 @@ impl Survey {
     /// Everything has to be looked at, again where that has begun.
     pub(super) fn restart(&mut self) {
         match self.left {
-            Left::All => {}
-            Left::Behind(_) => self.is_again = true,
+            Left::All if !self.is_paging => {}
+            Left::All | Left::Behind(_) => self.is_again = true,
             Left::Nothing => self.left = Left::All,
         }
     }
@@ -84,7 +87,18 @@ impl Survey {
         found.ok()
     }
 
+    /// Where the next page begins; its end is noted.
+    fn begin(&mut self) -> Left {
+        self.is_paging = self.is_due();
+        if self.left == Left::All {
+            self.is_whole = true;
+        }
+        self.left
+    }
+
+    /// A page has been looked at whose last blob was `last`, if more are behind it.
     fn note(&mut self, last: Option<Digest>) {
+        self.is_paging = false;
         self.left = match last {
             Some(last) => Left::Behind(last),
             None if std::mem::take(&mut self.is_again) => Left::All,
@@ -96,11 +110,8 @@ impl Survey {
 impl Coordinator {
     /// Looks at the next blobs of the state.
     pub(super) async fn survey_page(&mut self) {
-        let after = match self.survey.left {
-            Left::All => {
-                self.survey.is_whole = true;
-                None
-            }
+        let after = match self.survey.begin() {
+            Left::All => None,
             Left::Behind(digest) => Some(digest),
             Left::Nothing => return,
         };
@@ -124,5 +135,33 @@ impl Coordinator {
         });
         self.look_at(files.collect()).await;
         self.survey.note(last.filter(|_| page.more));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Algorithm;
+
+    #[test]
+    fn what_is_to_be_looked_at_again_is_whatever_page_is_under_way() {
+        let first = Digest::of(Algorithm::Sha256, b"first");
+        for pages in [&[None][..], &[Some(first), None]] {
+            for restarted in 0..pages.len() {
+                let mut survey = Survey::due();
+                survey.restart();
+                for (number, last) in pages.iter().enumerate() {
+                    survey.begin();
+                    if number == restarted {
+                        survey.restart();
+                    }
+                    assert!(!survey.has_found_all());
+                    survey.note(*last);
+                }
+                assert_eq!(survey.begin(), Left::All, "page {restarted}");
+                survey.note(None);
+                assert!(survey.has_found_all(), "it was done once more");
+            }
+        }
     }
 }
