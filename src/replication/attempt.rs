@@ -37,8 +37,13 @@ pub(super) enum Ended {
         /// Whether it gave something before.
         has_moved: bool,
     },
-    /// The source does not have the file, or has no time for it.
+    /// The source does not have the file.
     SourceLacks {
+        /// Whether it gave something before.
+        has_moved: bool,
+    },
+    /// The source was not asked in earnest, or has no time: it may well have the file.
+    SourceBusy {
         /// Whether it gave something before.
         has_moved: bool,
     },
@@ -55,7 +60,9 @@ impl Ended {
     pub(super) const fn has_moved(self) -> bool {
         matches!(
             self,
-            Self::SourceFailed { has_moved: true } | Self::SourceLacks { has_moved: true }
+            Self::SourceFailed { has_moved: true }
+                | Self::SourceLacks { has_moved: true }
+                | Self::SourceBusy { has_moved: true }
         )
     }
 }

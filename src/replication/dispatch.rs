@@ -106,8 +106,8 @@ impl Coordinator {
             tracing::error!(digest = %file.digest, "the state knows no checksums of a blob");
             let metrics = &self.worker.shared.metrics().replication;
             metrics.failed(0, FetchFailure::Record);
-            let lacks = Ended::SourceLacks { has_moved: false };
-            self.plan.ended(*file, lacks, now);
+            let unasked = Ended::SourceBusy { has_moved: false };
+            self.plan.ended(*file, unasked, now);
         }
         self.tidy(file);
     }

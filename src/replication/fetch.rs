@@ -52,6 +52,7 @@ impl FetchError {
     pub(super) fn classify(&self, has_moved: bool) -> (Ended, FetchFailure) {
         let failed = Ended::SourceFailed { has_moved };
         let lacks = Ended::SourceLacks { has_moved };
+        let busy = Ended::SourceBusy { has_moved };
         match self {
             Self::Source(error) => match error {
                 TransferError::Unreachable(_) => (failed, FetchFailure::Unreachable),
@@ -63,7 +64,7 @@ impl FetchError {
                     (failed, FetchFailure::Protocol)
                 }
                 TransferError::Refused(refusal) => match refusal {
-                    TransferRefusal::Busy => (lacks, FetchFailure::Busy),
+                    TransferRefusal::Busy => (busy, FetchFailure::Busy),
                     TransferRefusal::NotHere => (lacks, FetchFailure::Lacks),
                     TransferRefusal::NoSuchRange => (Ended::SourceLied, FetchFailure::Protocol),
                     TransferRefusal::Failed => (Ended::SourceLied, FetchFailure::Broken),
@@ -95,7 +96,7 @@ pub(super) const fn label(how: Ended) -> FetchEnd {
     match how {
         Ended::Sealed => FetchEnd::Sealed,
         Ended::SourceFailed { .. } => FetchEnd::SourceFailed,
-        Ended::SourceLacks { .. } => FetchEnd::SourceLacks,
+        Ended::SourceLacks { .. } | Ended::SourceBusy { .. } => FetchEnd::SourceLacks,
         Ended::SourceLied => FetchEnd::SourceLied,
         Ended::LocalFailed => FetchEnd::LocalFailed,
         Ended::GivenUp => FetchEnd::GivenUp,

@@ -13,9 +13,11 @@ use super::super::plan::{Caps, Plan};
 use super::*;
 use crate::base::Clock;
 use crate::oci::{Algorithm, Digest};
+use crate::replication::fetch::FetchError;
 use crate::replication::letter::Want;
 use crate::replication::sample::{Blob, until};
 use crate::replication::testing::{Cluster, Node};
+use crate::transfer::{TransferError, TransferRefusal};
 
 const CAPS: Caps = Caps {
     background_fetches: 4,
@@ -259,6 +261,7 @@ fn beyond_reach(plan: &Plan, clock: &Clock, are_known: bool, nodes: &[u64]) -> O
 
 const GONE: Ended = Ended::SourceFailed { has_moved: false };
 const LACKS: Ended = Ended::SourceLacks { has_moved: false };
+const BUSY: Ended = Ended::SourceBusy { has_moved: false };
 
 #[test]
 fn a_blob_whose_holders_are_away_for_a_while_is_beyond_reach() {
@@ -282,7 +285,7 @@ fn a_blob_whose_holders_are_away_for_a_while_is_beyond_reach() {
         None,
         "it is being fetched"
     );
-    plan.ended(file(0), LACKS, clock.now());
+    plan.ended(file(0), BUSY, clock.now());
     assert_eq!(beyond_reach(&plan, &clock, true, &[3]), None);
     let (plan, clock) = tried(2, GONE);
     clock.advance(Duration::from_secs(10));
@@ -320,6 +323,25 @@ fn a_blob_that_nobody_has_is_beyond_reach_and_one_with_a_holder_is_not() {
         None,
         "the fault is here"
     );
+}
+
+#[test]
+fn a_node_that_had_no_time_or_broke_off_is_not_one_that_lacks_the_blob() {
+    let busy = FetchError::Source(TransferError::Refused(TransferRefusal::Busy));
+    let busy = busy.classify(false).0;
+    let (plan, clock) = tried(20, busy);
+    assert_eq!(beyond_reach(&plan, &clock, false, &[3]), None);
+    for how in [busy, GONE] {
+        let (mut plan, clock) = tried(8, LACKS);
+        for (how, expected) in [(how, None), (LACKS, Some(Vec::new()))] {
+            while plan.next(clock.now(), |_| vec![3]).is_none() {
+                clock.advance(Duration::from_millis(100));
+            }
+            plan.ended(file(0), how, clock.now());
+            let found = beyond_reach(&plan, &clock, false, &[3]);
+            assert_eq!(found, expected, "{how:?}");
+        }
+    }
 }
 
 /// What a node claims, and the entry that it had applied when it was asked.

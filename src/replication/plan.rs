@@ -72,6 +72,8 @@ pub(super) struct Entry {
     last_end: Option<Instant>,
     /// Nodes that are not asked for it before a time.
     pub(super) avoided: BTreeMap<u64, Instant>,
+    /// Nodes whose last answer was that they do not have it, or have something else.
+    pub(super) lacking: BTreeSet<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -387,6 +389,7 @@ impl Plan {
             failures: 0,
             last_end: None,
             avoided: BTreeMap::new(),
+            lacking: BTreeSet::new(),
         };
         self.entries.insert(number, entry);
         self.ready.insert((Urgency::Background, number));

@@ -23,9 +23,9 @@ const OTHERS_MAX: usize = 3;
 const AWAY_FAILURES_MIN: u32 = 3;
 /// … and for so long is away: a node that starts again is back by then.
 const AWAY_MIN: Duration = Duration::from_secs(10);
-/// A blob that so many attempts did not find, at nodes that are not known to hold it, is
-/// at none of them: about half a minute of attempts, while what was pushed anywhere is
-/// written down within a second.
+/// A blob that so many attempts did not find, at nodes that are not known to hold it and
+/// said last that they do not, is at none of them: about half a minute of attempts, while
+/// what was pushed anywhere is written down within a second.
 const LACKED_FAILURES_MIN: u32 = 8;
 
 impl Source {
@@ -39,12 +39,18 @@ impl Source {
 impl Entry {
     /// A source of this blob is not asked for it again so soon.
     pub(super) fn avoid(&mut self, source: u64, how: Ended, now: Instant) {
-        let rest = match how {
-            Ended::SourceFailed { .. } | Ended::SourceLacks { .. } => self.rest(),
-            Ended::SourceLied => self.rest().max(LIAR_REST),
+        let (rest, lacks_it) = match how {
+            Ended::SourceFailed { .. } | Ended::SourceBusy { .. } => (self.rest(), false),
+            Ended::SourceLacks { .. } => (self.rest(), true),
+            Ended::SourceLied => (self.rest().max(LIAR_REST), true),
             Ended::Sealed | Ended::LocalFailed | Ended::GivenUp => return,
         };
         self.avoided.insert(source, now + rest);
+        if lacks_it {
+            self.lacking.insert(source);
+        } else {
+            self.lacking.remove(&source);
+        }
     }
 }
 
@@ -132,7 +138,7 @@ impl Plan {
             let source = self.sources.get(node);
             if source.is_some_and(|source| source.is_away(now)) {
                 away.push(*node);
-            } else if !is_nowhere || !entry.avoided.contains_key(node) {
+            } else if !is_nowhere || !entry.lacking.contains(node) {
                 return None;
             }
         }
@@ -180,7 +186,9 @@ impl Plan {
                 source.rests_until = None;
                 source.away_since = None;
             }
-            Ended::SourceLacks { .. } | Ended::SourceLied => source.away_since = None,
+            Ended::SourceLacks { .. } | Ended::SourceBusy { .. } | Ended::SourceLied => {
+                source.away_since = None;
+            }
             Ended::LocalFailed | Ended::GivenUp => {}
         }
     }

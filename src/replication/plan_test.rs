@@ -233,7 +233,9 @@ impl Model {
         let has_moved = how == Ended::SourceFailed { has_moved: true };
         if let Some(blob) = self.find(number) {
             let rest = match how {
-                Ended::SourceFailed { .. } | Ended::SourceLacks { .. } => Some(blob.rest()),
+                Ended::SourceFailed { .. }
+                | Ended::SourceLacks { .. }
+                | Ended::SourceBusy { .. } => Some(blob.rest()),
                 Ended::SourceLied => Some(blob.rest().max(LIAR_REST)),
                 Ended::Sealed | Ended::LocalFailed | Ended::GivenUp => None,
             };
@@ -247,8 +249,11 @@ impl Model {
                 entry.1 = Some(now + rest.min(SOURCE_REST_MAX));
             }
             Ended::Sealed => *entry = (0, None),
-            Ended::LocalFailed | Ended::SourceLacks { .. } | Ended::SourceLied | Ended::GivenUp => {
-            }
+            Ended::LocalFailed
+            | Ended::SourceLacks { .. }
+            | Ended::SourceBusy { .. }
+            | Ended::SourceLied
+            | Ended::GivenUp => {}
         }
     }
 
@@ -298,7 +303,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let ends = prop_oneof![
         3 => Just(Ended::Sealed),
         2 => any::<bool>().prop_map(|has_moved| Ended::SourceFailed { has_moved }),
-        2 => any::<bool>().prop_map(|has_moved| Ended::SourceLacks { has_moved }),
+        1 => any::<bool>().prop_map(|has_moved| Ended::SourceLacks { has_moved }),
+        1 => any::<bool>().prop_map(|has_moved| Ended::SourceBusy { has_moved }),
         1 => Just(Ended::SourceLied),
         1 => Just(Ended::LocalFailed),
         1 => Just(Ended::GivenUp),
