@@ -24,18 +24,29 @@ const ROUNDS_MAX: u32 = 10;
 pub(super) struct CatchingUp {
     term: u64,
     candidates: BTreeSet<u64>,
-    /// Of candidates that were asked, and of nodes that are excused.
+    /// Of candidates that were asked, also while they are none for a moment, and of nodes
+    /// that are excused.
     nodes: BTreeMap<u64, Standing>,
 }
 
-#[derive(Debug)]
-enum Standing {
+#[derive(Debug, Default)]
+struct Standing {
+    /// Rounds that it has ended.
+    rounds: u32,
+    stage: Stage,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Unasked,
     Filling {
         target: u64,
         began: Instant,
-        number: u32,
     },
-    Fit,
+    Filled,
+    /// An operator does not wait for what it lacks.
+    Excused,
 }
 
 /// A round that has ended.
@@ -51,11 +62,26 @@ pub(super) struct Round {
     pub is_last: bool,
 }
 
+impl Standing {
+    const fn begin(&mut self, target: u64, began: Instant) {
+        self.stage = Stage::Filling { target, began };
+    }
+}
+
 impl CatchingUp {
-    /// Goes on with `candidates` in `term`, and forgets everybody else.
-    pub(super) fn keep(&mut self, term: u64, candidates: &BTreeSet<u64>) {
+    /// Goes on with `candidates` in `term`, and forgets everybody who is not to vote.
+    ///
+    /// One of those `to_vote` that is no candidate just now, because it was silent for a
+    /// moment or lags behind in heavy use, begins its round anew when it is one again:
+    /// that it is excused stays, and how many rounds it has ended.
+    pub(super) fn keep(&mut self, term: u64, to_vote: &BTreeSet<u64>, candidates: &BTreeSet<u64>) {
         self.enter(term);
-        self.nodes.retain(|node, _| candidates.contains(node));
+        self.nodes.retain(|node, _| to_vote.contains(node));
+        for (node, standing) in &mut self.nodes {
+            if !candidates.contains(node) && standing.stage != Stage::Excused {
+                standing.stage = Stage::Unasked;
+            }
+        }
         self.candidates.clone_from(candidates);
     }
 
@@ -66,26 +92,27 @@ impl CatchingUp {
 
     /// Whether a candidate may vote.
     pub(super) fn is_fit(&self, node: u64) -> bool {
-        matches!(self.nodes.get(&node), Some(Standing::Fit))
+        let standing = self.nodes.get(&node);
+        standing.is_some_and(|standing| matches!(standing.stage, Stage::Filled | Stage::Excused))
     }
 
     /// Lets a node vote whatever it lacks.
     pub(super) fn excuse(&mut self, term: u64, node: u64) {
         self.enter(term);
-        self.nodes.insert(node, Standing::Fit);
+        self.nodes.entry(node).or_default().stage = Stage::Excused;
     }
 
     /// What a candidate is to be asked about now; its first round begins with the first
     /// question. `None` when it may vote.
     pub(super) fn target(&mut self, node: u64, committed: u64, now: Instant) -> Option<u64> {
-        let standing = self.nodes.entry(node).or_insert(Standing::Filling {
-            target: committed,
-            began: now,
-            number: 1,
-        });
-        match standing {
-            Standing::Filling { target, .. } => Some(*target),
-            Standing::Fit => None,
+        let standing = self.nodes.entry(node).or_default();
+        match standing.stage {
+            Stage::Unasked => {
+                standing.begin(committed, now);
+                Some(committed)
+            }
+            Stage::Filling { target, .. } => Some(target),
+            Stage::Filled | Stage::Excused => None,
         }
     }
 
@@ -98,28 +125,21 @@ impl CatchingUp {
         (committed, now): (u64, Instant),
     ) -> Option<Round> {
         let standing = self.nodes.get_mut(&node)?;
-        let Standing::Filling {
-            target,
-            began,
-            number,
-        } = *standing
-        else {
+        let Stage::Filling { target, began } = standing.stage else {
             return None;
         };
         if filled < Some(target) {
             return None;
         }
+        standing.rounds += 1;
+        let number = standing.rounds;
         let took = now.saturating_duration_since(began);
         let is_last = took < ROUND_QUICK_MAX || number >= ROUNDS_MAX;
-        *standing = if is_last {
-            Standing::Fit
+        if is_last {
+            standing.stage = Stage::Filled;
         } else {
-            Standing::Filling {
-                target: committed,
-                began: now,
-                number: number + 1,
-            }
-        };
+            standing.begin(committed, now);
+        }
         Some(Round {
             number,
             target,
@@ -147,7 +167,8 @@ mod tests {
     /// Node 9 in its first round, whose target is entry 100.
     fn begun(clock: &Clock) -> CatchingUp {
         let mut rounds = CatchingUp::default();
-        rounds.keep(3, &BTreeSet::from([9]));
+        let nodes = BTreeSet::from([9]);
+        rounds.keep(3, &nodes, &nodes);
         assert_eq!(rounds.candidates(), [9]);
         assert_eq!(rounds.target(9, 100, clock.now()), Some(100));
         rounds
@@ -201,20 +222,45 @@ mod tests {
     }
 
     #[test]
-    fn another_term_and_a_candidate_that_was_none_begin_anew() {
+    fn a_node_that_is_no_candidate_for_a_moment_keeps_its_rounds_and_its_excuse() {
+        let clock = Clock::hand_moved();
+        let mut rounds = begun(&clock);
+        let (nodes, nobody) = (BTreeSet::from([9]), BTreeSet::new());
+        for number in 1..=ROUNDS_MAX {
+            assert!(!rounds.is_fit(9));
+            // What it is asked about is what there is when it is back.
+            rounds.keep(3, &nodes, &nobody);
+            assert_eq!(rounds.note(9, Some(900), (900, clock.now())), None);
+            rounds.keep(3, &nodes, &nodes);
+            assert_eq!(rounds.target(9, 200, clock.now()), Some(200));
+            clock.advance(SLOW);
+            let round = rounds.note(9, Some(200), (300, clock.now())).unwrap();
+            assert_eq!((round.number, round.took), (number, SLOW));
+        }
+        assert!(rounds.is_fit(9));
+        rounds.keep(3, &nodes, &nobody);
+        assert!(!rounds.is_fit(9), "it has to say so again");
+        rounds.excuse(3, 9);
+        rounds.keep(3, &nodes, &nobody);
+        rounds.keep(3, &nodes, &nodes);
+        assert!(rounds.is_fit(9));
+    }
+
+    #[test]
+    fn another_term_and_a_node_that_was_not_to_vote_begin_anew() {
         let clock = Clock::hand_moved();
         let mut rounds = begun(&clock);
         rounds.note(9, Some(100), (100, clock.now()));
         let candidates = BTreeSet::from([9]);
-        rounds.keep(3, &candidates);
+        rounds.keep(3, &candidates, &candidates);
         assert!(rounds.is_fit(9), "nothing has changed");
-        rounds.keep(4, &candidates);
+        rounds.keep(4, &candidates, &candidates);
         assert!(!rounds.is_fit(9), "another leader said so");
         rounds.excuse(4, 9);
         assert!(rounds.is_fit(9));
-        rounds.keep(4, &BTreeSet::new());
-        rounds.keep(4, &candidates);
-        assert!(!rounds.is_fit(9), "it was away");
+        rounds.keep(4, &BTreeSet::new(), &BTreeSet::new());
+        rounds.keep(4, &candidates, &candidates);
+        assert!(!rounds.is_fit(9), "it was not to vote");
         assert_eq!(rounds.note(7, Some(100), (100, clock.now())), None);
     }
 }

@@ -109,24 +109,30 @@ fn look(core: &Core) -> Option<Step> {
         successor: successor(&seen, |node| core.peers.is_near(node)),
         near: &near,
     };
-    let fit = fit(core, seen.current_term, &candidates(&scene));
+    let fit = fit(core, seen.current_term, &scene);
     next_step(&scene, &fit)
 }
 
-/// Learners that are to vote, run under their numbers, are there, and have nearly all of
-/// the log.
-fn candidates(scene: &Scene<'_>) -> BTreeSet<u64> {
-    let is_candidate = |(node, record): &&(u64, NodeRecord)| {
-        let matched = scene.matched.get(node).copied();
+/// Learners that are to vote and run under their numbers.
+fn to_vote(scene: &Scene<'_>) -> BTreeSet<u64> {
+    let is_to_vote = |(node, record): &&(u64, NodeRecord)| {
         let mut learners = scene.membership.learner_ids();
         record.is_voter
             && record.state == NodeState::Member
-            && scene.near.contains(node)
-            && is_nearly_all(matched, scene.last_index)
             && learners.any(|learner| learner == *node)
     };
-    let candidates = scene.records.iter().filter(is_candidate);
-    candidates.map(|(node, _)| *node).collect()
+    let to_vote = scene.records.iter().filter(is_to_vote);
+    to_vote.map(|(node, _)| *node).collect()
+}
+
+/// Those of them that are there, and have nearly all of the log.
+fn candidates(scene: &Scene<'_>) -> BTreeSet<u64> {
+    let mut candidates = to_vote(scene);
+    candidates.retain(|node| {
+        let matched = scene.matched.get(node).copied();
+        scene.near.contains(node) && is_nearly_all(matched, scene.last_index)
+    });
+    candidates
 }
 
 /// Whether a node has so much of the log that it may vote.
@@ -136,9 +142,10 @@ pub(super) fn is_nearly_all(matched: Option<u64>, last_index: u64) -> bool {
 }
 
 /// Those candidates that lack no blobs, as far as is known; the others are asked.
-fn fit(core: &Core, term: u64, candidates: &BTreeSet<u64>) -> BTreeSet<u64> {
+fn fit(core: &Core, term: u64, scene: &Scene<'_>) -> BTreeSet<u64> {
+    let candidates = candidates(scene);
     let mut known = core.catching_up.borrow_mut();
-    known.keep(term, candidates);
+    known.keep(term, &to_vote(scene), &candidates);
     let fit = candidates.iter().copied();
     let fit: BTreeSet<u64> = fit.filter(|node| known.is_fit(*node)).collect();
     if fit.len() < candidates.len() {
