@@ -100,9 +100,13 @@ fn promote(operator: &Operator, node: u64, is_forced: bool) -> Result<(), Operat
 fn promoted(node: u64, is_pending: bool, is_forced: bool) -> String {
     let follow = "`windlass cluster status --watch` shows how far it is";
     match (is_pending, is_forced) {
-        (true, _) => {
+        (true, false) => {
             format!("node {node} is to vote, and will by itself once it holds everything: {follow}")
         }
+        (true, true) => format!(
+            "node {node} is to vote, and does not yet: it will by itself once it holds everything, \
+             or when it is forced again while it answers and lacks little of the journal; {follow}"
+        ),
         (false, true) => format!(
             "node {node} votes. What it lacks may be on fewer than a majority of the voters until \
              it has fetched that: wait for it before another node goes; {follow}"
@@ -172,3 +176,24 @@ fn drained(node: u64, leaning: Leaning) -> String {
 
 /// A drain that is refused so many times in a row will not succeed.
 const DRAIN_REFUSALS_MAX: u32 = 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vote_that_was_forced_and_is_not_there_is_not_said_to_need_blobs_only() {
+        let waits = promoted(4, true, false);
+        assert!(
+            waits.contains("node 4 is to vote, and will by itself"),
+            "{waits}"
+        );
+        let forced = promoted(4, true, true);
+        assert!(
+            forced.contains("does not yet") && forced.contains("forced again"),
+            "{forced}"
+        );
+        assert_eq!(promoted(4, false, false), "node 4 votes");
+        assert!(promoted(4, false, true).starts_with("node 4 votes. What it lacks"));
+    }
+}

@@ -119,19 +119,29 @@ pub(super) async fn promote(core: &Core, node: u64) -> Result<(), MembersError> 
                 payload: ClusterRequest::Promote { node }.encode(),
                 limit: ASK_LIMIT,
             };
-            let asked = core.peers.ask(leader, question, |_| Ok(())).await;
-            asked.map_err(|error| match error {
-                AskError::Refused {
-                    code: RefusalCode::NotAllowed,
-                    ..
-                } => MembersError::Behind { node },
-                error => {
-                    tracing::debug!(leader, %error, "the leader did not give a vote");
-                    MembersError::NoLeader
-                }
-            })
+            promised(core.peers.ask(leader, question, |_| Ok(())).await, node)
         }
         Route::Nobody | Route::Stopped => Err(MembersError::NoLeader),
+    }
+}
+
+/// Whether the leader gives a node its vote.
+fn promised(answer: Result<(), AskError>, node: u64) -> Result<(), MembersError> {
+    match answer {
+        // An older version does not know the question, and does not wait for blobs.
+        Ok(())
+        | Err(AskError::Refused {
+            code: RefusalCode::Malformed,
+            ..
+        }) => Ok(()),
+        Err(AskError::Refused {
+            code: RefusalCode::NotAllowed,
+            ..
+        }) => Err(MembersError::Behind { node }),
+        Err(error) => {
+            tracing::debug!(%error, "the leader did not give a vote");
+            Err(MembersError::NoLeader)
+        }
     }
 }
 
@@ -177,5 +187,20 @@ mod tests {
         assert_eq!(refused(RefusalCode::Malformed), Some(40));
         assert_eq!(refused(RefusalCode::Busy), None);
         assert_eq!(says(Err(AskError::TimedOut)), None);
+    }
+
+    #[test]
+    fn an_older_leader_promises_a_vote_by_not_knowing_the_question() {
+        let refused = |code| {
+            let reason = "no".into();
+            promised(Err(AskError::Refused { code, reason }), 7)
+        };
+        assert_eq!(promised(Ok(()), 7), Ok(()));
+        assert_eq!(refused(RefusalCode::Malformed), Ok(()));
+        let behind = Err(MembersError::Behind { node: 7 });
+        assert_eq!(refused(RefusalCode::NotAllowed), behind);
+        assert_eq!(refused(RefusalCode::Busy), Err(MembersError::NoLeader));
+        let timed_out = promised(Err(AskError::TimedOut), 7);
+        assert_eq!(timed_out, Err(MembersError::NoLeader));
     }
 }

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::base::Clock;
 use crate::base::limits::TOKEN_LEEWAY_SECONDS;
-use crate::metadata::{self, Command, JoinTokenHash, NodeAddress, NodeCommand, NodeUuid, Outcome};
+use crate::metadata::{
+    self, Command, JoinTokenHash, NodeAddress, NodeCommand, NodeState, NodeUuid, Outcome,
+};
 
 use super::handle::Handle;
 use super::members::{Members, MembersError};
@@ -110,20 +112,41 @@ impl Handle {
     /// that were acknowledged before, a majority may then lack some.
     ///
     /// - Errors: `Behind` for a node that does not answer, or lacks too much of the
-    ///   journal; the wish stays, and the vote follows as after [`Handle::promote`].
+    ///   journal, and nothing has changed; `Pending` when it came to that behind the wish,
+    ///   and the vote follows as after [`Handle::promote`].
     pub async fn promote_unfilled(&self, node: u64) -> Result<(), MembersError> {
+        let votes = move |members: &Members| find(members, node) == Some(true);
+        let is_new = !votes(&self.membership()) && self.is_known(node).await?;
+        if is_new {
+            // What the leader refuses is not wished. Before the wish it forgets the node
+            // again, unless it was to vote already.
+            self.excuse(node).await?;
+        }
         let command = NodeCommand::SetRole {
             node,
             is_voter: true,
         };
         self.wish(command, node).await?;
-        if find(&self.membership(), node) != Some(true) {
-            self.excuse(node).await?;
+        if !votes(&self.membership())
+            && let Err(error) = self.excuse(node).await
+        {
+            tracing::warn!(node, %error, "a node is to vote, and not whatever it lacks");
+            return Err(MembersError::Pending);
         }
-        self.await_change(CHANGE_LIMIT, move |members| {
-            find(members, node) == Some(true)
-        })
-        .await
+        self.await_change(CHANGE_LIMIT, votes).await
+    }
+
+    /// Whether the newest state has such a node.
+    async fn is_known(&self, node: u64) -> Result<bool, MembersError> {
+        let newest = self.read_index().await;
+        newest.map_err(|_| MembersError::NoLeader)?;
+        match metadata::node(&self.view(), node) {
+            Ok(record) => Ok(record.is_some_and(|record| record.state != NodeState::Removed)),
+            Err(error) => {
+                tracing::error!(%error, "the state does not say who belongs to the cluster");
+                Err(MembersError::NoLeader)
+            }
+        }
     }
 
     /// Takes a node's vote; it goes on as a read replica.

@@ -152,6 +152,35 @@ fn a_node_votes_when_it_says_that_it_is_filled_or_an_operator_does_not_ask() {
 }
 
 #[test]
+fn a_vote_that_the_leader_does_not_give_is_not_wished() {
+    run_alone(|| async {
+        let nodes = cluster(1, as_usual).await;
+        let handle = &nodes[0].handle;
+        let admission = Admission {
+            node_uuid: [9; 16],
+            address: NodeAddress::parse("127.0.0.1:9").unwrap(),
+            is_voter: false,
+            token: None,
+        };
+        // It has a number, and never comes.
+        let node = handle.admit(admission).await.unwrap();
+        let behind = Err(MembersError::Behind { node });
+        assert_eq!(handle.promote_unfilled(node).await, behind);
+        let known = nodes_of(&handle.view()).unwrap();
+        let found = known.iter().find(|(number, _)| *number == node);
+        assert!(!found.unwrap().1.is_voter);
+        for gone in [node, 999] {
+            if gone == node {
+                handle.remove(node).await.unwrap();
+            }
+            let promoted = handle.promote_unfilled(gone).await;
+            assert!(promoted.is_err_and(|error| error != MembersError::Pending));
+        }
+        stop(nodes);
+    });
+}
+
+#[test]
 fn a_node_that_was_away_when_it_was_removed_learns_it_and_ends() {
     run_alone(|| async {
         for is_voter in [true, false] {
