@@ -362,6 +362,30 @@ fn claims_all(node: &Node) {
 }
 
 #[test]
+fn a_bad_file_that_others_are_to_replace_is_missing_and_nothing_is_claimed_meanwhile() {
+    let cluster = Cluster::new();
+    let node = cluster.start(1);
+    claims_all(&node);
+    let says = |is_disputed: bool| {
+        node.on(0, move |world| async move {
+            let shared = world.replicator.shared();
+            shared.dispute_file(is_disputed);
+            shared
+                .fill()
+                .ask(Duration::from_secs(5))
+                .await
+                .missing_blobs
+        })
+    };
+    assert_eq!(says(true), 1);
+    node.own(&Blob::new(82, 1 << 16));
+    let (claimed, applied) = claims(&node);
+    assert!(claimed < applied, "{claimed:?}");
+    assert_eq!(says(false), 0);
+    claims_all(&node);
+}
+
+#[test]
 fn a_full_disk_and_a_lost_file_are_not_claimed_to_be_filled() {
     let cluster = Cluster::new();
     let (source, target) = (cluster.start(1), cluster.start(2));

@@ -98,14 +98,16 @@ impl Shared {
         &self.0.parts.blob_changes
     }
 
-    /// Blobs that the state has and this node lacks; at least one until all of the
-    /// state was looked at, and while changes of it wait.
+    /// Blobs that the state has and this node lacks, or has as a bad file that another
+    /// node is to replace; at least one until all of the state was looked at, and while
+    /// changes of it wait.
     #[must_use]
     pub fn missing_count(&self) -> u64 {
         // In the order in which a change goes, so that it is seen in one of the three.
         let is_unsure = self.is_behind();
         let known = self.metrics().replication.missing_blobs.value();
-        u64::try_from(known).unwrap_or(0).max(u64::from(is_unsure))
+        let missing = u64::try_from(known).unwrap_or(0) + self.disputed_count();
+        missing.max(u64::from(is_unsure))
     }
 
     /// Whether what is counted leaves something out that the state has.
@@ -117,7 +119,11 @@ impl Shared {
     /// Whether files are bad here that will come from other nodes: they are missing as
     /// well as if they were not here.
     pub(super) fn has_disputed_files(&self) -> bool {
-        self.0.disputed_files.load(Ordering::Acquire) > 0
+        self.disputed_count() > 0
+    }
+
+    fn disputed_count(&self) -> u64 {
+        self.0.disputed_files.load(Ordering::Acquire)
     }
 
     /// Counts such a file, or does not any more.
