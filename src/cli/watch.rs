@@ -85,8 +85,8 @@ fn show(bar: &ProgressBar, node: &Node) {
     let copies = report.replication.as_ref();
     let rate = rate(copies.map_or(0, Replication::received_rate));
     let role = match &node.vote_waits_for {
-        Some(_) => "learner, to vote",
-        None => &node.role,
+        Some(reason) => format!("learner, to vote: {reason}"),
+        None => node.role.clone(),
     };
     bar.set_message(format!("{role}, {lag} entries behind, {rate}"));
 }

@@ -132,11 +132,14 @@ fn it_is_done_when_every_node_has_what_there_was_at_first_and_not_before() {
 
 #[test]
 fn a_node_that_is_to_vote_is_waited_for_until_it_does() {
-    let (mut bars, _lines) = bars();
+    let (mut bars, lines) = bars();
     let mut waiting = node(2, 100, 0, true);
     waiting["vote_waits_for"] = "soon".into();
     let mut look = |second: &Value| bars.show(&status(&[node(1, 100, 0, true), second.clone()]));
     assert!(!look(&waiting) && !look(&waiting) && !look(&waiting));
+    let drawn: Vec<String> = lines.try_iter().collect();
+    let reason = "learner, to vote: soon";
+    assert!(drawn.iter().any(|line| line.contains(reason)), "{drawn:?}");
     waiting["vote_waits_for"] = Value::Null;
     assert!(!look(&waiting) && look(&waiting));
 }

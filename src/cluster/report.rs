@@ -227,6 +227,13 @@ impl Consensus {
 }
 
 impl Copies {
+    /// Whether it has asked others for blobs, and none of them comes now.
+    pub(super) fn are_in_vain(&self) -> bool {
+        let is_still = self.peers.iter().all(|peer| peer.received_rate == 0);
+        let has_failed = self.peers.iter().any(|peer| peer.failures > 0);
+        self.fetching == 0 && is_still && has_failed
+    }
+
     fn encode(&self, writer: &mut Writer) {
         writer.u8(u8::from(self.is_surveyed));
         writer.u64(self.queued).u64(self.fetching);

@@ -62,8 +62,18 @@ impl NodeStatus {
             (Some(lag), _) if lag > LAG_ENTRIES_MAX => format!("{lag} entries missing"),
             (_, 0 | 1) if is_looking => "looks for what is missing".to_owned(),
             (_, 0) => "soon".to_owned(),
-            (_, 1) => "1 blob missing".to_owned(),
-            (_, missing) => format!("{missing} blobs missing"),
+            (_, missing) => {
+                let blobs = if missing == 1 { "blob" } else { "blobs" };
+                let hint = if activity.is_some_and(|activity| activity.copies.are_in_vain()) {
+                    format!(
+                        ", none comes: `promote {} --force` does not wait",
+                        self.member.node
+                    )
+                } else {
+                    String::new()
+                };
+                format!("{missing} {blobs} missing{hint}")
+            }
         })
     }
 }
@@ -83,7 +93,8 @@ pub(super) fn to_vote(view: &StateView) -> BTreeSet<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cluster::Activity;
+    use crate::cluster::{Activity, Copies};
+    use crate::telemetry::PeerCopies;
 
     fn node(is_voter: bool, is_to_vote: bool, report: Option<Report>) -> NodeStatus {
         NodeStatus {
@@ -108,6 +119,28 @@ mod tests {
             activity: Some(activity),
             ..Report::default()
         }
+    }
+
+    #[test]
+    fn who_waits_for_what_nobody_gives_is_told_how_not_to() {
+        let says = |change: fn(&mut Copies)| {
+            let mut report = lacking(2, true);
+            let copies = &mut report.activity.as_mut().unwrap().copies;
+            let failing = PeerCopies {
+                node: 3,
+                failures: 8,
+                ..PeerCopies::default()
+            };
+            copies.peers = vec![PeerCopies::default(), failing];
+            change(copies);
+            node(false, true, Some(report)).vote_waits_for().unwrap()
+        };
+        let hint = "2 blobs missing, none comes: `promote 2 --force` does not wait";
+        assert_eq!(says(|_| {}), hint);
+        let plain = "2 blobs missing";
+        assert_eq!(says(|copies| copies.fetching = 1), plain);
+        assert_eq!(says(|copies| copies.peers[0].received_rate = 1), plain);
+        assert_eq!(says(|copies| copies.peers.truncate(1)), plain, "it begins");
     }
 
     #[test]
