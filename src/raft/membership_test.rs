@@ -164,6 +164,10 @@ fn a_vote_that_the_leader_does_not_give_is_not_wished() {
         };
         // It has a number, and never comes.
         let node = handle.admit(admission).await.unwrap();
+        until("the first node has described itself", || {
+            nodes_of(&handle.view()).unwrap().len() == 2
+        })
+        .await;
         let behind = Err(MembersError::Behind { node });
         assert_eq!(handle.promote_unfilled(node).await, behind);
         let known = nodes_of(&handle.view()).unwrap();
