@@ -181,9 +181,7 @@ impl Coordinator {
 
     /// Whether the state is to be gone through, and there is room for what is found.
     fn is_surveying(&self) -> bool {
-        self.survey.is_due()
-            && self.plan.count() < BACKLOG_BLOBS_MAX / 2
-            && self.announced.len() < ANNOUNCED_BLOBS_MAX
+        self.survey.is_due() && self.plan.has_room() && self.announced.len() < ANNOUNCED_BLOBS_MAX
     }
 
     async fn read_letters(&mut self, first: Letter) {

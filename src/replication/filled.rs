@@ -14,16 +14,29 @@ use crate::raft::Filled;
 
 /// Where blobs are left that may be beyond reach, they are looked at so often …
 const LOOK_PERIOD: Duration = Duration::from_millis(500);
-/// … and no more of them at a time, some milliseconds of reading the state. Where more
-/// are beyond reach an operator says that they are given up.
+/// … and no more of them at a time, some milliseconds of reading the state; the next look
+/// goes on behind them …
 const LOOK_BLOBS_MAX: usize = 4096;
+/// … unless nobody has asked for so long: what was beyond reach then may not be now.
+const PASS_GAP_MAX: Duration = Duration::from_secs(10);
 
 /// See the file's head. Lives in the coordinator; a restart begins anew.
 #[derive(Debug, Default)]
 pub(super) struct Watermark {
     claim: Option<Claim>,
     mark: Option<Mark>,
+    pass: Pass,
+}
+
+/// A way through the blobs of a mark that are left, in as many looks as it takes. One
+/// that somebody can give ends it, so that all were beyond reach within some seconds.
+#[derive(Debug, Clone, Default)]
+struct Pass {
     look_due: Option<Instant>,
+    /// Those of lower numbers are beyond reach.
+    next_number: u64,
+    /// Nodes that could still have them.
+    away: BTreeSet<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -46,6 +59,48 @@ struct Sight {
     known: Option<u64>,
     /// The last blob of the plan.
     last_number: u64,
+}
+
+impl Pass {
+    /// Whether it may be looked now, which is noted.
+    fn is_due(&mut self, now: Instant) -> bool {
+        if self.look_due.is_some_and(|due| now < due) {
+            return false;
+        }
+        if self.look_due.is_some_and(|due| now - due > PASS_GAP_MAX) {
+            self.restart();
+        }
+        self.look_due = Some(now + LOOK_PERIOD);
+        true
+    }
+
+    /// Looks at the next blobs, from `next_number` on: who could have all that are left,
+    /// at the end. `away` says of one who could have it, or that somebody gives it.
+    fn look(
+        &mut self,
+        numbers: impl Iterator<Item = u64>,
+        mut away: impl FnMut(u64) -> Option<Vec<u64>>,
+    ) -> Option<BTreeSet<u64>> {
+        for (count, number) in numbers.enumerate() {
+            if count == LOOK_BLOBS_MAX {
+                self.next_number = number;
+                return None;
+            }
+            let Some(away) = away(number) else {
+                self.restart();
+                return None;
+            };
+            self.away.extend(away);
+        }
+        let away = std::mem::take(&mut self.away);
+        self.restart();
+        Some(away)
+    }
+
+    fn restart(&mut self) {
+        self.next_number = 0;
+        self.away.clear();
+    }
 }
 
 impl Watermark {
@@ -95,9 +150,9 @@ impl Coordinator {
             last_number: self.plan.last_number(),
         };
         let mut filled = std::mem::take(&mut self.filled);
-        let mut look_due = filled.look_due;
-        filled.go_on(sight, |last| self.left(last, &mut look_due));
-        filled.look_due = look_due;
+        let mut pass = std::mem::take(&mut filled.pass);
+        filled.go_on(sight, |last| self.left(last, &mut pass));
+        filled.pass = pass;
         self.filled = filled;
         self.tell_claim();
     }
@@ -120,29 +175,26 @@ impl Coordinator {
     }
 
     /// Who could have the blobs up to a number that are missing still; `None` when some
-    /// node can give one of them, or it was looked at just now.
-    fn left(&self, last: u64, look_due: &mut Option<Instant>) -> Option<BTreeSet<u64>> {
-        let mut all_away = BTreeSet::new();
-        let mut numbers = self.plan.known_until(last).peekable();
-        if numbers.peek().is_none() {
-            return Some(all_away);
+    /// node can give one of them, it was looked at just now, or there is more to look at.
+    fn left(&self, last: u64, pass: &mut Pass) -> Option<BTreeSet<u64>> {
+        if self.plan.known_between(0, last).next().is_none() {
+            pass.restart();
+            return Some(BTreeSet::new());
         }
         let now = self.worker.clock.now();
-        if look_due.is_some_and(|due| now < due) {
+        if !pass.is_due(now) {
             return None;
         }
-        *look_due = Some(now + LOOK_PERIOD);
         let shared = &self.worker.shared;
         let peers = shared.peers().others(shared.options().node);
         let view = shared.journal().view();
-        for (count, number) in numbers.enumerate() {
+        let numbers = self.plan.known_between(pass.next_number, last);
+        pass.look(numbers, |number| {
             let file = self.plan.file(number)?;
             let origin = self.entries.get(&file).and_then(|entry| entry.origin);
             let holders = holders(&view, &peers, &file, origin);
-            let away = self.plan.beyond_reach(number, &holders, now);
-            all_away.extend(away.filter(|_| count < LOOK_BLOBS_MAX)?);
-        }
-        Some(all_away)
+            self.plan.beyond_reach(number, &holders, now)
+        })
     }
 }
 

@@ -108,7 +108,7 @@ impl World {
         };
         let plan = &self.plan;
         self.watermark.go_on(sight, |last| {
-            let is_empty = plan.known_until(last).next().is_none();
+            let is_empty = plan.known_between(0, last).next().is_none();
             is_empty.then(BTreeSet::new)
         });
     }
@@ -254,7 +254,7 @@ fn tried(times: u32, how: Ended) -> (Plan, Clock) {
 }
 
 fn beyond_reach(plan: &Plan, clock: &Clock, are_known: bool, nodes: &[u64]) -> Option<Vec<u64>> {
-    let number = plan.known_until(u64::MAX).next().unwrap();
+    let number = plan.known_between(0, u64::MAX).next().unwrap();
     let nodes = nodes.to_vec();
     plan.beyond_reach(number, &Holders { nodes, are_known }, clock.now())
 }
@@ -342,6 +342,71 @@ fn a_node_that_had_no_time_or_broke_off_is_not_one_that_lacks_the_blob() {
             assert_eq!(found, expected, "{how:?}");
         }
     }
+}
+
+#[test]
+fn a_pass_goes_through_all_that_is_left_however_much_and_ends_at_one_that_can_be_had() {
+    let clock = Clock::hand_moved();
+    let mut pass = Pass::default();
+    let most = u64::try_from(LOOK_BLOBS_MAX).unwrap();
+    let last = 3 * most - 1;
+    let mut look = |had: Option<u64>, pause: Duration| {
+        clock.advance(pause);
+        assert!(pass.is_due(clock.now()) && !pass.is_due(clock.now()));
+        let (mut counts, first) = (0, pass.next_number);
+        let left = pass.look(first..=last, |number| {
+            counts += 1;
+            (Some(number) != had).then(|| vec![number / most])
+        });
+        (counts, left)
+    };
+    let (soon, all) = (LOOK_PERIOD, LOOK_BLOBS_MAX);
+    for had in [None, None, Some(2 * most), None, None] {
+        let counts = if had.is_some() { 1 } else { all };
+        assert_eq!(look(had, soon), (counts, None));
+    }
+    let whole = Some(BTreeSet::from([0, 1, 2]));
+    assert_eq!(look(None, soon), (all, whole.clone()));
+    assert_eq!(look(None, soon), (all, None), "from the start");
+    for _ in 0..2 {
+        assert_eq!(look(None, LOOK_PERIOD + PASS_GAP_MAX * 2), (all, None));
+    }
+    assert_eq!(look(None, soon), (all, None));
+    assert_eq!(look(None, soon), (all, whole));
+}
+
+#[test]
+fn blobs_that_nobody_can_give_do_not_keep_others_from_being_looked_for() {
+    let caps = Caps {
+        backlog: 16,
+        ..CAPS
+    };
+    let (mut plan, clock) = (Plan::new(caps), Clock::hand_moved());
+    let add = |plan: &mut Plan, counts: usize| {
+        for _ in 0..counts {
+            assert!(plan.has_room() && plan.add(file(plan.count())));
+        }
+    };
+    add(&mut plan, 8);
+    assert!(!plan.has_room(), "a half");
+    // Node 3 is away, and node 4 lacks all of them.
+    for _ in 0..200 {
+        while let Some(start) = plan.next(clock.now(), |_| vec![3, 4]) {
+            let how = if start.source == 3 { GONE } else { LACKS };
+            plan.ended(start.file, how, clock.now());
+        }
+        clock.advance(Duration::from_secs(1));
+    }
+    add(&mut plan, 6);
+    assert!(!plan.has_room(), "what is left is for what is told of");
+    let begun = |plan: &mut Plan| plan.next(clock.now(), |_| vec![5]);
+    while let Some(start) = begun(&mut plan) {
+        plan.ended(start.file, Ended::Sealed, clock.now());
+        clock.advance(Duration::from_secs(60));
+    }
+    assert_eq!(plan.count(), 0);
+    add(&mut plan, 8);
+    assert!(!plan.has_room(), "none of these is stuck");
 }
 
 /// What a node claims, and the entry that it had applied when it was asked.

@@ -25,6 +25,9 @@ pub(super) const REST_MAX: Duration = Duration::from_secs(60);
 const REST_URGENT_MAX: Duration = Duration::from_secs(1);
 /// Nothing begins for so long after this node could not write.
 const LOCAL_REST: Duration = Duration::from_secs(5);
+/// The last part of so many of the backlog is for blobs that are told of: what is pushed
+/// is copied also while all others are stuck.
+const CHANGES_SHARES: usize = 8;
 /// Doublings after which a rest has its longest value in any case.
 const DOUBLINGS_MAX: u32 = 16;
 
@@ -56,6 +59,8 @@ pub(super) struct Plan {
     wanted_count: usize,
     /// Those that the state has.
     known: BTreeSet<u64>,
+    /// Entries that are stuck.
+    stuck_count: usize,
     pub(super) sources: BTreeMap<u64, Source>,
     rests_until: Option<Instant>,
 }
@@ -74,6 +79,8 @@ pub(super) struct Entry {
     pub(super) avoided: BTreeMap<u64, Instant>,
     /// Nodes whose last answer was that they do not have it, or have something else.
     pub(super) lacking: BTreeSet<u64>,
+    /// Whether nobody could give it when it was last looked for whom to ask.
+    is_stuck: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +138,7 @@ impl Plan {
             running_count: 0,
             wanted_count: 0,
             known: BTreeSet::new(),
+            stuck_count: 0,
             sources: BTreeMap::new(),
             rests_until: None,
         }
@@ -263,10 +271,23 @@ impl Plan {
                         urgency,
                     });
                 }
-                Err(due) => self.put(number, Place::Resting(due)),
+                Err(due) => {
+                    self.note_stuck(number, &candidates, now);
+                    self.put(number, Place::Resting(due));
+                }
             }
         }
         None
+    }
+
+    /// Nobody may be asked for a blob now; whether anybody could give it.
+    fn note_stuck(&mut self, number: u64, candidates: &[u64], now: Instant) {
+        let is_stuck = self.is_stuck(number, candidates, now);
+        if let Some(entry) = self.entries.get_mut(&number) {
+            self.stuck_count -= usize::from(entry.is_stuck);
+            self.stuck_count += usize::from(is_stuck);
+            entry.is_stuck = is_stuck;
+        }
     }
 
     /// A blob is coming from `source` without having been asked for; its `ended` is due.
@@ -331,9 +352,10 @@ impl Plan {
         self.known.len()
     }
 
-    /// Numbers of such blobs that came no later than number `last`, oldest first.
-    pub(super) fn known_until(&self, last: u64) -> impl Iterator<Item = u64> {
-        self.known.range(..=last).copied()
+    /// Numbers of such blobs from `first` to `last`, oldest first.
+    pub(super) fn known_between(&self, first: u64, last: u64) -> impl Iterator<Item = u64> {
+        let behind = self.known.range(first..).copied();
+        behind.take_while(move |number| *number <= last)
     }
 
     /// The blob of a number.
@@ -354,6 +376,13 @@ impl Plan {
     /// Blobs in the plan.
     pub(super) fn count(&self) -> usize {
         self.entries.len()
+    }
+
+    /// Whether more blobs may be looked for, so that there is still room for those that are
+    /// told of. Those that nobody can give just now do not keep others from being found.
+    pub(super) fn has_room(&self) -> bool {
+        let most = self.caps.backlog;
+        self.count() < most - most / CHANGES_SHARES && self.count() - self.stuck_count < most / 2
     }
 
     /// Whether a blob is in the plan.
@@ -390,6 +419,7 @@ impl Plan {
             last_end: None,
             avoided: BTreeMap::new(),
             lacking: BTreeSet::new(),
+            is_stuck: false,
         };
         self.entries.insert(number, entry);
         self.ready.insert((Urgency::Background, number));
@@ -429,6 +459,7 @@ impl Plan {
         let entry = self.entries.remove(&number)?;
         self.known.remove(&number);
         self.wanted_count -= usize::from(entry.waiters > 0);
+        self.stuck_count -= usize::from(entry.is_stuck);
         Some(entry)
     }
 

@@ -145,6 +145,19 @@ impl Plan {
         (is_nowhere || !away.is_empty()).then_some(away)
     }
 
+    /// Whether none of the candidates can give a blob: each is away, or lacks it.
+    pub(super) fn is_stuck(&self, number: u64, candidates: &[u64], now: Instant) -> bool {
+        let Some(entry) = self.entries.get(&number) else {
+            return false;
+        };
+        let is_tried = entry.failures >= LACKED_FAILURES_MIN;
+        candidates.iter().all(|node| {
+            let source = self.sources.get(node);
+            source.is_some_and(|source| source.is_away(now))
+                || (is_tried && entry.lacking.contains(node))
+        })
+    }
+
     /// A source of a fetch under way failed, and another one goes on.
     pub(super) fn replaced(&mut self, file: BlobFile, who: Replaced, now: Instant) {
         let Replaced {
