@@ -125,8 +125,7 @@ fn remedy(refusal: &Refusal) -> String {
         | Refusal::TagMoved(_)
         | Refusal::DeletesRefused
         | Refusal::RobotKnown
-        | Refusal::RobotsExhausted
-        | Refusal::Outdated { .. } => "the cluster refuses it, for a reason that is about no node",
+        | Refusal::RobotsExhausted => "the cluster refuses it, for a reason that is about no node",
     };
     text.to_owned()
 }
