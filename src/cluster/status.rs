@@ -66,7 +66,7 @@ impl NodeStatus {
                 let blobs = if missing == 1 { "blob" } else { "blobs" };
                 let hint = if activity.is_some_and(|activity| activity.copies.are_in_vain()) {
                     format!(
-                        ", none comes: `promote {} --force` does not wait",
+                        ", none comes now: its log says why; `promote {} --force` does not wait",
                         self.member.node
                     )
                 } else {
@@ -135,7 +135,8 @@ mod tests {
             change(copies);
             node(false, true, Some(report)).vote_waits_for().unwrap()
         };
-        let hint = "2 blobs missing, none comes: `promote 2 --force` does not wait";
+        let hint =
+            "2 blobs missing, none comes now: its log says why; `promote 2 --force` does not wait";
         assert_eq!(says(|_| {}), hint);
         let plain = "2 blobs missing";
         assert_eq!(says(|copies| copies.fetching = 1), plain);

@@ -20,13 +20,13 @@ pub(super) struct GlommioRuntime {
     executor: glommio::LocalExecutor,
 }
 
-/// A task was cancelled: its executor is gone.
+/// A task was cancelled, which nobody does.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the task was cancelled")]
 pub(super) struct Cancelled;
 
 /// Handle of a running task. Dropping it changes nothing: openraft drops handles.
-pub(super) struct JoinHandle<T>(runtime::JoinHandle<T>);
+pub(super) struct JoinHandle<T>(runtime::Unguarded<T>);
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -39,7 +39,7 @@ impl<T> Future for JoinHandle<T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let output = Pin::new(&mut self.0).poll(context);
-        output.map(|output| output.map_err(|_| Cancelled))
+        output.map(Ok)
     }
 }
 
@@ -113,7 +113,7 @@ impl openraft_rt::AsyncRuntime for GlommioRuntime {
         T: Future + OptionalSend + 'static,
         T::Output: OptionalSend + 'static,
     {
-        JoinHandle(runtime::spawn(future).detach())
+        JoinHandle(runtime::spawn_unguarded(future))
     }
 
     fn sleep(duration: Duration) -> Sleep {

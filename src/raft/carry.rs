@@ -169,6 +169,11 @@ impl Journey {
             core.numbers.catch_up(newest);
             return self.fail(ProposeError::Unavailable);
         }
+        let is_removed = outcome.outcome == Outcome::Refused(Refusal::NodeRemoved);
+        if is_removed && self.number.is_some() {
+            // What came of an earlier copy is forgotten with this node.
+            return self.fail(ProposeError::Unavailable);
+        }
         self.submitted.waiter.answer(Ok(outcome));
     }
 

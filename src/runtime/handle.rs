@@ -21,6 +21,8 @@ use glommio::TaskQueueHandle;
 struct Shared<T> {
     output: RefCell<Option<T>>,
     is_over: Cell<bool>,
+    /// Whether glommio's handle has gone. It is there during the first poll.
+    is_alone: Cell<bool>,
     /// Has the task look whether it is cancelled.
     task: RefCell<Option<Waker>>,
     waiting: RefCell<Option<Waker>>,
@@ -44,6 +46,7 @@ where
     let shared = Rc::new(Shared {
         output: RefCell::new(None),
         is_over: Cell::new(false),
+        is_alone: Cell::new(false),
         task: RefCell::new(None),
         waiting: RefCell::new(None),
     });
@@ -59,6 +62,10 @@ where
             .expect("invariant: an executor keeps its queues as long as it runs"),
     };
     drop(task.detach());
+    shared.is_alone.set(true);
+    if shared.is_over.get() {
+        drop(shared.task.take());
+    }
     Handle {
         shared,
         is_cancelled,
@@ -124,6 +131,11 @@ impl<F: Future> Future for Work<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let mut this = self.project();
+        if let Some(shared) = this.ending.0.upgrade() {
+            // Before anybody else has one: with it glommio's handle is not the last to go,
+            // when the first poll is the only one.
+            keep(&shared.task, context.waker());
+        }
         let polled = match this.future.as_mut().as_pin_mut() {
             Some(future) if !this.is_cancelled.get() => future.poll(context).map(Some),
             Some(_) | None => Poll::Ready(None),
@@ -135,9 +147,6 @@ impl<F: Future> Future for Work<F> {
                 Poll::Ready(())
             }
             Poll::Pending => {
-                if let Some(shared) = this.ending.0.upgrade() {
-                    keep(&shared.task, context.waker());
-                }
                 if this.is_cancelled.get() {
                     // It was cancelled while it ran.
                     context.waker().wake_by_ref();
@@ -160,7 +169,9 @@ impl<T> Ending<T> {
             return;
         }
         drop(shared.output.replace(output));
-        drop(shared.task.take());
+        if shared.is_alone.get() {
+            drop(shared.task.take());
+        }
         if let Some(waiting) = shared.waiting.take() {
             waiting.wake();
         }
@@ -247,13 +258,19 @@ mod tests {
     fn wakers_that_other_threads_drop_as_tasks_end_free_nothing_twice() {
         const TASKS: usize = 300_000;
         let (sender, wakers) = flume::bounded::<Waker>(64);
-        let dropping = std::thread::spawn(move || wakers.into_iter().for_each(drop));
+        // It does not sleep, so that wakers go while their tasks end.
+        let dropping = std::thread::spawn(move || {
+            while !matches!(wakers.try_recv(), Err(flume::TryRecvError::Disconnected)) {
+                std::hint::spin_loop();
+            }
+        });
         run_alone(move || async move {
             for number in 0..TASKS {
                 let sender = sender.clone();
                 let task = start(
                     std::future::poll_fn(move |context| {
                         sender.send(context.waker().clone()).unwrap();
+                        (0..number % 64).for_each(|_| std::hint::spin_loop());
                         Poll::Ready(number)
                     }),
                     None,

@@ -43,8 +43,8 @@ pub use preflight::{EXIT_CONFIGURATION_STATUS, Preflight, PreflightError, prefli
 pub use shutdown::Shutdown;
 pub use signals::{Signals, SignalsError};
 pub use task::{
-    JoinHandle, Panicked, Task, panic_message, spawn, spawn_bulk, spawn_prompt, yield_if_needed,
-    yield_turn,
+    JoinHandle, Panicked, Task, Unguarded, panic_message, spawn, spawn_bulk, spawn_prompt,
+    spawn_unguarded, yield_if_needed, yield_turn,
 };
 pub use timer::{Elapsed, sleep, timeout};
 pub use topology::{Topology, TopologyError};

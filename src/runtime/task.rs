@@ -31,6 +31,10 @@ pub struct Task<T> {
 /// Handle of a detached task. Await it for the output; dropping it changes nothing.
 pub struct JoinHandle<T>(Handle<Result<T, Panicked>>);
 
+/// Handle of a task of [`spawn_unguarded`]. Await it for the output; dropping it changes
+/// nothing.
+pub struct Unguarded<T>(Handle<T>);
+
 /// Starts a task in the queue of the caller.
 ///
 /// - Panics: outside of an executor. A panic of the task itself is caught and
@@ -38,6 +42,11 @@ pub struct JoinHandle<T>(Handle<Result<T, Panicked>>);
 ///   the process.
 pub fn spawn<T: 'static>(future: impl Future<Output = T> + 'static) -> Task<T> {
     Task::of(start(caught(future), None))
+}
+
+/// As [`spawn`], for tasks whose panics nobody may outlive: one unwinds the executor.
+pub fn spawn_unguarded<T: 'static>(future: impl Future<Output = T> + 'static) -> Unguarded<T> {
+    Unguarded(start(future, None))
 }
 
 /// Starts a task in the bulk queue: work that may wait behind small requests.
@@ -135,6 +144,15 @@ impl<T> Future for Task<T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let output = ready!(Pin::new(&mut self.handle).poll(context));
         Poll::Ready(output.unwrap_or_else(cancelled))
+    }
+}
+
+impl<T> Future for Unguarded<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<T> {
+        let output = ready!(Pin::new(&mut self.0).poll(context));
+        Poll::Ready(output.expect("invariant: nobody cancels it, and it is awaited once"))
     }
 }
 
