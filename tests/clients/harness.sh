@@ -30,9 +30,22 @@ SERVER_OPTIONS=()
 LISTEN=127.0.0.1
 ADMIN_SCHEME=http
 
-# A port nobody listens on now. The kernel hands out another one each time.
+# A port nobody listens on now, another one each time. Below those that the kernel gives
+# connections of its own: a server that comes back finds it free.
 free_port() {
-    python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+    python3 - "$SCRATCH" <<'END'
+import os, random, socket, sys
+while True:
+    port = random.randrange(10000, 32000)
+    try:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", port))
+        os.close(os.open(f"{sys.argv[1]}/.port-{port}", os.O_CREAT | os.O_EXCL))
+        print(port)
+        break
+    except OSError:
+        continue
+END
 }
 
 PORT=$(free_port)
