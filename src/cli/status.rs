@@ -222,7 +222,8 @@ fn name(status: &Status, node: &Node) -> String {
     format!("{}{me}", node.number)
 }
 
-fn role(node: &Node) -> String {
+/// What a node is, and what a vote waits for that it is to have.
+pub(super) fn role(node: &Node) -> String {
     match &node.vote_waits_for {
         Some(reason) => format!("{}, to vote: {reason}", node.role),
         None => node.role.clone(),

@@ -3,7 +3,7 @@
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::plain::Plain;
-use super::status::{Node, Replication, Status, rate};
+use super::status::{Node, Replication, Status, rate, role};
 
 /// Entries that an older node may lack and yet count as whole: the cluster is in use.
 const LAG_ENTRIES_MAX: u64 = 64;
@@ -84,11 +84,7 @@ fn show(bar: &ProgressBar, node: &Node) {
     let lag = node.lag.unwrap_or_default();
     let copies = report.replication.as_ref();
     let rate = rate(copies.map_or(0, Replication::received_rate));
-    let role = match &node.vote_waits_for {
-        Some(reason) => format!("learner, to vote: {reason}"),
-        None => node.role.clone(),
-    };
-    bar.set_message(format!("{role}, {lag} entries behind, {rate}"));
+    bar.set_message(format!("{}, {lag} entries behind, {rate}", role(node)));
 }
 
 /// Whether a node has applied the entry `target`, and lacks nothing, its vote included.

@@ -1,5 +1,6 @@
 //! openraft's runtime on a glommio executor: tasks, time, and its channels.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
 use std::io;
@@ -20,11 +21,6 @@ pub(super) struct GlommioRuntime {
     executor: glommio::LocalExecutor,
 }
 
-/// A task was cancelled, which nobody does.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the task was cancelled")]
-pub(super) struct Cancelled;
-
 /// Handle of a running task. Dropping it changes nothing: openraft drops handles.
 pub(super) struct JoinHandle<T>(runtime::Unguarded<T>);
 
@@ -35,7 +31,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
 }
 
 impl<T> Future for JoinHandle<T> {
-    type Output = Result<T, Cancelled>;
+    type Output = Result<T, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let output = Pin::new(&mut self.0).poll(context);
@@ -96,7 +92,7 @@ fn now() -> Instant {
 }
 
 impl openraft_rt::AsyncRuntime for GlommioRuntime {
-    type JoinError = Cancelled;
+    type JoinError = Infallible;
     type JoinHandle<T: OptionalSend + 'static> = JoinHandle<T>;
     type Sleep = Sleep;
     type Instant = Instant;

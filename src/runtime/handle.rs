@@ -3,8 +3,8 @@
 //! Other threads hold wakers of tasks and drop them when they like. In glommio 0.9.0 such
 //! a drop takes the last reference away and then clones the waker, to have the task's own
 //! thread free it. Between the two a handle that is dropped by that thread finds no
-//! reference left, and frees the task as well: the test below ended by SIGSEGV with
-//! glommio's handles, and a node under load once by a double free. A task whose handle has
+//! reference left, and frees the task as well: a loop like that of the test below ended by
+//! SIGSEGV with glommio's handles, and a node under load once by a double free. A task whose handle has
 //! gone has one end only, whoever drops what. So glommio's handle goes as soon as the task
 //! is started, and what it is for is done here.
 
